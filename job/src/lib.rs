@@ -1,0 +1,17 @@
+//! The words every room shares: ids, the stage graph, task outcomes, the SQLSTATE table.
+//!
+//! Plain data only. No tokio, no DataFusion, no protobuf: the scheduler compiles against this
+//! crate alone, and `wire` converts these types at the edge.
+
+mod error;
+mod graph;
+mod ids;
+mod outcome;
+
+pub use error::{ErrorReport, SqlError, SqlState};
+pub use graph::{ExchangeKind, JobGraph, Reading, Slicing, Stage, StageInput, StageOutput};
+pub use ids::{AttemptId, Epoch, ExecutorId, JobId, SessionId, StageId, TaskId};
+pub use outcome::{
+    FailureKind, InputLocations, MapOutput, OperatorMetrics, TaskFailure, TaskOutcome, TaskStats,
+    WrittenFile,
+};
