@@ -1,1 +1,5 @@
-//! See docs/ARCHITECTURE.md.
+//! The executor: task runner, block manager, exchange, unified memory.
+
+mod link;
+
+pub use link::{ExecutorLink, ExecutorReport, RowStream, TaskLaunch};

@@ -1,1 +1,6 @@
-//! See docs/ARCHITECTURE.md.
+//! SQL text to [`PlannedJob`]: statements, semantics, optimisation, stage split, EXPLAIN.
+//! No network, and no execution: what must run is described, never run here.
+
+mod planned;
+
+pub use planned::{Placement, Planned, PlannedJob};
