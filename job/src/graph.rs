@@ -11,7 +11,7 @@
 //! task reads all segments ([`Reading::Everything`], a broadcast). A gather keeps one segment per
 //! producer partition, so an order-preserving merge still sees one sorted stream per partition.
 
-use crate::StageId;
+use crate::{ErrorReport, SqlState, StageId};
 
 /// A job's stages in topological order: a stage's inputs have smaller ids than the stage.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +28,40 @@ impl JobGraph {
 
     pub fn stage(&self, id: StageId) -> Option<&Stage> {
         self.stages.get(id.0 as usize)
+    }
+
+    /// Whether this is a graph at all: what every reader of one may rely on. A planner that
+    /// breaks it has a bug, so the error is `XX000`.
+    pub fn check(&self) -> Result<(), ErrorReport> {
+        let broken = |what: String| {
+            Err(ErrorReport::new(
+                SqlState::INTERNAL_ERROR,
+                format!("invalid stage graph: {what}"),
+            ))
+        };
+        if self.stages.is_empty() {
+            return broken("it has no stages".to_owned());
+        }
+        for (index, stage) in self.stages.iter().enumerate() {
+            let id = stage.id;
+            if id.0 as usize != index {
+                return broken(format!("stage {id} is at position {index}"));
+            }
+            if stage.partitions == 0 {
+                return broken(format!("stage {id} has no partitions"));
+            }
+            if stage.slicing == (Slicing::Whole { slots: 0 }) {
+                return broken(format!("stage {id} asks for no slots"));
+            }
+            if let Some(input) = stage.inputs.iter().find(|input| input.stage >= id) {
+                return broken(format!("stage {id} reads stage {}", input.stage));
+            }
+            let is_result = matches!(stage.output, StageOutput::Result);
+            if is_result != (id == self.result_stage()) {
+                return broken(format!("stage {id} is not where the result should be"));
+            }
+        }
+        Ok(())
     }
 }
 

@@ -1,26 +1,40 @@
 //! What the scheduler is told and what it answers: plain data, so a test is a list of both.
+//!
+//! The driver performs actions in the order given, and delivers events in the order they
+//! happened. Events may still be late or doubled (a zombie executor, a repeated cancel): those
+//! change nothing.
+
+use std::sync::Arc;
 
 use job::{
     AttemptId, Epoch, ErrorReport, ExecutorId, InputLocations, JobGraph, JobId, TaskOutcome,
+    TaskStats,
 };
 
 /// Something happened.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
-    /// The planner finished a job. Its stages start as slots allow.
+    /// The planner finished a job. Its stages start as slots allow. Answered, now or later, with
+    /// exactly one `JobEnded`. A graph that breaks [`JobGraph::check`] fails at once.
     JobSubmitted { job: JobId, graph: JobGraph },
-    /// The client cancelled, vanished or ran out of time. Answered with `JobEnded(Cancelled)`.
+    /// The client cancelled, vanished or ran out of time. A job that has not ended ends with
+    /// `JobEnded(Cancelled)` in the answer to this very event. For a finished job it means
+    /// `JobReleased`; for any other it means nothing.
     JobCancelled { job: JobId, reason: ErrorReport },
-    /// The client has received (or given up) everything: the job's blocks may be dropped.
+    /// The client has received (or given up) everything: the job's blocks may be dropped. Needed
+    /// after `JobEnded(Finished)` only, where it frees the job. It may overtake the last
+    /// `TaskEnded`: then the blocks go as soon as the job ends.
     JobReleased { job: JobId },
-    /// An executor registered, with nothing running.
+    /// An executor registered, with nothing running. A newer epoch of an executor that is still
+    /// here means the old one is lost; an older or equal one is ignored.
     ExecutorJoined {
         executor: ExecutorId,
         epoch: Epoch,
         slots: u32,
     },
-    /// Its stream broke or its heartbeats stopped: its tasks and map outputs are gone.
-    ExecutorLost { executor: ExecutorId },
+    /// Its stream broke or its heartbeats stopped: its tasks and map outputs are gone. Fenced by
+    /// `epoch`: the end of an old stream does not hurt a newer registration.
+    ExecutorLost { executor: ExecutorId, epoch: Epoch },
     /// An attempt ended. Fenced by `epoch` and attempt: late reports change nothing.
     TaskEnded {
         executor: ExecutorId,
@@ -28,9 +42,10 @@ pub enum Event {
         attempt: AttemptId,
         outcome: TaskOutcome,
     },
-    /// Rows of a result task reached the client: from now on it can't be retried unseen.
+    /// Rows of a result task reached the client: from now on no result task that has been
+    /// launched can be tried again unseen, so the job fails where it would have retried one.
     ResultStarted { job: JobId },
-    /// `next_timeout` came due.
+    /// `next_timeout` came due. (Every other event serves as one too.)
     Tick,
 }
 
@@ -40,24 +55,39 @@ pub enum Action {
     LaunchTask {
         executor: ExecutorId,
         attempt: AttemptId,
-        /// The slice: partitions of the stage's plan, ascending.
+        /// The slice: partitions of the stage's plan, ascending. The same for every attempt of
+        /// a task.
         partitions: Vec<u32>,
-        /// Slots it holds until its `TaskEnded`.
+        /// Slots it holds until its `TaskEnded`: at most one per partition of a slice, and fewer
+        /// where fewer were free. A matter of speed and accounting, never of what the task reads.
         slots: u32,
-        /// Where to read each input stage.
-        inputs: Vec<InputLocations>,
-        /// It is a task of the result stage: the driver opens its rows.
+        /// Where to read each input of the stage, in the order of its `inputs`. Shared by all
+        /// tasks launched between two losses, so it need be encoded only once.
+        inputs: Vec<Arc<InputLocations>>,
+        /// It is a task of the result stage: the driver opens its rows. If an earlier attempt
+        /// of the task was opened before, that one is void.
         is_result: bool,
     },
-    /// Stop an attempt; its `TaskEnded(Cancelled)` frees the slots.
+    /// Stop an attempt; its `TaskEnded`, with any outcome, frees the slots. It is not accepted,
+    /// even if it finished first.
     CancelTask {
         executor: ExecutorId,
         attempt: AttemptId,
     },
-    /// Drop all blocks of a job on this executor.
+    /// This attempt is its task's accepted one: its statistics and files count. If an earlier
+    /// attempt of the same task was accepted before, its output is lost and this one replaces it.
+    TaskAccepted {
+        attempt: AttemptId,
+        stats: TaskStats,
+    },
+    /// Drop all blocks of a job on this executor. Sent once per executor that was given a task
+    /// of the job and is still there: when the job has failed, was cancelled or was released,
+    /// and none of its attempts runs there any more.
     DropJob { executor: ExecutorId, job: JobId },
-    /// The job is over. Sent exactly once per submitted job, after its last task ended or was
-    /// told to stop. Map outputs and results stay until `JobReleased`.
+    /// The job is over. Sent exactly once per submitted job. `Finished` comes with the last
+    /// accepted result task. `Failed` and `Cancelled` come right behind the `CancelTask` of each
+    /// attempt that still runs, without waiting for those to stop; the client need not wait
+    /// either. After `Finished`, map outputs and results stay until `JobReleased`.
     JobEnded { job: JobId, end: JobEnd },
 }
 
