@@ -1,7 +1,67 @@
 //! The DAG and task scheduler: a pure, deterministic state machine.
+//!
+//! The driver tells it what happened ([`Event`]) and does what it answers ([`Action`]). It has no
+//! clock, no thread, no I/O and no randomness: the same events give the same actions, which is
+//! what lets the simulator in `tests/it` replay any interleaving from a seed.
+//!
+//! # Words
+//! - **active**: a job from its submission to its `JobEnded`.
+//! - **needed**: a stage whose outputs somebody will still read: the result stage, and each input
+//!   of a stage that is needed and not complete.
+//! - **complete**: a stage with an accepted output of every partition in the registry.
+//! - **ready**: a stage that is needed, has a task to launch, and whose inputs are complete.
+//! - **accepted**: the one attempt per task whose output counts. Lost outputs are replaced by
+//!   accepting a later attempt.
+//! - **stopping**: an attempt that was told to stop and still holds its slots.
+//! - **holder**: an executor that was given a task of a job, so that it may hold its blocks.
+//!
+//! # Decisions
+//! - *Order.* FIFO by submission, then by stage. A later job takes slots that an earlier one has
+//!   no ready task for.
+//! - *No slot idles while a stage is ready.* So a task never waits for the number of slots it
+//!   would like: it takes what the freest executor has, up to what it can use. A plan that gets
+//!   fewer slots than partitions runs more slowly and just as correctly; waiting for a wide gap
+//!   would idle slots or starve behind narrow tasks.
+//! - *Slices* are cut at launch; see [`StageState::cut_width`](stage_state::StageState).
+//! - *Losses.* An executor's loss takes its entries off the registry; needed stages that are
+//!   thereby incomplete run the lost tasks again, and only those. Running consumers go on: they
+//!   may have read what they need. A rerun that is no longer needed is stopped.
+//!
+//! # Invariants (checked after every event by the simulator)
+//! - An executor's slots are never oversubscribed, and are free again when nothing runs.
+//! - At most one attempt per task runs unstopped, and at most one output per task is accepted.
+//! - A task is launched only with inputs that are registered at registered executors.
+//! - `JobEnded` comes exactly once per submitted job; no task of the job is launched after it.
+//! - When all jobs are gone, every map is empty ([`Scheduler::is_idle`]).
+//!
+//! # Deliberately not here
+//! Plans, rows, sizes of blocks, sockets, heartbeats (the driver decides that an executor is
+//! lost), who may run what (admission by memory, pools with weights), where blocks are best read.
+//!
+//! # Cost
+//! Every event costs O(log n) for each action it causes; a loss, for each thing lost, plus the
+//! number of stages of the jobs it hit. Nothing walks all executors, jobs or tasks.
 
+mod config;
+mod dispatch;
+mod ending;
 mod event;
+mod executors;
+mod job_state;
+mod loss;
+mod outcome;
+mod registry;
+mod retry;
+mod scheduler;
+mod stage_state;
 mod time;
+mod view;
 
+pub use config::SchedulerConfig;
 pub use event::{Action, Event, JobEnd};
+pub use scheduler::Scheduler;
 pub use time::Instant;
+pub use view::{
+    AttemptView, Counters, ExecutorView, JobPhase, JobView, SchedulerView, StagePhase, StageView,
+    WaitReason,
+};

@@ -1,0 +1,55 @@
+//! The scheduler's limits, with the reason for each default.
+
+use std::time::Duration;
+
+/// Read once by [`crate::Scheduler::new`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SchedulerConfig {
+    /// How often a task may fail before its job does; a loss of its executor counts, because the
+    /// task may be what killed it. Four, as in Spark: one bad machine and some bad luck.
+    pub task_attempts_max: u32,
+    /// How often lost outputs of one stage may be computed again before the job fails. Losses
+    /// until the stage is complete again count as one.
+    pub stage_reruns_max: u32,
+    /// Jobs that may wait for their first slot; one more is refused with `53300`. Bounds the
+    /// driver's memory and tells clients early that they would wait long.
+    pub queued_jobs_max: usize,
+    /// Pause before the first retry of a failure that may pass; doubles with each one.
+    pub retry_backoff: Duration,
+    /// The longest such pause.
+    pub retry_backoff_max: Duration,
+    /// Whether reports of attempts that hold no slots are ignored. Only the simulator's positive
+    /// control turns this off, to see that the simulator notices.
+    #[doc(hidden)]
+    pub fencing: bool,
+}
+
+impl Default for SchedulerConfig {
+    fn default() -> Self {
+        Self {
+            task_attempts_max: 4,
+            stage_reruns_max: 8,
+            queued_jobs_max: 1000,
+            retry_backoff: Duration::from_millis(20),
+            retry_backoff_max: Duration::from_secs(5),
+            fencing: true,
+        }
+    }
+}
+
+impl SchedulerConfig {
+    /// The most attempts a task ever gets, over all reruns of its stage: the bound that holds
+    /// even if an executor keeps reporting lost inputs that are not lost.
+    pub(crate) fn attempts_total_max(&self) -> u32 {
+        self.task_attempts_max
+            .saturating_mul(self.stage_reruns_max.saturating_add(1))
+    }
+
+    /// The pause after a task's `failures`-th failure in a row, counted from 1.
+    pub(crate) fn backoff(&self, failures: u32) -> Duration {
+        let doublings = failures.saturating_sub(1).min(30);
+        self.retry_backoff
+            .saturating_mul(1 << doublings)
+            .min(self.retry_backoff_max)
+    }
+}

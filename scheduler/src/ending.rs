@@ -1,0 +1,82 @@
+//! Jobs that end, and the blocks they leave behind.
+//!
+//! `JobEnded` goes out at once; the job stays in the map until nothing of it runs and every
+//! holder that is still there was told to drop its blocks. A holder is told only when none of the
+//! job's attempts runs there, or a straggler could write blocks after the drop.
+
+use job::{AttemptId, ExecutorId, JobId, TaskId};
+
+use crate::job_state::Phase;
+use crate::scheduler::Scheduler;
+use crate::{Action, JobEnd};
+
+impl Scheduler {
+    pub(crate) fn is_active(&self, job: JobId) -> bool {
+        self.jobs.get(&job).is_some_and(|job| job.is_active())
+    }
+
+    /// Ends an active job: stops what runs, forgets its outputs, says so.
+    pub(crate) fn end_job(&mut self, id: JobId, end: JobEnd) {
+        let Some(job) = self.jobs.get_mut(&id) else {
+            return;
+        };
+        if !job.is_active() {
+            return;
+        }
+        job.phase = match end {
+            JobEnd::Finished => Phase::Finished,
+            JobEnd::Failed(_) | JobEnd::Cancelled(_) => Phase::Stopped,
+        };
+        if !job.started {
+            self.queued -= 1;
+        }
+        for stage in std::mem::take(&mut job.stages) {
+            self.ready.remove(&(job.sequence, id, stage.spec.id));
+        }
+        for (until, stage, task) in std::mem::take(&mut job.delayed) {
+            let task = TaskId {
+                job: id,
+                stage,
+                task,
+            };
+            self.delayed.remove(&(until, task));
+        }
+        let running: Vec<AttemptId> = self
+            .executors
+            .attempts_of(id)
+            .map(|(attempt, _)| *attempt)
+            .collect();
+        for attempt in running {
+            self.cancel_attempt(attempt);
+        }
+        self.registry.forget_outputs(id);
+        self.actions.push(Action::JobEnded { job: id, end });
+        self.drop_blocks(id);
+    }
+
+    /// Drops a job's blocks wherever that may be done now, and the job when none are left.
+    pub(crate) fn drop_blocks(&mut self, id: JobId) {
+        if self.jobs.get(&id).is_some_and(|job| job.is_droppable()) {
+            for executor in self.registry.drop_idle_holders(id) {
+                self.actions.push(Action::DropJob { executor, job: id });
+            }
+            self.forget_if_gone(id);
+        }
+    }
+
+    /// The same for one executor, where an attempt of the job has just ended.
+    pub(crate) fn drop_blocks_at(&mut self, id: JobId, executor: ExecutorId) {
+        if self.jobs.get(&id).is_some_and(|job| job.is_droppable()) {
+            if self.registry.drop_idle_holder(id, executor) {
+                self.actions.push(Action::DropJob { executor, job: id });
+            }
+            self.forget_if_gone(id);
+        }
+    }
+
+    fn forget_if_gone(&mut self, id: JobId) {
+        if !self.registry.has_holders(id) {
+            self.jobs.remove(&id);
+        }
+    }
+}

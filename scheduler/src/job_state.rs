@@ -1,0 +1,131 @@
+//! One job, from `JobSubmitted` until nothing of it is left anywhere.
+//!
+//! ```text
+//!   Active ---> Finished ---> (JobReleased) ---> dropped executor by executor ---> gone
+//!      \------> Stopped  -----------------------^
+//! ```
+
+use std::collections::BTreeSet;
+
+use job::{ExecutorId, JobGraph, StageId};
+
+use crate::Instant;
+use crate::stage_state::{StageState, TaskState};
+
+#[derive(Debug)]
+pub(crate) struct JobState {
+    /// Position in the FIFO queue.
+    pub(crate) sequence: u64,
+    pub(crate) submitted_at: Instant,
+    pub(crate) phase: Phase,
+    /// A task was launched: the job no longer counts as queued.
+    pub(crate) started: bool,
+    /// Rows have reached the client.
+    pub(crate) result_started: bool,
+    /// The client needs no blocks any more.
+    pub(crate) released: bool,
+    /// By id. Emptied when the job ends.
+    pub(crate) stages: Vec<StageState>,
+    /// Tasks in state `Delayed`.
+    pub(crate) delayed: BTreeSet<(Instant, StageId, u32)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Not ended: its tasks run or wait.
+    Active,
+    /// Ended well; blocks stay until released.
+    Finished,
+    /// Failed or cancelled; blocks go as its attempts stop.
+    Stopped,
+}
+
+impl JobState {
+    /// `graph` has passed [`JobGraph::check`].
+    pub(crate) fn new(graph: JobGraph, sequence: u64, now: Instant) -> Self {
+        let mut consumers = vec![Vec::new(); graph.stages.len()];
+        for stage in &graph.stages {
+            for input in &stage.inputs {
+                consumers[input.stage.0 as usize].push(stage.id);
+            }
+        }
+        let stages = graph.stages.into_iter().zip(consumers);
+        Self {
+            sequence,
+            submitted_at: now,
+            phase: Phase::Active,
+            started: false,
+            result_started: false,
+            released: false,
+            stages: stages
+                .map(|(spec, consumers)| StageState::new(spec, consumers))
+                .collect(),
+            delayed: BTreeSet::new(),
+        }
+    }
+
+    pub(crate) fn is_active(&self) -> bool {
+        self.phase == Phase::Active
+    }
+
+    /// Blocks may be dropped where nothing of the job runs.
+    pub(crate) fn is_droppable(&self) -> bool {
+        match self.phase {
+            Phase::Active => false,
+            Phase::Finished => self.released,
+            Phase::Stopped => true,
+        }
+    }
+
+    pub(crate) fn is_result(&self, stage: StageId) -> bool {
+        stage.0 as usize + 1 == self.stages.len()
+    }
+
+    pub(crate) fn stage(&self, stage: StageId) -> &StageState {
+        &self.stages[stage.0 as usize]
+    }
+
+    pub(crate) fn stage_mut(&mut self, stage: StageId) -> &mut StageState {
+        &mut self.stages[stage.0 as usize]
+    }
+
+    /// Which stages are needed: the result, and what a needed but incomplete consumer reads.
+    pub(crate) fn update_needed(&mut self) {
+        for index in (0..self.stages.len()).rev() {
+            let needed = index + 1 == self.stages.len()
+                || self.stages[index].consumers.iter().any(|consumer| {
+                    let consumer = self.stage(*consumer);
+                    consumer.needed && !consumer.is_complete()
+                });
+            self.stages[index].needed = needed;
+        }
+    }
+
+    /// A stage has become complete: its consumers have one input more.
+    pub(crate) fn stage_completed(&mut self, stage: StageId) {
+        let producer = self.stage_mut(stage);
+        producer.rerunning = false;
+        for consumer in producer.consumers.clone() {
+            self.stage_mut(consumer).incomplete_inputs -= 1;
+        }
+    }
+
+    /// An accepted output is gone: the task has to run again if the stage is needed, and
+    /// preferably not where the output could not be kept.
+    pub(crate) fn output_lost(&mut self, stage: StageId, task: u32, holder: ExecutorId) {
+        let producer = self.stage_mut(stage);
+        let was_complete = producer.is_complete();
+        producer.set_state(task, TaskState::Pending);
+        producer.tasks[task as usize].avoid(holder);
+        producer.locations = None;
+        if !producer.rerunning {
+            producer.rerunning = true;
+            producer.reruns += 1;
+        }
+        if was_complete {
+            for consumer in producer.consumers.clone() {
+                self.stage_mut(consumer).incomplete_inputs += 1;
+            }
+        }
+    }
+}

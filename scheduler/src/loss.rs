@@ -1,0 +1,162 @@
+//! Executors and outputs that vanish, and what has to run again for it.
+
+use job::{AttemptId, ErrorReport, ExecutorId, JobId, SqlState, StageId, TaskId};
+
+use crate::retry::Cause;
+use crate::scheduler::Scheduler;
+use crate::stage_state::TaskState;
+use crate::{Action, JobEnd};
+
+impl Scheduler {
+    /// Takes a registered executor away with all it ran and held.
+    pub(crate) fn executor_lost(&mut self, executor: ExecutorId) {
+        let attempts = self.executors.remove(executor);
+        let lost = self.registry.remove_executor(executor);
+        for task in lost.outputs {
+            self.output_lost(task, executor);
+        }
+        for (attempt, held) in attempts {
+            if self.awaits(attempt) {
+                let error = lost_error(executor, attempt.task);
+                self.failed(attempt, held, Cause::ExecutorLost, error);
+            }
+        }
+        for job in lost.jobs {
+            if self.is_active(job) {
+                self.settle(job);
+            } else {
+                self.drop_blocks(job);
+            }
+        }
+    }
+
+    /// A consumer could not read some outputs of a producer stage.
+    pub(crate) fn input_lost(
+        &mut self,
+        attempt: AttemptId,
+        producer: StageId,
+        outputs: &[AttemptId],
+        error: ErrorReport,
+    ) {
+        let id = attempt.task;
+        let Some(job) = self.jobs.get_mut(&id.job) else {
+            return;
+        };
+        let stage = job.stage_mut(id.stage);
+        let reads_it = stage
+            .spec
+            .inputs
+            .iter()
+            .any(|input| input.stage == producer);
+        if outputs.is_empty() || !reads_it {
+            // It names nothing that could run again, so all that is left is to try again.
+            self.retry(attempt, true, error);
+            return;
+        }
+        let attempts = stage.tasks[id.task as usize].next_attempt;
+        if attempts >= self.config.attempts_total_max() {
+            self.give_up(attempt, attempts, error);
+            return;
+        }
+        stage.set_state(id.task, TaskState::Pending);
+        for output in outputs {
+            // One that is not the accepted one was replaced, or is being replaced, since the
+            // consumer was launched.
+            let named = self.registry.accepted(output.task).filter(|accepted| {
+                accepted.attempt == *output
+                    && output.task.job == id.job
+                    && output.task.stage == producer
+            });
+            if let Some(executor) = named.map(|accepted| accepted.executor) {
+                self.registry.invalidate(output.task);
+                self.output_lost(output.task, executor);
+            }
+        }
+        self.settle(id.job);
+    }
+
+    /// An accepted output has been taken off the registry. `settle` must follow.
+    fn output_lost(&mut self, task: TaskId, holder: ExecutorId) {
+        let Some(job) = self.jobs.get_mut(&task.job) else {
+            return;
+        };
+        if !job.is_active() {
+            return;
+        }
+        if job.result_started && job.is_result(task.stage) {
+            let error = lost_error(holder, task).with_detail(
+                "It held rows of the result, of which some have reached the client already.",
+            );
+            self.end_job(task.job, JobEnd::Failed(error));
+            return;
+        }
+        self.counters.outputs_lost += 1;
+        job.output_lost(task.stage, task.task, holder);
+    }
+
+    /// Brings a job's needed and ready stages up to date after a stage has become complete or
+    /// incomplete: stops reruns that nobody needs any more, and fails a job whose stages keep
+    /// losing outputs. O(stages of the job).
+    pub(crate) fn settle(&mut self, id: JobId) {
+        let Some(job) = self.jobs.get_mut(&id) else {
+            return;
+        };
+        if !job.is_active() {
+            return;
+        }
+        job.update_needed();
+        let reruns_max = self.config.stage_reruns_max;
+        let mut unneeded = Vec::new();
+        for stage in &job.stages {
+            if stage.needed && !stage.is_complete() && stage.reruns > reruns_max {
+                let error = ErrorReport::new(
+                    SqlState::IO_ERROR,
+                    format!("outputs of stage {} were lost too often", stage.spec.id),
+                )
+                .with_detail(format!("They were computed again {reruns_max} times."));
+                self.end_job(id, JobEnd::Failed(error));
+                return;
+            }
+            if !stage.needed {
+                unneeded.extend(stage.running.iter().map(|task| (stage.spec.id, *task)));
+            }
+        }
+        for (stage, task) in unneeded {
+            self.stop_unneeded(TaskId {
+                job: id,
+                stage,
+                task,
+            });
+        }
+        let stages = self.jobs.get(&id).map_or(0, |job| job.stages.len() as u32);
+        for stage in 0..stages {
+            self.refresh_ready(id, StageId(stage));
+        }
+    }
+
+    fn stop_unneeded(&mut self, task: TaskId) {
+        let Some(job) = self.jobs.get_mut(&task.job) else {
+            return;
+        };
+        let stage = job.stage_mut(task.stage);
+        if let TaskState::Running { attempt } = stage.tasks[task.task as usize].state {
+            // Pending in case it is needed again; until then the stage isn't ready.
+            stage.set_state(task.task, TaskState::Pending);
+            self.cancel_attempt(AttemptId { task, attempt });
+        }
+    }
+
+    pub(crate) fn cancel_attempt(&mut self, attempt: AttemptId) {
+        if let Some(executor) = self.executors.stop(attempt) {
+            self.actions.push(Action::CancelTask { executor, attempt });
+        }
+    }
+}
+
+fn lost_error(executor: ExecutorId, task: TaskId) -> ErrorReport {
+    ErrorReport::new(
+        SqlState::IO_ERROR,
+        format!("lost executor {executor}, which ran or held task {task}"),
+    )
+    .with_hint("Run the statement again.")
+}

@@ -1,0 +1,183 @@
+//! An attempt ended: accept its output, or do what the failure table says.
+
+use job::{
+    AttemptId, Epoch, ErrorReport, ExecutorId, FailureKind, MapOutput, SqlState, TaskFailure,
+    TaskOutcome, TaskStats,
+};
+
+use crate::executors::Held;
+use crate::retry::{Cause, Verdict, verdict};
+use crate::scheduler::Scheduler;
+use crate::stage_state::TaskState;
+use crate::{Action, JobEnd};
+
+impl Scheduler {
+    pub(crate) fn task_ended(
+        &mut self,
+        executor: ExecutorId,
+        epoch: Epoch,
+        attempt: AttemptId,
+        outcome: TaskOutcome,
+    ) {
+        if !self.executors.holds(executor, epoch, attempt) {
+            self.counters.fenced += 1;
+            if !self.config.fencing {
+                self.believe(executor, attempt, outcome);
+            }
+            return;
+        }
+        let Some(held) = self.executors.free(attempt) else {
+            return;
+        };
+        let job = attempt.task.job;
+        self.registry.attempt_ended(job, executor);
+        if !self.is_active(job) {
+            self.drop_blocks_at(job, executor);
+        } else if self.awaits(attempt) {
+            match outcome {
+                TaskOutcome::Finished(stats) => self.accept(executor, attempt, stats),
+                TaskOutcome::Failed(TaskFailure { kind, error }) => {
+                    self.failed(attempt, held, Cause::Reported(&kind), error);
+                }
+                TaskOutcome::Cancelled => {
+                    let error = ErrorReport::new(
+                        SqlState::IO_ERROR,
+                        format!(
+                            "executor {executor} stopped task {} on its own",
+                            attempt.task
+                        ),
+                    );
+                    self.failed(attempt, held, Cause::StoppedUnasked, error);
+                }
+            }
+        }
+    }
+
+    /// Whether the outcome of an attempt that holds slots matters: its job is active and it was
+    /// not told to stop.
+    pub(crate) fn awaits(&self, attempt: AttemptId) -> bool {
+        let id = attempt.task;
+        let running = TaskState::Running {
+            attempt: attempt.attempt,
+        };
+        self.jobs.get(&id.job).is_some_and(|job| {
+            job.is_active() && job.stage(id.stage).tasks[id.task as usize].state == running
+        })
+    }
+
+    fn accept(&mut self, executor: ExecutorId, attempt: AttemptId, stats: TaskStats) {
+        let id = attempt.task;
+        let Some(job) = self.jobs.get_mut(&id.job) else {
+            return;
+        };
+        let is_result = job.is_result(id.stage);
+        let stage = job.stage_mut(id.stage);
+        let task = &mut stage.tasks[id.task as usize];
+        task.failures = 0;
+        task.avoid.clear();
+        let accepted = TaskState::Accepted {
+            attempt: attempt.attempt,
+        };
+        stage.set_state(id.task, accepted);
+        let complete = stage.is_complete();
+        self.registry.accept(MapOutput { attempt, executor });
+        self.counters.accepted += 1;
+        self.actions.push(Action::TaskAccepted { attempt, stats });
+        if complete && is_result {
+            self.end_job(id.job, JobEnd::Finished);
+        } else if complete {
+            job.stage_completed(id.stage);
+            self.settle(id.job);
+        }
+    }
+
+    /// An attempt of an active job, not told to stop, ended without an output.
+    pub(crate) fn failed(
+        &mut self,
+        attempt: AttemptId,
+        held: Held,
+        cause: Cause<'_>,
+        error: ErrorReport,
+    ) {
+        let id = attempt.task;
+        self.counters.failed += 1;
+        let Some(job) = self.jobs.get_mut(&id.job) else {
+            return;
+        };
+        if job.result_started && job.is_result(id.stage) {
+            // Some of its rows may be with the client already: a retry would send them twice.
+            self.end_job(id.job, JobEnd::Failed(error));
+            return;
+        }
+        let task = &mut job.stage_mut(id.stage).tasks[id.task as usize];
+        task.avoid(held.executor);
+        match verdict(cause) {
+            Verdict::FailJob => self.end_job(id.job, JobEnd::Failed(error)),
+            Verdict::RetryAtOnce => self.retry(attempt, false, error),
+            Verdict::RetryLater => self.retry(attempt, true, error),
+            Verdict::RetryWithMoreRoom => {
+                if held.shared || self.executors.has_other_than(&task.avoid) {
+                    self.retry(attempt, true, error);
+                } else {
+                    self.end_job(id.job, JobEnd::Failed(error));
+                }
+            }
+            Verdict::RerunInputs => match cause {
+                Cause::Reported(FailureKind::LostInput { stage, outputs }) => {
+                    self.input_lost(attempt, *stage, outputs, error);
+                }
+                Cause::Reported(_) | Cause::StoppedUnasked | Cause::ExecutorLost => {
+                    self.retry(attempt, true, error);
+                }
+            },
+        }
+    }
+
+    /// Queues a failed task again, or gives up on it and its job.
+    pub(crate) fn retry(&mut self, attempt: AttemptId, pause: bool, error: ErrorReport) {
+        let id = attempt.task;
+        let Some(job) = self.jobs.get_mut(&id.job) else {
+            return;
+        };
+        let stage = job.stage_mut(id.stage);
+        let task = &mut stage.tasks[id.task as usize];
+        task.failures += 1;
+        let failures = task.failures;
+        if failures >= self.config.task_attempts_max {
+            self.give_up(attempt, failures, error);
+        } else if pause {
+            let until = self.now.after(self.config.backoff(failures));
+            self.delay(id, until);
+        } else {
+            stage.set_state(id.task, TaskState::Pending);
+            self.refresh_ready(id.job, id.stage);
+        }
+    }
+
+    /// Fails a job with the last error of the task that failed too often.
+    pub(crate) fn give_up(&mut self, attempt: AttemptId, failures: u32, mut error: ErrorReport) {
+        let task = attempt.task;
+        error.detail.get_or_insert_with(|| {
+            format!("Task {task} failed {failures} times; this is the last failure.")
+        });
+        self.end_job(task.job, JobEnd::Failed(error));
+    }
+
+    /// Fencing is off: takes a late report at its word.
+    fn believe(&mut self, executor: ExecutorId, attempt: AttemptId, outcome: TaskOutcome) {
+        let TaskOutcome::Finished(stats) = outcome else {
+            return;
+        };
+        let waits = self.jobs.get(&attempt.task.job).is_some_and(|job| {
+            let stage = job.stages.get(attempt.task.stage.0 as usize);
+            let task = stage.and_then(|stage| stage.tasks.get(attempt.task.task as usize));
+            task.is_some_and(|task| match task.state {
+                TaskState::Pending | TaskState::Running { .. } => true,
+                TaskState::Delayed { .. } | TaskState::Accepted { .. } => false,
+            })
+        });
+        if waits {
+            self.accept(executor, attempt, stats);
+        }
+    }
+}

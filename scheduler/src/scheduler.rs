@@ -1,0 +1,171 @@
+//! The state machine itself: what it holds, and which event goes where.
+//!
+//! The work is in the modules beside it, each an `impl Scheduler` about one thing: `dispatch`
+//! (ready tasks onto free slots), `outcome` (attempts that end), `loss` (executors and outputs
+//! that vanish), `ending` (jobs that end and their blocks), `view` (what is going on).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use job::{Epoch, ErrorReport, ExecutorId, JobGraph, JobId, SqlState, StageId, TaskId};
+
+use crate::executors::Executors;
+use crate::job_state::{JobState, Phase};
+use crate::registry::Registry;
+use crate::{Action, Counters, Event, Instant, JobEnd, SchedulerConfig};
+
+/// Decides which task runs where, and what becomes of the job when one doesn't end well.
+#[derive(Debug)]
+pub struct Scheduler {
+    pub(crate) config: SchedulerConfig,
+    pub(crate) now: Instant,
+    /// Jobs submitted so far: the next one's place in the queue.
+    pub(crate) submitted: u64,
+    pub(crate) jobs: BTreeMap<JobId, JobState>,
+    pub(crate) executors: Executors,
+    pub(crate) registry: Registry,
+    /// Ready stages by their job's place in the queue.
+    pub(crate) ready: BTreeSet<(u64, JobId, StageId)>,
+    /// Tasks that wait out a pause, by when it ends.
+    pub(crate) delayed: BTreeSet<(Instant, TaskId)>,
+    /// Active jobs that have not launched a task yet.
+    pub(crate) queued: usize,
+    pub(crate) counters: Counters,
+    /// What the event at hand has caused so far.
+    pub(crate) actions: Vec<Action>,
+}
+
+impl Scheduler {
+    pub fn new(config: SchedulerConfig) -> Self {
+        Self {
+            config,
+            now: Instant::default(),
+            submitted: 0,
+            jobs: BTreeMap::new(),
+            executors: Executors::default(),
+            registry: Registry::default(),
+            ready: BTreeSet::new(),
+            delayed: BTreeSet::new(),
+            queued: 0,
+            counters: Counters::default(),
+            actions: Vec::new(),
+        }
+    }
+
+    /// Takes in one event and says what to do, in order.
+    pub fn handle(&mut self, now: Instant, event: Event) -> Vec<Action> {
+        self.now = self.now.max(now);
+        self.wake_delayed();
+        match event {
+            Event::JobSubmitted { job, graph } => self.submit(job, graph),
+            Event::JobCancelled { job, reason } => self.cancel(job, reason),
+            Event::JobReleased { job } => self.release(job),
+            Event::ExecutorJoined {
+                executor,
+                epoch,
+                slots,
+            } => self.join(executor, epoch, slots),
+            Event::ExecutorLost { executor, epoch } => {
+                if self.executors.epoch(executor) == Some(epoch) {
+                    self.executor_lost(executor);
+                } else {
+                    self.counters.fenced += 1;
+                }
+            }
+            Event::TaskEnded {
+                executor,
+                epoch,
+                attempt,
+                outcome,
+            } => self.task_ended(executor, epoch, attempt, outcome),
+            Event::ResultStarted { job } => {
+                if let Some(job) = self.jobs.get_mut(&job) {
+                    job.result_started = true;
+                }
+            }
+            Event::Tick => {}
+        }
+        self.dispatch();
+        std::mem::take(&mut self.actions)
+    }
+
+    /// When to send [`Event::Tick`] if nothing else happens before.
+    pub fn next_timeout(&self) -> Option<Instant> {
+        self.delayed.first().map(|(until, _)| *until)
+    }
+
+    /// Nothing is left of any job.
+    pub fn is_idle(&self) -> bool {
+        self.jobs.is_empty()
+            && self.registry.len() == 0
+            && self.ready.is_empty()
+            && self.delayed.is_empty()
+            && self.queued == 0
+            && self
+                .executors
+                .iter()
+                .all(|(_, executor)| executor.free == executor.slots)
+    }
+
+    fn submit(&mut self, id: JobId, graph: JobGraph) {
+        if self.jobs.contains_key(&id) {
+            // Ids are never reused, so this is the same submission again.
+            self.counters.fenced += 1;
+            return;
+        }
+        if let Err(error) = graph.check() {
+            self.actions.push(Action::JobEnded {
+                job: id,
+                end: JobEnd::Failed(error),
+            });
+            return;
+        }
+        self.jobs
+            .insert(id, JobState::new(graph, self.submitted, self.now));
+        self.submitted += 1;
+        self.queued += 1;
+        self.settle(id);
+        // The limit is on jobs that wait: one that can start at once is never refused.
+        self.dispatch();
+        if self.queued > self.config.queued_jobs_max
+            && self.jobs.get(&id).is_some_and(|job| !job.started)
+        {
+            let error = ErrorReport::new(
+                SqlState::TOO_MANY_CONNECTIONS,
+                "too many queries are waiting to run",
+            )
+            .with_detail(format!(
+                "The limit is {} waiting queries.",
+                self.config.queued_jobs_max
+            ))
+            .with_hint("Try again later, add executors, or raise the limit.");
+            self.end_job(id, JobEnd::Failed(error));
+        }
+    }
+
+    fn cancel(&mut self, id: JobId, reason: ErrorReport) {
+        match self.jobs.get(&id).map(|job| job.phase) {
+            Some(Phase::Active) => self.end_job(id, JobEnd::Cancelled(reason)),
+            Some(Phase::Finished) => self.release(id),
+            Some(Phase::Stopped) | None => {}
+        }
+    }
+
+    fn release(&mut self, id: JobId) {
+        if let Some(job) = self.jobs.get_mut(&id) {
+            job.released = true;
+            self.drop_blocks(id);
+        }
+    }
+
+    fn join(&mut self, executor: ExecutorId, epoch: Epoch, slots: u32) {
+        match self.executors.epoch(executor) {
+            Some(present) if present >= epoch => {
+                self.counters.fenced += 1;
+                return;
+            }
+            Some(_) => self.executor_lost(executor),
+            None => {}
+        }
+        self.executors.join(executor, epoch, slots);
+    }
+}

@@ -1,0 +1,184 @@
+//! One stage of a running job: its partitions, how they were cut into tasks, and how far it is.
+//!
+//! ```text
+//!   partitions  0 1 2 3 | 4 5 | 6 | 7 8 9 . . .
+//!               task 0   task 1  2   not cut yet
+//! ```
+//!
+//! Tasks are cut when they are first launched, from left to right, as wide as the free slots at
+//! that moment suggest ([`StageState::cut_width`]). Once cut, a task keeps its partitions for
+//! good, because a map output belongs to a task: any attempt of it must produce the same rows.
+//!
+//! Invariants: tasks cover the partitions before `uncut_from` without gap or overlap; `pending`
+//! holds exactly the tasks in state `Pending`, `running` those in `Running`; `accepted` counts
+//! those in `Accepted`.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use job::{ExecutorId, InputLocations, Slicing, Stage, StageId};
+
+use crate::Instant;
+
+#[derive(Debug)]
+pub(crate) struct StageState {
+    pub(crate) spec: Stage,
+    /// Stages that read this one, once per edge.
+    pub(crate) consumers: Vec<StageId>,
+    pub(crate) tasks: Vec<Task>,
+    /// The first partition that belongs to no task yet.
+    pub(crate) uncut_from: u32,
+    pub(crate) pending: BTreeSet<u32>,
+    pub(crate) running: BTreeSet<u32>,
+    pub(crate) accepted: usize,
+    /// Edges to producers that lack outputs. The stage may run when it is zero.
+    pub(crate) incomplete_inputs: usize,
+    /// It is the result stage, or a consumer that is needed is not complete.
+    pub(crate) needed: bool,
+    /// How often outputs were lost; losses until the stage is complete again count as one.
+    pub(crate) reruns: u32,
+    /// Outputs were lost and the stage has not been complete since.
+    pub(crate) rerunning: bool,
+    /// The accepted outputs, made once for all consumer tasks launched between two losses.
+    pub(crate) locations: Option<Arc<InputLocations>>,
+}
+
+/// Executors that a task remembers having failed on; it bounds the search for another one.
+const AVOIDED_MAX: usize = 8;
+
+/// A slice of a stage's partitions.
+#[derive(Debug)]
+pub(crate) struct Task {
+    pub(crate) first_partition: u32,
+    pub(crate) width: u32,
+    pub(crate) state: TaskState,
+    /// The number of the next attempt. Never reset: an attempt's id is never reused.
+    pub(crate) next_attempt: u32,
+    /// Failures since an output was last accepted.
+    pub(crate) failures: u32,
+    /// Executors where it failed since, the last few.
+    pub(crate) avoid: Vec<ExecutorId>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TaskState {
+    /// Waits for a slot, or for inputs, or for somebody to need it.
+    Pending,
+    /// Waits out the pause after a failure.
+    Delayed { until: Instant },
+    /// This attempt runs and was not told to stop.
+    Running { attempt: u32 },
+    /// The output of this attempt is in the registry.
+    Accepted { attempt: u32 },
+}
+
+impl Task {
+    /// Prefers another executor for the next attempts. The oldest is forgotten first.
+    pub(crate) fn avoid(&mut self, executor: ExecutorId) {
+        if self.avoid.len() == AVOIDED_MAX {
+            self.avoid.remove(0);
+        }
+        self.avoid.push(executor);
+    }
+}
+
+impl StageState {
+    pub(crate) fn new(spec: Stage, consumers: Vec<StageId>) -> Self {
+        Self {
+            incomplete_inputs: spec.inputs.len(),
+            spec,
+            consumers,
+            tasks: Vec::new(),
+            uncut_from: 0,
+            pending: BTreeSet::new(),
+            running: BTreeSet::new(),
+            accepted: 0,
+            needed: false,
+            reruns: 0,
+            rerunning: false,
+            locations: None,
+        }
+    }
+
+    fn is_cut(&self) -> bool {
+        self.uncut_from == self.spec.partitions
+    }
+
+    /// Every partition's output is in the registry.
+    pub(crate) fn is_complete(&self) -> bool {
+        self.is_cut() && self.accepted == self.tasks.len()
+    }
+
+    /// There is a task to launch, and its inputs are there.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.needed && self.incomplete_inputs == 0 && (!self.pending.is_empty() || !self.is_cut())
+    }
+
+    /// How many partitions the next task gets when the freest executor has `free` of all
+    /// `free_slots`: this executor's share of the partitions left, and no more than run at once.
+    ///
+    /// Wide slices share join build sides and dynamic filters; narrow ones balance better and
+    /// free their slots sooner. With more partitions left than slots are free, a slice takes all
+    /// of an executor's free slots. With fewer, they spread over the executors in proportion.
+    pub(crate) fn cut_width(&self, free: u32, free_slots: u64) -> u32 {
+        let left = self.spec.partitions - self.uncut_from;
+        match self.spec.slicing {
+            Slicing::Whole { .. } => left,
+            Slicing::PerPartition => {
+                let share = (u64::from(left) * u64::from(free)).div_ceil(free_slots.max(1));
+                u32::try_from(share)
+                    .unwrap_or(u32::MAX)
+                    .clamp(1, left.min(free).max(1))
+            }
+        }
+    }
+
+    /// Cuts the next `width` partitions off as a new pending task.
+    pub(crate) fn cut(&mut self, width: u32) -> u32 {
+        let task = self.tasks.len() as u32;
+        self.tasks.push(Task {
+            first_partition: self.uncut_from,
+            width,
+            state: TaskState::Pending,
+            next_attempt: 0,
+            failures: 0,
+            avoid: Vec::new(),
+        });
+        self.uncut_from += width;
+        self.pending.insert(task);
+        task
+    }
+
+    /// The most slots a task can use.
+    pub(crate) fn slots_wanted(&self, task: u32) -> u32 {
+        match self.spec.slicing {
+            Slicing::Whole { slots } => slots,
+            Slicing::PerPartition => self.tasks[task as usize].width,
+        }
+    }
+
+    pub(crate) fn set_state(&mut self, task: u32, state: TaskState) {
+        let slot = &mut self.tasks[task as usize].state;
+        match *slot {
+            TaskState::Pending => {
+                self.pending.remove(&task);
+            }
+            TaskState::Running { .. } => {
+                self.running.remove(&task);
+            }
+            TaskState::Accepted { .. } => self.accepted -= 1,
+            TaskState::Delayed { .. } => {}
+        }
+        match state {
+            TaskState::Pending => {
+                self.pending.insert(task);
+            }
+            TaskState::Running { .. } => {
+                self.running.insert(task);
+            }
+            TaskState::Accepted { .. } => self.accepted += 1,
+            TaskState::Delayed { .. } => {}
+        }
+        *slot = state;
+    }
+}

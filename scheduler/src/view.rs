@@ -1,0 +1,210 @@
+//! What is going on, for `firesteel.jobs`, `.stages` and `.tasks`, for the UI and for logs.
+//!
+//! A view is a copy: plain data, made when asked for. It is the one place that walks everything.
+
+use std::time::Duration;
+
+use job::{AttemptId, Epoch, ExecutorId, JobId, StageId};
+
+use crate::executors::Executors;
+use crate::job_state::{JobState, Phase};
+use crate::scheduler::Scheduler;
+use crate::stage_state::StageState;
+
+/// Everything the scheduler knows, at one instant.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SchedulerView {
+    /// In order of job id.
+    pub jobs: Vec<JobView>,
+    /// In order of executor id.
+    pub executors: Vec<ExecutorView>,
+    pub counters: Counters,
+}
+
+/// Totals since the driver started.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Attempts launched.
+    pub launched: u64,
+    /// Attempts accepted.
+    pub accepted: u64,
+    /// Attempts of active jobs that ended without an output, unasked.
+    pub failed: u64,
+    /// Accepted outputs that were lost while their job was active.
+    pub outputs_lost: u64,
+    /// Reports ignored because they came late, twice, or from a zombie.
+    pub fenced: u64,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct JobView {
+    pub job: JobId,
+    pub phase: JobPhase,
+    /// Time since it was submitted.
+    pub age: Duration,
+    /// Why an active job has nothing running; `None` if something runs.
+    pub waits_for: Option<WaitReason>,
+    /// Empty once the job has ended.
+    pub stages: Vec<StageView>,
+    /// Attempts that hold slots.
+    pub attempts: Vec<AttemptView>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JobPhase {
+    /// No task was launched yet.
+    Queued,
+    /// Some task was launched and the job has not ended.
+    Running,
+    /// It ended well; the client has not taken everything yet.
+    Finished,
+    /// It failed or was cancelled; its last attempts are stopping.
+    Stopping,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WaitReason {
+    /// No executor is registered.
+    NoExecutors,
+    /// Every slot is held, by earlier jobs or by attempts that are stopping.
+    NoFreeSlots,
+    /// All that could run waits out the pause after a failure.
+    Backoff { remaining: Duration },
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct StageView {
+    pub stage: StageId,
+    pub phase: StagePhase,
+    pub partitions: u32,
+    /// Partitions that have been cut into tasks; the others wait for a first slot.
+    pub partitions_cut: u32,
+    /// Tasks cut so far.
+    pub tasks: usize,
+    pub tasks_running: usize,
+    pub tasks_accepted: usize,
+    /// How often lost outputs were computed again.
+    pub reruns: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StagePhase {
+    /// Nobody will read it (any more), or nobody needs what was lost of it.
+    NotNeeded,
+    /// A stage it reads is not complete.
+    WaitsForInputs,
+    /// It may run, as slots allow.
+    Ready,
+    /// All that is left of it runs or waits out a pause.
+    Running,
+    /// All its outputs are there.
+    Complete,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AttemptView {
+    pub attempt: AttemptId,
+    pub executor: ExecutorId,
+    pub slots: u32,
+    /// Time since it was launched.
+    pub age: Duration,
+    /// It was told to stop.
+    pub stopping: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ExecutorView {
+    pub executor: ExecutorId,
+    pub epoch: Epoch,
+    pub slots: u32,
+    pub slots_free: u32,
+    pub attempts: usize,
+}
+
+impl Scheduler {
+    /// A copy of what is going on. Costs as much as there is to see.
+    pub fn snapshot(&self) -> SchedulerView {
+        let jobs = self.jobs.iter().map(|(id, job)| self.job_view(*id, job));
+        SchedulerView {
+            jobs: jobs.collect(),
+            executors: executor_views(&self.executors),
+            counters: self.counters,
+        }
+    }
+
+    fn job_view(&self, id: JobId, job: &JobState) -> JobView {
+        let attempts: Vec<AttemptView> = self
+            .executors
+            .attempts_of(id)
+            .map(|(attempt, held)| AttemptView {
+                attempt: *attempt,
+                executor: held.executor,
+                slots: held.slots,
+                age: self.now.since(held.since),
+                stopping: held.stopping,
+            })
+            .collect();
+        let runs = attempts.iter().any(|attempt| !attempt.stopping);
+        JobView {
+            job: id,
+            phase: match job.phase {
+                Phase::Active if job.started => JobPhase::Running,
+                Phase::Active => JobPhase::Queued,
+                Phase::Finished => JobPhase::Finished,
+                Phase::Stopped => JobPhase::Stopping,
+            },
+            age: self.now.since(job.submitted_at),
+            waits_for: (job.is_active() && !runs).then(|| self.wait_reason(job)),
+            stages: job.stages.iter().map(stage_view).collect(),
+            attempts,
+        }
+    }
+
+    fn wait_reason(&self, job: &JobState) -> WaitReason {
+        let ready = job.stages.iter().any(StageState::is_ready);
+        match job.delayed.first() {
+            _ if self.executors.len() == 0 => WaitReason::NoExecutors,
+            Some((until, _, _)) if !ready => WaitReason::Backoff {
+                remaining: until.since(self.now),
+            },
+            Some(_) | None => WaitReason::NoFreeSlots,
+        }
+    }
+}
+
+fn stage_view(stage: &StageState) -> StageView {
+    let phase = if stage.is_complete() {
+        StagePhase::Complete
+    } else if !stage.needed {
+        StagePhase::NotNeeded
+    } else if stage.incomplete_inputs > 0 {
+        StagePhase::WaitsForInputs
+    } else if stage.is_ready() {
+        StagePhase::Ready
+    } else {
+        StagePhase::Running
+    };
+    StageView {
+        stage: stage.spec.id,
+        phase,
+        partitions: stage.spec.partitions,
+        partitions_cut: stage.uncut_from,
+        tasks: stage.tasks.len(),
+        tasks_running: stage.running.len(),
+        tasks_accepted: stage.accepted,
+        reruns: stage.reruns,
+    }
+}
+
+fn executor_views(executors: &Executors) -> Vec<ExecutorView> {
+    executors
+        .iter()
+        .map(|(id, executor)| ExecutorView {
+            executor: id,
+            epoch: executor.epoch,
+            slots: executor.slots,
+            slots_free: executor.free,
+            attempts: executor.attempts.len(),
+        })
+        .collect()
+}

@@ -1,0 +1,3 @@
+//! Event -> action tests: one behaviour each, by topic.
+
+mod running;
