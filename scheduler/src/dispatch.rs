@@ -34,12 +34,13 @@ impl Scheduler {
         let stage = job.stage_mut(stage_id);
         let pending = stage.pending.first().copied();
         let avoid = pending.map_or(&[][..], |task| &stage.tasks[task as usize].avoid);
-        let (executor, free) = self.executors.freest(avoid)?;
+        let room = self.executors.freest(avoid)?;
+        let executor = room.executor;
         let index = pending.unwrap_or_else(|| {
-            let width = stage.cut_width(free, self.executors.free_slots());
+            let width = stage.cut_width(room);
             stage.cut(width)
         });
-        let slots = stage.slots_wanted(index).min(free);
+        let slots = stage.slots_wanted(index).min(room.free);
         let task = &mut stage.tasks[index as usize];
         let attempt = AttemptId {
             task: TaskId {

@@ -4,7 +4,8 @@
 //! executor with most free slots in logarithmic time. Knows nothing of jobs, stages or blocks.
 //!
 //! Invariants: an executor's free slots plus the slots its attempts hold are its slots; an
-//! executor is in the index if and only if it has a free slot; `free_slots` is their sum.
+//! executor is in the index if and only if it has a free slot; `levels` counts the index by
+//! number of free slots, and `free_slots` is its sum.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,7 +21,18 @@ pub(crate) struct Executors {
     held: BTreeMap<AttemptId, Held>,
     /// Executors with a free slot by number of free slots; among equals the lowest id is last.
     by_free: BTreeSet<(u32, Reverse<ExecutorId>)>,
+    /// How many executors have this many free slots, for numbers above zero.
+    levels: BTreeMap<u32, u32>,
     free_slots: u64,
+}
+
+/// Where the next task goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Room {
+    pub(crate) executor: ExecutorId,
+    pub(crate) free: u32,
+    /// Executors with as many free slots, this one included.
+    pub(crate) peers: u32,
 }
 
 #[derive(Debug)]
@@ -55,10 +67,7 @@ impl Executors {
                 attempts: BTreeSet::new(),
             },
         );
-        self.free_slots += u64::from(slots);
-        if slots > 0 {
-            self.by_free.insert((slots, Reverse(id)));
-        }
+        self.index(id, slots);
     }
 
     /// Removes an executor and frees what its attempts held, in order of attempt.
@@ -66,8 +75,7 @@ impl Executors {
         let Some(executor) = self.executors.remove(&id) else {
             return Vec::new();
         };
-        self.free_slots -= u64::from(executor.free);
-        self.by_free.remove(&(executor.free, Reverse(id)));
+        self.unindex(id, executor.free);
         executor
             .attempts
             .into_iter()
@@ -87,14 +95,18 @@ impl Executors {
         self.free_slots
     }
 
-    /// The executor with most free slots and how many; one of `avoid` only if no other has any.
-    pub(crate) fn freest(&self, avoid: &[ExecutorId]) -> Option<(ExecutorId, u32)> {
+    /// The executor with most free slots; one of `avoid` only if no other has any.
+    pub(crate) fn freest(&self, avoid: &[ExecutorId]) -> Option<Room> {
         // `avoid` is short (a task's last few failures), so this looks at a few entries at most.
         let mut by_preference = self.by_free.iter().rev();
         let &(free, Reverse(id)) = by_preference
             .find(|(_, Reverse(id))| !avoid.contains(id))
             .or_else(|| self.by_free.last())?;
-        Some((id, free))
+        Some(Room {
+            executor: id,
+            free,
+            peers: self.levels.get(&free).copied().unwrap_or(1),
+        })
     }
 
     /// Whether an executor is there that isn't one of `avoid`, busy or not.
@@ -151,10 +163,27 @@ impl Executors {
         let (before, after) = (executor.free, change(executor.free));
         debug_assert!(after <= executor.slots);
         executor.free = after;
-        self.free_slots = self.free_slots - u64::from(before) + u64::from(after);
-        self.by_free.remove(&(before, Reverse(id)));
-        if after > 0 {
-            self.by_free.insert((after, Reverse(id)));
+        self.unindex(id, before);
+        self.index(id, after);
+    }
+
+    fn index(&mut self, id: ExecutorId, free: u32) {
+        if free > 0 {
+            self.free_slots += u64::from(free);
+            self.by_free.insert((free, Reverse(id)));
+            *self.levels.entry(free).or_default() += 1;
+        }
+    }
+
+    fn unindex(&mut self, id: ExecutorId, free: u32) {
+        if self.by_free.remove(&(free, Reverse(id))) {
+            self.free_slots -= u64::from(free);
+            if let Some(count) = self.levels.get_mut(&free) {
+                *count -= 1;
+                if *count == 0 {
+                    self.levels.remove(&free);
+                }
+            }
         }
     }
 

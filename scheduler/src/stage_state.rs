@@ -19,6 +19,7 @@ use std::sync::Arc;
 use job::{ExecutorId, InputLocations, Slicing, Stage, StageId};
 
 use crate::Instant;
+use crate::executors::Room;
 
 #[derive(Debug)]
 pub(crate) struct StageState {
@@ -114,22 +115,16 @@ impl StageState {
         self.needed && self.incomplete_inputs == 0 && (!self.pending.is_empty() || !self.is_cut())
     }
 
-    /// How many partitions the next task gets when the freest executor has `free` of all
-    /// `free_slots`: this executor's share of the partitions left, and no more than run at once.
+    /// How many partitions the next task gets.
     ///
     /// Wide slices share join build sides and dynamic filters; narrow ones balance better and
-    /// free their slots sooner. With more partitions left than slots are free, a slice takes all
-    /// of an executor's free slots. With fewer, they spread over the executors in proportion.
-    pub(crate) fn cut_width(&self, free: u32, free_slots: u64) -> u32 {
+    /// free their slots sooner. So a slice takes all free slots of its executor, unless the
+    /// partitions left would then leave equally free executors idle: those share evenly.
+    pub(crate) fn cut_width(&self, room: Room) -> u32 {
         let left = self.spec.partitions - self.uncut_from;
         match self.spec.slicing {
             Slicing::Whole { .. } => left,
-            Slicing::PerPartition => {
-                let share = (u64::from(left) * u64::from(free)).div_ceil(free_slots.max(1));
-                u32::try_from(share)
-                    .unwrap_or(u32::MAX)
-                    .clamp(1, left.min(free).max(1))
-            }
+            Slicing::PerPartition => left.div_ceil(room.peers.max(1)).min(room.free),
         }
     }
 

@@ -1,3 +1,8 @@
 //! Event -> action tests: one behaviour each, by topic.
 
+mod ending;
+mod fencing;
+mod loss;
+mod placing;
+mod retry;
 mod running;
