@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::ExecutionPlan;
+use functions::pg_type::{Format, FormatSettings};
 use job::{ExchangeKind, StageId};
 
 /// What executors run for a stage.
@@ -44,9 +45,9 @@ pub struct ExchangeSpec {
 /// How rows are encoded for the client: settled at Bind, so that executors can do it.
 #[derive(Debug, Clone)]
 pub struct RowSpec {
-    /// One format per column: `true` is binary. (Replaced by `rows::Format` with the encoder.)
-    pub binary: Vec<bool>,
-    // Becomes `functions::pg_type::FormatSettings` when that lands.
+    /// As in a Bind message: none is text throughout, one is for all columns.
+    pub formats: Vec<Format>,
+    pub settings: FormatSettings,
 }
 
 /// Files written by a table-writing task: each partition writes its own.

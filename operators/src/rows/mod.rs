@@ -1,6 +1,14 @@
 //! Encoded rows: whole `DataRow` messages, ready for the socket.
+//!
+//! It owns the framing of rows. How a single value looks is `functions::pg_type`'s; when chunks
+//! are sent, split for `max_rows` or dropped is the server's.
+
+mod encoder;
 
 use bytes::Bytes;
+
+pub use encoder::{CHUNK_BYTES_TARGET, RowEncoder, column_formats};
+pub use functions::pg_type::{Format, FormatSettings};
 
 /// Some rows of a result, encoded.
 #[derive(Debug, Clone)]

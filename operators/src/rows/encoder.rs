@@ -1,0 +1,168 @@
+//! Record batches made into chunks of `DataRow` messages.
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::Schema;
+use bytes::Bytes;
+use functions::pg_type::{
+    CellWriter, Format, FormatSettings, PgType, Result, TypeError, cell_writer, check_cell_writer,
+    pg_type_of,
+};
+use job::SqlState;
+
+use super::RowChunk;
+
+/// A chunk is closed by the row that reaches this size. Large enough that per-chunk costs vanish,
+/// small enough that a client's first rows leave early and that few bytes wait behind a slow one.
+pub const CHUNK_BYTES_TARGET: usize = 128 * 1024;
+
+/// What a row is thought to take before any row has been seen, per column.
+const CELL_BYTES_GUESS: usize = 16;
+
+/// The protocol counts a message's bytes and its columns in signed integers.
+const MESSAGE_BYTES_MAX: usize = i32::MAX as usize;
+const COLUMNS_MAX: usize = i16::MAX as usize;
+
+/// Encodes the rows of one result. Made once per task from what Bind settled.
+#[derive(Debug, Clone)]
+pub struct RowEncoder {
+    columns: Vec<Column>,
+    column_count: i16,
+    settings: FormatSettings,
+    /// Running mean, so that chunks are allocated about as large as they become.
+    row_bytes_estimate: usize,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Column {
+    pg_type: PgType,
+    format: Format,
+}
+
+/// The format of each column from the list in a Bind message: none means text throughout, one
+/// holds for all columns.
+pub fn column_formats(formats: &[Format], columns: usize) -> Result<Vec<Format>> {
+    match formats {
+        [] => Ok(vec![Format::Text; columns]),
+        [format] => Ok(vec![*format; columns]),
+        formats if formats.len() == columns => Ok(formats.to_vec()),
+        formats => Err(TypeError::new(
+            SqlState::PROTOCOL_VIOLATION,
+            format!(
+                "bind message has {} result formats but query has {columns} columns",
+                formats.len()
+            ),
+        )),
+    }
+}
+
+impl RowEncoder {
+    /// `formats` as in a Bind message: none, one for all, or one per column. Fails where a
+    /// column's type has no such form, before any row is computed.
+    pub fn new(schema: &Schema, formats: &[Format], settings: FormatSettings) -> Result<Self> {
+        let fields = schema.fields();
+        let column_count = i16::try_from(fields.len()).map_err(|_| {
+            TypeError::new(
+                SqlState::PROGRAM_LIMIT_EXCEEDED,
+                format!("a result can have at most {COLUMNS_MAX} columns"),
+            )
+        })?;
+        let columns = fields
+            .iter()
+            .zip(column_formats(formats, fields.len())?)
+            .map(|(field, format)| {
+                let pg_type = pg_type_of(field);
+                check_cell_writer(field.data_type(), pg_type, format, &settings)?;
+                Ok(Column { pg_type, format })
+            })
+            .collect::<Result<Vec<_>>>()?;
+        Ok(Self {
+            row_bytes_estimate: 7 + columns.len() * (4 + CELL_BYTES_GUESS),
+            columns,
+            column_count,
+            settings,
+        })
+    }
+
+    /// All rows of a batch, in order, in chunks of about [`CHUNK_BYTES_TARGET`].
+    ///
+    /// A batch without rows gives no chunk. A row may be larger than a chunk; it then is one.
+    pub fn encode(&mut self, batch: &RecordBatch) -> Result<Vec<RowChunk>> {
+        if batch.num_columns() != self.columns.len() {
+            return Err(TypeError::internal(format!(
+                "a batch of {} columns for a result of {}",
+                batch.num_columns(),
+                self.columns.len()
+            )));
+        }
+        let mut cells = self
+            .columns
+            .iter()
+            .zip(batch.columns())
+            .map(|(column, array)| {
+                cell_writer(array, column.pg_type, column.format, &self.settings)
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let rows = batch.num_rows();
+        let mut chunks = Vec::new();
+        let mut row = 0;
+        while row < rows {
+            // One row more than the target: the last row reaches over it.
+            let rows_expected = (CHUNK_BYTES_TARGET / self.row_bytes_estimate + 2).min(rows - row);
+            // An eighth more for rows above the mean.
+            let expected = rows_expected * self.row_bytes_estimate;
+            let mut out = Vec::with_capacity(expected + expected / 8);
+            let mut row_ends = Vec::with_capacity(rows_expected);
+            while row < rows && out.len() < CHUNK_BYTES_TARGET {
+                write_row(&mut cells, self.column_count, row, &mut out)?;
+                // A row has at most 2^31 bytes and starts below the target.
+                row_ends.push(out.len() as u32);
+                row += 1;
+            }
+            self.row_bytes_estimate = (out.len() / row_ends.len()).max(1);
+            chunks.push(RowChunk {
+                bytes: Bytes::from(out),
+                row_ends,
+            });
+        }
+        Ok(chunks)
+    }
+}
+
+/// One `DataRow`: 'D', the length of all but the 'D', the column count, and per cell its length
+/// (-1 for NULL) and bytes.
+#[inline]
+fn write_row(
+    cells: &mut [Box<dyn CellWriter + '_>],
+    column_count: i16,
+    row: usize,
+    out: &mut Vec<u8>,
+) -> Result<()> {
+    let start = out.len();
+    let [c1, c2] = column_count.to_be_bytes();
+    out.extend_from_slice(&[b'D', 0, 0, 0, 0, c1, c2]);
+    for cell in cells {
+        let at = out.len();
+        out.extend_from_slice(&[0xff; 4]);
+        if cell.write(row, out)? {
+            let length = (out.len() - at - 4) as u32;
+            out[at..at + 4].copy_from_slice(&length.to_be_bytes());
+        }
+    }
+    let length = out.len() - start - 1;
+    if length > MESSAGE_BYTES_MAX {
+        return Err(row_too_large(length));
+    }
+    out[start + 1..start + 5].copy_from_slice(&(length as u32).to_be_bytes());
+    Ok(())
+}
+
+#[cold]
+fn row_too_large(bytes: usize) -> TypeError {
+    TypeError::new(
+        SqlState::PROGRAM_LIMIT_EXCEEDED,
+        "row is too large for the protocol",
+    )
+    .with_detail(format!(
+        "The row takes {bytes} bytes, a message can have {MESSAGE_BYTES_MAX}."
+    ))
+}
