@@ -1,7 +1,16 @@
 //! Our DataFusion `ExecutionPlan` nodes and sinks: what a stage plan is made of beyond
-//! DataFusion's own operators.
+//! DataFusion's own operators, and how a stage plan becomes one task's plan.
 
+pub mod exchange;
+pub mod files;
+mod filters;
+pub mod metrics;
+pub mod restrict;
 pub mod rows;
+mod scalar_subqueries;
 mod stage_plan;
 
+pub use filters::strip_foreign_filters;
+pub use restrict::restrict;
+pub use scalar_subqueries::ScalarSubqueriesExec;
 pub use stage_plan::{ExchangeSpec, FileSpec, RowSpec, Sink, StagePlan};

@@ -1,0 +1,297 @@
+//! Deals a task's output to the segments of its map output.
+//!
+//! Hash dealing uses DataFusion's own hash and seed, so every producer of an exchange, and both
+//! sides of a join, agree on the segment of a key. Input batches are held back until a segment
+//! gets about a batch of rows from them, and rows are then copied once, straight into the
+//! segment's batch: dealing each input batch by itself would make many tiny batches that have to
+//! be copied again to be useful.
+//!
+//! What is dealt stands alone: string and binary views are compacted, so that a stored segment
+//! does not keep the buffers of the scan it came from.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::{Array, ArrayRef, AsArray};
+use datafusion::arrow::compute::{BatchCoalescer, interleave_record_batch};
+use datafusion::arrow::datatypes::{DataType, SchemaRef};
+use datafusion::arrow::record_batch::{RecordBatch, RecordBatchOptions};
+use datafusion::common::hash_utils::create_hashes;
+use datafusion::common::{Result, internal_err};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_plan::repartition::REPARTITION_RANDOM_STATE;
+use job::ExchangeKind;
+
+use crate::ExchangeSpec;
+
+/// Bytes of input a hash partitioner holds back at most. Reached by wide rows and by exchanges
+/// of many segments; then segments get smaller batches.
+const HELD_BYTES_MAX: usize = 16 << 20;
+
+/// A batch for a segment.
+pub type Dealt = (u32, RecordBatch);
+
+/// Deals one partition of a task. Not shared: a task that runs several partitions at once makes
+/// one per partition.
+pub struct Partitioner {
+    dealer: Dealer,
+    compact: bool,
+}
+
+enum Dealer {
+    Hash(HashDealer),
+    /// Gather and broadcast: everything goes to the partition's own segment.
+    Own {
+        segment: u32,
+        coalescer: BatchCoalescer,
+    },
+    RoundRobin {
+        next: u32,
+        segments: u32,
+    },
+}
+
+impl Partitioner {
+    /// `partition` is the stage's partition this one deals (not its index in the slice).
+    pub fn try_new(
+        spec: &ExchangeSpec,
+        schema: SchemaRef,
+        partition: u32,
+        batch_size: usize,
+    ) -> Result<Self> {
+        if spec.segments == 0 {
+            return internal_err!("exchange without segments");
+        }
+        let compact = schema.fields().iter().any(|f| holds_views(f.data_type()));
+        let dealer = match spec.kind {
+            ExchangeKind::Hash => {
+                if spec.hash_keys.is_empty() {
+                    return internal_err!("hash exchange without keys");
+                }
+                Dealer::Hash(HashDealer {
+                    keys: spec.hash_keys.clone(),
+                    held: Vec::new(),
+                    held_rows: 0,
+                    held_bytes: 0,
+                    rows_wanted: batch_size.saturating_mul(spec.segments as usize),
+                    indices: vec![Vec::new(); spec.segments as usize],
+                    hashes: Vec::new(),
+                })
+            }
+            ExchangeKind::Gather | ExchangeKind::Broadcast => {
+                if partition >= spec.segments {
+                    return internal_err!(
+                        "partition {partition} of an exchange with {} segments",
+                        spec.segments
+                    );
+                }
+                Dealer::Own {
+                    segment: partition,
+                    coalescer: BatchCoalescer::new(schema, batch_size)
+                        .with_biggest_coalesce_batch_size(Some(batch_size / 2)),
+                }
+            }
+            ExchangeKind::RoundRobin => Dealer::RoundRobin {
+                next: partition % spec.segments,
+                segments: spec.segments,
+            },
+        };
+        Ok(Self { dealer, compact })
+    }
+
+    /// Takes a batch; returns what has become ready. A segment's batches keep their input order.
+    pub fn partition(&mut self, batch: RecordBatch) -> Result<Vec<Dealt>> {
+        if batch.num_rows() == 0 {
+            return Ok(Vec::new());
+        }
+        let ready = match &mut self.dealer {
+            Dealer::Hash(dealer) => dealer.push(batch)?,
+            Dealer::Own { segment, coalescer } => {
+                coalescer.push_batch(batch)?;
+                take_completed(*segment, coalescer)
+            }
+            Dealer::RoundRobin { next, segments } => {
+                let segment = *next;
+                *next = (*next + 1) % *segments;
+                vec![(segment, batch)]
+            }
+        };
+        self.compacted(ready)
+    }
+
+    /// What was held back. Call once, after the last batch.
+    pub fn finish(&mut self) -> Result<Vec<Dealt>> {
+        let ready = match &mut self.dealer {
+            Dealer::Hash(dealer) => dealer.flush()?,
+            Dealer::Own { segment, coalescer } => {
+                coalescer.finish_buffered_batch()?;
+                take_completed(*segment, coalescer)
+            }
+            Dealer::RoundRobin { .. } => Vec::new(),
+        };
+        self.compacted(ready)
+    }
+
+    /// Bytes held back; to be charged to the task's memory.
+    pub fn held_bytes(&self) -> usize {
+        match &self.dealer {
+            Dealer::Hash(dealer) => dealer.held_bytes,
+            Dealer::Own { coalescer, .. } => coalescer.size(),
+            Dealer::RoundRobin { .. } => 0,
+        }
+    }
+
+    fn compacted(&self, dealt: Vec<Dealt>) -> Result<Vec<Dealt>> {
+        if !self.compact {
+            return Ok(dealt);
+        }
+        dealt
+            .into_iter()
+            .map(|(segment, batch)| Ok((segment, compact_views(batch)?)))
+            .collect()
+    }
+}
+
+fn take_completed(segment: u32, coalescer: &mut BatchCoalescer) -> Vec<Dealt> {
+    std::iter::from_fn(|| coalescer.next_completed_batch())
+        .map(|batch| (segment, batch))
+        .collect()
+}
+
+struct HashDealer {
+    keys: Vec<Arc<dyn PhysicalExpr>>,
+    held: Vec<RecordBatch>,
+    held_rows: usize,
+    held_bytes: usize,
+    rows_wanted: usize,
+    /// Per segment: (held batch, row) in input order.
+    indices: Vec<Vec<(usize, usize)>>,
+    hashes: Vec<u64>,
+}
+
+impl HashDealer {
+    fn push(&mut self, batch: RecordBatch) -> Result<Vec<Dealt>> {
+        let rows = batch.num_rows();
+        let keys = self
+            .keys
+            .iter()
+            .map(|key| key.evaluate(&batch)?.into_array(rows))
+            .collect::<Result<Vec<_>>>()?;
+        self.hashes.clear();
+        self.hashes.resize(rows, 0);
+        create_hashes(
+            &keys,
+            REPARTITION_RANDOM_STATE.random_state(),
+            &mut self.hashes,
+        )?;
+        let held = self.held.len();
+        let segments = self.indices.len() as u64;
+        if segments.is_power_of_two() {
+            // The same segment as the division gives, without one per row.
+            let mask = segments - 1;
+            for (row, hash) in self.hashes.iter().enumerate() {
+                self.indices[(hash & mask) as usize].push((held, row));
+            }
+        } else {
+            for (row, hash) in self.hashes.iter().enumerate() {
+                self.indices[(hash % segments) as usize].push((held, row));
+            }
+        }
+        self.held_rows += rows;
+        self.held_bytes += slice_bytes(&batch);
+        self.held.push(batch);
+        if self.held_rows >= self.rows_wanted || self.held_bytes >= HELD_BYTES_MAX {
+            self.flush()
+        } else {
+            Ok(Vec::new())
+        }
+    }
+
+    fn flush(&mut self) -> Result<Vec<Dealt>> {
+        let held = std::mem::take(&mut self.held);
+        self.held_rows = 0;
+        self.held_bytes = 0;
+        let Some(first) = held.first() else {
+            return Ok(Vec::new());
+        };
+        let columns = first.num_columns();
+        let batches: Vec<&RecordBatch> = held.iter().collect();
+        let mut dealt = Vec::with_capacity(self.indices.len());
+        for (segment, indices) in self.indices.iter_mut().enumerate() {
+            if indices.is_empty() {
+                continue;
+            }
+            let batch = if columns == 0 {
+                let options = RecordBatchOptions::new().with_row_count(Some(indices.len()));
+                RecordBatch::try_new_with_options(first.schema(), vec![], &options)?
+            } else {
+                interleave_record_batch(&batches, indices)?
+            };
+            dealt.push((segment as u32, batch));
+            indices.clear();
+        }
+        Ok(dealt)
+    }
+}
+
+/// Bytes a batch's own rows take; shared buffers would be counted whole by
+/// `get_array_memory_size`.
+fn slice_bytes(batch: &RecordBatch) -> usize {
+    batch
+        .columns()
+        .iter()
+        .map(|c| {
+            c.to_data()
+                .get_slice_memory_size()
+                .unwrap_or_else(|_| c.get_array_memory_size())
+        })
+        .sum()
+}
+
+fn holds_views(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Utf8View | DataType::BinaryView => true,
+        // Views inside nested types keep their buffers: compacting them means rebuilding the
+        // nesting, for columns that are rare and whose rows are few.
+        _ => false,
+    }
+}
+
+/// Copies the strings that a view column points to, when its buffers hold much else.
+fn compact_views(batch: RecordBatch) -> Result<RecordBatch> {
+    let schema = batch.schema();
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    let columns = batch
+        .columns()
+        .iter()
+        .map(|column| -> ArrayRef {
+            match column.data_type() {
+                DataType::Utf8View => {
+                    let views = column.as_string_view();
+                    if is_sparse(views.data_buffers(), views.total_buffer_bytes_used()) {
+                        Arc::new(views.gc())
+                    } else {
+                        Arc::clone(column)
+                    }
+                }
+                DataType::BinaryView => {
+                    let views = column.as_binary_view();
+                    if is_sparse(views.data_buffers(), views.total_buffer_bytes_used()) {
+                        Arc::new(views.gc())
+                    } else {
+                        Arc::clone(column)
+                    }
+                }
+                _ => Arc::clone(column),
+            }
+        })
+        .collect();
+    Ok(RecordBatch::try_new_with_options(
+        schema, columns, &options,
+    )?)
+}
+
+fn is_sparse(buffers: &[datafusion::arrow::buffer::Buffer], used: usize) -> bool {
+    let held: usize = buffers.iter().map(|b| b.capacity()).sum();
+    // A quarter of slack is cheaper to keep than to copy away.
+    held > used + used / 4
+}
