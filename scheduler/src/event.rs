@@ -42,9 +42,11 @@ pub enum Event {
         attempt: AttemptId,
         outcome: TaskOutcome,
     },
-    /// Rows of a result task reached the client: from now on no result task that has been
-    /// launched can be tried again unseen, so the job fails where it would have retried one.
-    ResultStarted { job: JobId },
+    /// Rows of this result attempt are about to reach the client: its task can't be tried again
+    /// unseen any more, so the job fails where it would have. Sent once per result attempt,
+    /// before its first row is forwarded. If the attempt is void by the time this arrives (it
+    /// failed, or its executor was lost), the job fails: some of its rows may be out.
+    ResultStarted { attempt: AttemptId },
     /// `next_timeout` came due. (Every other event serves as one too.)
     Tick,
 }

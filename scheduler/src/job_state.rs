@@ -20,8 +20,6 @@ pub(crate) struct JobState {
     pub(crate) phase: Phase,
     /// A task was launched: the job no longer counts as queued.
     pub(crate) started: bool,
-    /// Rows have reached the client.
-    pub(crate) result_started: bool,
     /// The client needs no blocks any more.
     pub(crate) released: bool,
     /// By id. Emptied when the job ends.
@@ -55,7 +53,6 @@ impl JobState {
             submitted_at: now,
             phase: Phase::Active,
             started: false,
-            result_started: false,
             released: false,
             stages: stages
                 .map(|(spec, consumers)| StageState::new(spec, consumers))

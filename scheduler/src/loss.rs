@@ -83,7 +83,7 @@ impl Scheduler {
         if !job.is_active() {
             return;
         }
-        if job.result_started && job.is_result(task.stage) {
+        if job.stage(task.stage).tasks[task.task as usize].shown {
             let error = lost_error(holder, task).with_detail(
                 "It held rows of the result, of which some have reached the client already.",
             );

@@ -104,12 +104,12 @@ impl Scheduler {
         let Some(job) = self.jobs.get_mut(&id.job) else {
             return;
         };
-        if job.result_started && job.is_result(id.stage) {
-            // Some of its rows may be with the client already: a retry would send them twice.
+        let task = &mut job.stage_mut(id.stage).tasks[id.task as usize];
+        if task.shown {
+            // A retry would send rows twice.
             self.end_job(id.job, JobEnd::Failed(error));
             return;
         }
-        let task = &mut job.stage_mut(id.stage).tasks[id.task as usize];
         task.avoid(held.executor);
         match verdict(cause) {
             Verdict::FailJob => self.end_job(id.job, JobEnd::Failed(error)),
@@ -130,6 +130,39 @@ impl Scheduler {
                     self.retry(attempt, true, error);
                 }
             },
+        }
+    }
+
+    /// Rows of a result attempt are going out.
+    pub(crate) fn result_started(&mut self, attempt: AttemptId) {
+        let id = attempt.task;
+        let Some(job) = self.jobs.get_mut(&id.job).filter(|job| job.is_active()) else {
+            return;
+        };
+        let stage = job.stages.get_mut(id.stage.0 as usize);
+        let task = stage.and_then(|stage| stage.tasks.get_mut(id.task as usize));
+        let Some(task) = task.filter(|task| attempt.attempt < task.next_attempt) else {
+            // Never launched: nothing that the driver could have seen rows of.
+            self.counters.fenced += 1;
+            return;
+        };
+        match task.state {
+            TaskState::Running { attempt: current } | TaskState::Accepted { attempt: current }
+                if current == attempt.attempt =>
+            {
+                task.shown = true;
+            }
+            TaskState::Pending
+            | TaskState::Delayed { .. }
+            | TaskState::Running { .. }
+            | TaskState::Accepted { .. } => {
+                let error = ErrorReport::new(
+                    SqlState::IO_ERROR,
+                    format!("task {id} failed after the first rows of its result were sent"),
+                )
+                .with_hint("Run the statement again.");
+                self.end_job(id.job, JobEnd::Failed(error));
+            }
         }
     }
 

@@ -77,11 +77,7 @@ impl Scheduler {
                 attempt,
                 outcome,
             } => self.task_ended(executor, epoch, attempt, outcome),
-            Event::ResultStarted { job } => {
-                if let Some(job) = self.jobs.get_mut(&job) {
-                    job.result_started = true;
-                }
-            }
+            Event::ResultStarted { attempt } => self.result_started(attempt),
             Event::Tick => {}
         }
         self.dispatch();

@@ -59,6 +59,8 @@ pub(crate) struct Task {
     pub(crate) failures: u32,
     /// Executors where it failed since, the last few.
     pub(crate) avoid: Vec<ExecutorId>,
+    /// Rows of its attempt have reached the client, so that there can't be another one.
+    pub(crate) shown: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,6 +140,7 @@ impl StageState {
             next_attempt: 0,
             failures: 0,
             avoid: Vec::new(),
+            shown: false,
         });
         self.uncut_from += width;
         self.pending.insert(task);

@@ -101,8 +101,9 @@ impl Fixture {
         self.event(Event::JobReleased { job: JobId(job) })
     }
 
-    pub(crate) fn result_started(&mut self, job: u64) -> Vec<String> {
-        self.event(Event::ResultStarted { job: JobId(job) })
+    pub(crate) fn result_started(&mut self, attempt: &str) -> Vec<String> {
+        let attempt = parse(attempt);
+        self.event(Event::ResultStarted { attempt })
     }
 
     /// Time passes; a tick comes at its end.

@@ -78,7 +78,9 @@ fn reports_of_things_that_never_were_are_ignored() {
     assert!(it.event(finished(1, 1, "2.0.0#0")).is_empty());
     assert!(it.cancel(5).is_empty());
     assert!(it.release(5).is_empty());
-    assert!(it.result_started(5).is_empty());
+    assert!(it.result_started("5.0.0#0").is_empty());
+    assert!(it.result_started("1.0.0#1").is_empty());
+    assert!(it.result_started("1.9.9#0").is_empty());
 }
 
 #[test]

@@ -174,7 +174,7 @@ fn a_finished_result_task_that_is_lost_after_rows_started_fails_the_job() {
     let mut it = Fixture::executors(&[1, 1]);
     it.submit(1, graph([sliced(2, &[])]));
     it.finish("1.0.0#0");
-    it.result_started(1);
+    it.result_started("1.0.0#0");
     assert_eq!(
         it.lose(1),
         [
@@ -190,12 +190,42 @@ fn a_finished_result_task_that_is_lost_after_rows_started_fails_the_job() {
 fn a_running_result_task_that_is_lost_after_rows_started_fails_the_job() {
     let mut it = Fixture::executors(&[1, 1]);
     it.submit(1, graph([whole(1, &[])]));
-    it.result_started(1);
+    it.result_started("1.0.0#0");
     assert_eq!(
         it.lose(1),
         ["job 1 failed: 58030 lost executor 1, which ran or held task 1.0.0"]
     );
     assert!(it.scheduler.is_idle());
+}
+
+#[test]
+fn another_task_of_the_result_is_retried_all_the_same() {
+    let mut it = Fixture::executors(&[1, 1]);
+    it.submit(1, graph([sliced(2, &[])]));
+    it.result_started("1.0.0#0");
+    assert!(it.lose(2).is_empty());
+    assert_eq!(
+        it.finish("1.0.0#0"),
+        [
+            "accept 1.0.0#0",
+            "launch 1.0.1#1 on e1: partitions 1..2, 1 slots (result)",
+        ]
+    );
+}
+
+#[test]
+fn rows_of_an_attempt_that_is_void_fail_the_job() {
+    let mut it = Fixture::executors(&[1, 1]);
+    it.submit(1, graph([whole(1, &[])]));
+    it.lose(1);
+    // They were on their way when the executor was lost.
+    assert_eq!(
+        it.result_started("1.0.0#0"),
+        [
+            "cancel 1.0.0#1 on e2",
+            "job 1 failed: 58030 task 1.0.0 failed after the first rows of its result were sent",
+        ]
+    );
 }
 
 #[test]

@@ -274,7 +274,7 @@ fn an_executor_that_keeps_reporting_outputs_long_gone_is_not_believed_for_ever()
 fn a_result_task_is_not_retried_after_its_rows_started() {
     let mut it = Fixture::executors(&[1]);
     it.submit(1, graph([whole(1, &[])]));
-    it.result_started(1);
+    it.result_started("1.0.0#0");
     assert_eq!(
         it.fail("1.0.0#0", FailureKind::Transient),
         ["job 1 failed: 58030 it broke", "drop job 1 on e1"]
@@ -282,13 +282,14 @@ fn a_result_task_is_not_retried_after_its_rows_started() {
 }
 
 #[test]
-fn a_producer_is_retried_even_after_rows_started() {
-    let mut it = Fixture::executors(&[1, 1]);
+fn a_producer_runs_again_even_after_rows_started() {
+    let mut it = Fixture::executors(&[1]);
     it.submit(1, graph([whole(1, &[]), sliced(2, &[0])]));
-    it.result_started(1);
-    it.fail("1.0.0#0", FailureKind::Transient);
+    it.finish("1.0.0#0");
+    it.result_started("1.1.0#0");
+    it.finish("1.1.0#0");
     assert_eq!(
-        it.pass_pause(),
-        ["launch 1.0.0#1 on e2: partitions 0..1, 1 slots"]
+        it.lost_input("1.1.1#0", &["1.0.0#0"]),
+        ["launch 1.0.0#1 on e1: partitions 0..1, 1 slots"]
     );
 }

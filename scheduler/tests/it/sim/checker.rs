@@ -1,0 +1,495 @@
+//! The invariants: what the scheduler may answer to an event, seen from outside.
+//!
+//! Before each event the checker notes what must follow from it; then it takes the actions one by
+//! one, each of which must be allowed by the model as it is at that point; then it checks what
+//! must hold between events.
+
+use std::collections::BTreeSet;
+
+use job::{AttemptId, ExecutorId, FailureKind, InputLocations, JobId, SqlState, TaskOutcome};
+use scheduler::{Action, Event, Instant, JobEnd, Scheduler, SchedulerConfig};
+
+use super::model::{Ended, Held, JobModel, Model, Registered, Status, TaskModel};
+
+/// A broken invariant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Violation(pub(crate) String);
+
+type Checked = Result<(), Violation>;
+
+pub(crate) struct Checker {
+    pub(crate) model: Model,
+    config: SchedulerConfig,
+    now: u64,
+    /// The answer to the event at hand must accept this attempt, and may accept no other.
+    must_accept: Option<(AttemptId, ExecutorId)>,
+    /// The answer to the event at hand must end these jobs.
+    must_end: BTreeSet<JobId>,
+    /// The client of this job has just cancelled it.
+    cancelled: Option<JobId>,
+    /// Attempts told to stop in the answer to the event at hand.
+    stopped: Vec<AttemptId>,
+    /// The event at hand is something that a job may fail of.
+    may_fail: bool,
+}
+
+fn must(holds: bool, otherwise: impl FnOnce() -> String) -> Checked {
+    if holds {
+        Ok(())
+    } else {
+        Err(Violation(otherwise()))
+    }
+}
+
+impl Checker {
+    pub(crate) fn new(config: SchedulerConfig) -> Self {
+        Self {
+            model: Model::default(),
+            config,
+            now: 0,
+            must_accept: None,
+            must_end: BTreeSet::new(),
+            cancelled: None,
+            stopped: Vec::new(),
+            may_fail: false,
+        }
+    }
+
+    /// Notes what an event means, before the scheduler hears of it.
+    pub(crate) fn event(&mut self, now: Instant, event: &Event) {
+        self.now = now.0;
+        (self.must_accept, self.cancelled, self.may_fail) = (None, None, false);
+        self.must_end.clear();
+        self.stopped.clear();
+        let model = &mut self.model;
+        match event {
+            Event::JobSubmitted { job, graph } => {
+                let new = || JobModel::new(graph.clone());
+                model.jobs.entry(*job).or_insert_with(new);
+                self.may_fail = true;
+            }
+            Event::JobCancelled { job, .. } => {
+                if model.active(*job).is_some() {
+                    self.must_end.insert(*job);
+                    self.cancelled = Some(*job);
+                } else if let Some(job) = model.jobs.get_mut(job) {
+                    job.released = true;
+                }
+            }
+            Event::JobReleased { job } => {
+                if let Some(job) = model.jobs.get_mut(job) {
+                    job.released = true;
+                }
+            }
+            Event::ExecutorJoined {
+                executor,
+                epoch,
+                slots,
+            } => {
+                let present = model.executors.get(executor).map(|e| e.epoch);
+                if present.is_none_or(|present| present < *epoch) {
+                    self.must_end = model.lose(*executor, self.now);
+                    let registered = Registered {
+                        epoch: *epoch,
+                        slots: *slots,
+                    };
+                    model.executors.insert(*executor, registered);
+                    self.may_fail = true;
+                }
+            }
+            Event::ExecutorLost { executor, epoch } => {
+                if model.executors.get(executor).map(|e| e.epoch) == Some(*epoch) {
+                    self.must_end = model.lose(*executor, self.now);
+                    self.may_fail = true;
+                }
+            }
+            Event::TaskEnded {
+                executor,
+                epoch,
+                attempt,
+                outcome,
+            } => {
+                let registered = model.executors.get(executor).map(|e| e.epoch) == Some(*epoch);
+                let held = model.held.get(attempt).copied();
+                if let Some(held) = held.filter(|held| registered && held.executor == *executor) {
+                    model.held.remove(attempt);
+                    if !held.stopping {
+                        self.outcome(*executor, *attempt, outcome);
+                    }
+                }
+            }
+            Event::ResultStarted { attempt } => {
+                let id = attempt.task;
+                let active = model.active(id.job).is_some();
+                if let Some(job) = model.jobs.get_mut(&id.job).filter(|_| active)
+                    && let Some(task) = job.tasks.get(&id)
+                {
+                    let current = match task.status {
+                        Status::Running(current) | Status::Accepted(current, _) => Some(current),
+                        Status::Waiting { .. } | Status::Lost => None,
+                    };
+                    if current == Some(attempt.attempt) {
+                        job.shown.insert(id);
+                    } else {
+                        self.must_end.insert(id.job);
+                        self.may_fail = true;
+                    }
+                }
+            }
+            Event::Tick => {}
+        }
+    }
+
+    /// A report that counts.
+    fn outcome(&mut self, executor: ExecutorId, attempt: AttemptId, outcome: &TaskOutcome) {
+        if let TaskOutcome::Finished(_) = outcome {
+            self.must_accept = Some((attempt, executor));
+            return;
+        }
+        self.may_fail = true;
+        let id = attempt.task;
+        let pause = self.config.retry_backoff_max.as_micros() as u64;
+        let Some(job) = self.model.jobs.get_mut(&id.job) else {
+            return;
+        };
+        if job.shown.contains(&id) {
+            self.must_end.insert(id.job);
+        }
+        let mut from = self.now + pause;
+        if let TaskOutcome::Failed(failure) = outcome {
+            match &failure.kind {
+                FailureKind::Statement | FailureKind::Internal => {
+                    self.must_end.insert(id.job);
+                }
+                FailureKind::Resources | FailureKind::Transient => {}
+                FailureKind::LostInput { stage, outputs } => {
+                    let inputs = &job.graph.stages[id.stage.0 as usize].inputs;
+                    if inputs.iter().any(|input| input.stage == *stage) && !outputs.is_empty() {
+                        from = self.now;
+                        for output in outputs {
+                            if let Some(task) = job.tasks.get_mut(&output.task)
+                                && output.task.stage == *stage
+                                && matches!(task.status, Status::Accepted(accepted, _) if accepted == output.attempt)
+                            {
+                                task.status = Status::Lost;
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        if let Some(task) = job.tasks.get_mut(&id) {
+            task.status = Status::Waiting { from };
+        }
+    }
+
+    /// Takes the scheduler's answer.
+    pub(crate) fn actions(&mut self, actions: &[Action]) -> Checked {
+        for action in actions {
+            match action {
+                Action::LaunchTask {
+                    executor,
+                    attempt,
+                    partitions,
+                    slots,
+                    inputs,
+                    is_result,
+                } => {
+                    self.check_inputs(*attempt, inputs.iter().map(|input| &**input))?;
+                    self.launch(*executor, *attempt, partitions, *slots, *is_result)?;
+                }
+                Action::CancelTask { executor, attempt } => self.stop(*executor, *attempt)?,
+                Action::TaskAccepted { attempt, .. } => self.accept(*attempt)?,
+                Action::DropJob { executor, job } => self.drop_job(*executor, *job)?,
+                Action::JobEnded { job, end } => self.end(*job, end)?,
+            }
+        }
+        must(self.must_accept.is_none(), || {
+            format!("{:?} was not accepted", self.must_accept)
+        })?;
+        for job in &self.must_end {
+            must(self.model.active(*job).is_none(), || {
+                format!("job {job} goes on")
+            })?;
+        }
+        for attempt in &self.stopped {
+            let job = self.model.active(attempt.task.job);
+            must(
+                job.is_none_or(|job| !job.needed(attempt.task.stage)),
+                || format!("{attempt} stopped, but it is needed"),
+            )?;
+        }
+        Ok(())
+    }
+
+    fn launch(
+        &mut self,
+        executor: ExecutorId,
+        attempt: AttemptId,
+        partitions: &[u32],
+        slots: u32,
+        is_result: bool,
+    ) -> Checked {
+        let id = attempt.task;
+        let free = self.model.free(executor);
+        must(self.model.executors.contains_key(&executor), || {
+            format!("{attempt} launched on executor {executor}, which is not registered")
+        })?;
+        must((1..=free).contains(&slots), || {
+            format!("{attempt} takes {slots} of {free} free slots")
+        })?;
+        let Some(job) = self.model.jobs.get_mut(&id.job) else {
+            return Err(Violation(format!("{attempt} is of no job")));
+        };
+        must(job.ended.is_none(), || {
+            format!("{attempt} launched after its job ended")
+        })?;
+        must(slots <= job.slots_wanted(id, partitions), || {
+            format!("{attempt} takes more slots than it can use")
+        })?;
+        must(is_result == job.is_result(id.stage), || {
+            format!("{attempt}: is_result is {is_result}")
+        })?;
+        must(job.needed(id.stage), || {
+            format!("{attempt}: nobody needs stage {}", id.stage)
+        })?;
+        if let Some(task) = job.tasks.get(&id) {
+            must(attempt.attempt == task.last_attempt + 1, || {
+                format!("{attempt} follows #{}", task.last_attempt)
+            })?;
+            must(task.partitions == partitions, || {
+                format!("{attempt} has other partitions than before")
+            })?;
+            // It failed, was stopped, or its output is lost: nothing else runs twice.
+            let over = match task.status {
+                Status::Waiting { .. } | Status::Lost => true,
+                Status::Running(_) | Status::Accepted(..) => false,
+            };
+            must(over, || {
+                format!("{attempt} launched while {:?}", task.status)
+            })?;
+            must(!job.shown.contains(&id), || {
+                format!("{attempt} launched after rows were sent")
+            })?;
+        } else {
+            let cut = job.partitions_cut(id.stage) as u32;
+            must(attempt.attempt == 0, || format!("{attempt} is the first"))?;
+            let expected = cut..cut + partitions.len() as u32;
+            must(partitions.iter().copied().eq(expected.clone()), || {
+                format!("{attempt} has partitions {partitions:?}, not {expected:?}")
+            })?;
+            let most = job.graph.stages[id.stage.0 as usize].partitions;
+            must(!expected.is_empty() && expected.end <= most, || {
+                format!("{attempt} has partitions {partitions:?} of {most}")
+            })?;
+        }
+        let task = TaskModel {
+            partitions: partitions.to_vec(),
+            last_attempt: attempt.attempt,
+            status: Status::Running(attempt.attempt),
+        };
+        job.tasks.insert(id, task);
+        job.launched = true;
+        job.holders.insert(executor);
+        let held = Held {
+            executor,
+            slots,
+            stopping: false,
+        };
+        self.model.held.insert(attempt, held);
+        Ok(())
+    }
+
+    /// A task may read only complete stages, at registered executors, from accepted attempts.
+    fn check_inputs<'a>(
+        &self,
+        attempt: AttemptId,
+        inputs: impl Iterator<Item = &'a InputLocations>,
+    ) -> Checked {
+        let Some(job) = self.model.jobs.get(&attempt.task.job) else {
+            return Ok(());
+        };
+        let spec = &job.graph.stages[attempt.task.stage.0 as usize];
+        let inputs: Vec<&InputLocations> = inputs.collect();
+        let named = inputs.iter().map(|input| input.stage);
+        must(
+            named.eq(spec.inputs.iter().map(|input| input.stage)),
+            || format!("{attempt} reads other stages than its plan"),
+        )?;
+        for input in inputs {
+            must(job.complete(input.stage), || {
+                format!(
+                    "{attempt} reads stage {}, which is not complete",
+                    input.stage
+                )
+            })?;
+            let accepted = job
+                .tasks_of(input.stage)
+                .map(|(id, task)| match task.status {
+                    Status::Accepted(number, executor) => Some((*id, number, executor)),
+                    Status::Running(_) | Status::Waiting { .. } | Status::Lost => None,
+                });
+            let given = input.outputs.iter().map(|output| {
+                let AttemptId { task, attempt } = output.attempt;
+                Some((task, attempt, output.executor))
+            });
+            must(given.eq(accepted), || {
+                format!("{attempt} is sent to outputs that are not the accepted ones: {input:?}")
+            })?;
+            for output in &input.outputs {
+                must(self.model.executors.contains_key(&output.executor), || {
+                    format!(
+                        "{attempt} is sent to executor {}, which is gone",
+                        output.executor
+                    )
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn stop(&mut self, executor: ExecutorId, attempt: AttemptId) -> Checked {
+        let held = self.model.held.get_mut(&attempt);
+        let Some(held) = held.filter(|held| held.executor == executor && !held.stopping) else {
+            return Err(Violation(format!("{attempt} stopped, but does not run")));
+        };
+        held.stopping = true;
+        self.stopped.push(attempt);
+        let now = self.now;
+        if let Some(task) = self.model.task_mut(attempt.task)
+            && task.status == Status::Running(attempt.attempt)
+        {
+            task.status = Status::Waiting { from: now };
+        }
+        Ok(())
+    }
+
+    fn accept(&mut self, attempt: AttemptId) -> Checked {
+        let expected = self.must_accept.take();
+        let Some((_, executor)) = expected.filter(|(expected, _)| *expected == attempt) else {
+            return Err(Violation(format!("{attempt} accepted out of the blue")));
+        };
+        let Some(task) = self.model.task_mut(attempt.task) else {
+            return Err(Violation(format!("{attempt} accepted, but never launched")));
+        };
+        must(task.status == Status::Running(attempt.attempt), || {
+            format!("{attempt} accepted while {:?}", task.status)
+        })?;
+        task.status = Status::Accepted(attempt.attempt, executor);
+        Ok(())
+    }
+
+    fn drop_job(&mut self, executor: ExecutorId, id: JobId) -> Checked {
+        let mut held = self.model.held.iter();
+        let runs = held.any(|(attempt, held)| attempt.task.job == id && held.executor == executor);
+        must(!runs, || {
+            format!("job {id} dropped on executor {executor} while it runs there")
+        })?;
+        let Some(job) = self.model.jobs.get_mut(&id) else {
+            return Err(Violation(format!("job {id} dropped, but never submitted")));
+        };
+        must(job.holders.remove(&executor), || {
+            format!("job {id} dropped on executor {executor}, which holds nothing of it")
+        })?;
+        let may = match job.ended {
+            None => false,
+            Some(Ended::Finished) => job.released,
+            Some(Ended::Failed | Ended::Cancelled) => true,
+        };
+        must(may, || format!("job {id} dropped too early"))
+    }
+
+    fn end(&mut self, id: JobId, end: &JobEnd) -> Checked {
+        let mut held = self.model.held.iter();
+        let runs = held.any(|(attempt, held)| attempt.task.job == id && !held.stopping);
+        must(!runs, || {
+            format!("job {id} ended with attempts not stopped")
+        })?;
+        let queued = self.model.jobs.values();
+        let queued = queued.filter(|job| job.ended.is_none() && !job.launched);
+        let queued = queued.count();
+        let Some(job) = self.model.jobs.get_mut(&id) else {
+            return Err(Violation(format!(
+                "job {id} ended, but was never submitted"
+            )));
+        };
+        must(job.ended.is_none(), || format!("job {id} ended twice"))?;
+        job.ended = Some(match end {
+            JobEnd::Finished => {
+                must(job.complete(job.graph.result_stage()), || {
+                    format!("job {id} finished without all its results")
+                })?;
+                Ended::Finished
+            }
+            JobEnd::Failed(error) if error.sqlstate == SqlState::TOO_MANY_CONNECTIONS => {
+                must(
+                    queued > self.config.queued_jobs_max && !job.launched,
+                    || format!("job {id} refused with {queued} in the queue"),
+                )?;
+                Ended::Failed
+            }
+            JobEnd::Failed(error) => {
+                must(self.may_fail, || {
+                    format!("job {id} failed of nothing: {error}")
+                })?;
+                Ended::Failed
+            }
+            JobEnd::Cancelled(_) => {
+                must(self.cancelled == Some(id), || {
+                    format!("job {id} cancelled by nobody")
+                })?;
+                Ended::Cancelled
+            }
+        });
+        Ok(())
+    }
+
+    /// What must hold between events.
+    pub(crate) fn between(&self, scheduler: &Scheduler) -> Checked {
+        if self.model.any_free() {
+            for (id, job) in &self.model.jobs {
+                if job.ended.is_none()
+                    && let Some(stage) = job.ready_stage(self.now)
+                {
+                    return Err(Violation(format!(
+                        "slots are idle while stage {id}.{stage} could run"
+                    )));
+                }
+            }
+        }
+        let view = scheduler.snapshot();
+        let mut executors = view.executors.iter();
+        must(
+            view.executors.len() == self.model.executors.len()
+                && executors.all(|e| e.slots_free == self.model.free(e.executor)),
+            || format!("slots are miscounted: {:?}", view.executors),
+        )?;
+        let kept = self.model.jobs.values().filter(|job| match job.ended {
+            None => true,
+            Some(Ended::Finished) => !job.released || !job.holders.is_empty(),
+            Some(Ended::Failed | Ended::Cancelled) => !job.holders.is_empty(),
+        });
+        must(view.jobs.len() == kept.count(), || {
+            "a job is forgotten, or kept for nothing".to_owned()
+        })?;
+        let timeout = scheduler.next_timeout();
+        must(timeout.is_none_or(|at| at.0 >= self.now), || {
+            "a timeout was missed".to_owned()
+        })
+    }
+
+    /// What must hold when everything has come to its end.
+    pub(crate) fn idle(&self, scheduler: &Scheduler) -> Checked {
+        for (id, job) in &self.model.jobs {
+            must(job.ended.is_some(), || {
+                format!("job {id} never ended: {:#?}", scheduler.snapshot())
+            })?;
+        }
+        must(self.model.held.is_empty(), || {
+            "attempts never ended".to_owned()
+        })?;
+        must(scheduler.is_idle(), || {
+            format!("not idle: {:#?}", scheduler.snapshot())
+        })
+    }
+}

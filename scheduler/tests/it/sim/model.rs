@@ -1,0 +1,204 @@
+//! What the checker believes, from events and actions alone: a second, naive account of the same
+//! facts, with plain scans where the scheduler has indexes.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use job::{AttemptId, Epoch, ExecutorId, JobGraph, JobId, Slicing, StageId, TaskId};
+
+#[derive(Default)]
+pub(crate) struct Model {
+    pub(crate) executors: BTreeMap<ExecutorId, Registered>,
+    pub(crate) jobs: BTreeMap<JobId, JobModel>,
+    /// Attempts that hold slots.
+    pub(crate) held: BTreeMap<AttemptId, Held>,
+}
+
+pub(crate) struct Registered {
+    pub(crate) epoch: Epoch,
+    pub(crate) slots: u32,
+}
+
+#[derive(Clone, Copy)]
+pub(crate) struct Held {
+    pub(crate) executor: ExecutorId,
+    pub(crate) slots: u32,
+    pub(crate) stopping: bool,
+}
+
+pub(crate) struct JobModel {
+    pub(crate) graph: JobGraph,
+    pub(crate) ended: Option<Ended>,
+    pub(crate) released: bool,
+    /// Tasks of which rows have gone out.
+    pub(crate) shown: BTreeSet<TaskId>,
+    pub(crate) launched: bool,
+    pub(crate) tasks: BTreeMap<TaskId, TaskModel>,
+    /// Registered executors that were given a task and were not told to drop the job.
+    pub(crate) holders: BTreeSet<ExecutorId>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Ended {
+    Finished,
+    Failed,
+    Cancelled,
+}
+
+pub(crate) struct TaskModel {
+    pub(crate) partitions: Vec<u32>,
+    pub(crate) last_attempt: u32,
+    pub(crate) status: Status,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Status {
+    /// This attempt runs and was not told to stop.
+    Running(u32),
+    /// It may be launched again from this time on.
+    Waiting { from: u64 },
+    /// This attempt's output counts.
+    Accepted(u32, ExecutorId),
+    /// The accepted output is gone.
+    Lost,
+}
+
+impl Model {
+    pub(crate) fn free(&self, executor: ExecutorId) -> u32 {
+        let slots = self.executors.get(&executor).map_or(0, |e| e.slots);
+        let held = self.held.values().filter(|held| held.executor == executor);
+        slots.saturating_sub(held.map(|held| held.slots).sum())
+    }
+
+    pub(crate) fn any_free(&self) -> bool {
+        self.executors
+            .keys()
+            .any(|executor| self.free(*executor) > 0)
+    }
+
+    pub(crate) fn active(&self, job: JobId) -> Option<&JobModel> {
+        self.jobs.get(&job).filter(|job| job.ended.is_none())
+    }
+
+    pub(crate) fn task_mut(&mut self, task: TaskId) -> Option<&mut TaskModel> {
+        self.jobs.get_mut(&task.job)?.tasks.get_mut(&task)
+    }
+
+    /// Takes an executor's registration away, and all that was there. Answers with the jobs that
+    /// can't survive this, because rows of theirs were on their way to the client.
+    pub(crate) fn lose(&mut self, executor: ExecutorId, now: u64) -> BTreeSet<JobId> {
+        let mut doomed = BTreeSet::new();
+        self.executors.remove(&executor);
+        let gone: Vec<AttemptId> = self
+            .held
+            .iter()
+            .filter(|(_, held)| held.executor == executor)
+            .map(|(attempt, _)| *attempt)
+            .collect();
+        for attempt in gone {
+            self.held.remove(&attempt);
+            if let Some(job) = self.jobs.get_mut(&attempt.task.job)
+                && let Some(task) = job.tasks.get_mut(&attempt.task)
+                && task.status == Status::Running(attempt.attempt)
+            {
+                task.status = Status::Waiting { from: now };
+                if job.shown.contains(&attempt.task) {
+                    doomed.insert(attempt.task.job);
+                }
+            }
+        }
+        for (id, job) in &mut self.jobs {
+            job.holders.remove(&executor);
+            for (task_id, task) in &mut job.tasks {
+                if matches!(task.status, Status::Accepted(_, at) if at == executor) {
+                    task.status = Status::Lost;
+                    if job.shown.contains(task_id) {
+                        doomed.insert(*id);
+                    }
+                }
+            }
+        }
+        doomed.retain(|job| self.active(*job).is_some());
+        doomed
+    }
+}
+
+impl JobModel {
+    pub(crate) fn new(graph: JobGraph) -> Self {
+        Self {
+            graph,
+            ended: None,
+            released: false,
+            shown: BTreeSet::new(),
+            launched: false,
+            tasks: BTreeMap::new(),
+            holders: BTreeSet::new(),
+        }
+    }
+
+    pub(crate) fn is_result(&self, stage: StageId) -> bool {
+        stage == self.graph.result_stage()
+    }
+
+    pub(crate) fn tasks_of(&self, stage: StageId) -> impl Iterator<Item = (&TaskId, &TaskModel)> {
+        self.tasks.iter().filter(move |(id, _)| id.stage == stage)
+    }
+
+    /// Partitions that belong to a task.
+    pub(crate) fn partitions_cut(&self, stage: StageId) -> usize {
+        self.tasks_of(stage)
+            .map(|(_, task)| task.partitions.len())
+            .sum()
+    }
+
+    fn partitions(&self, stage: StageId) -> usize {
+        self.graph
+            .stage(stage)
+            .map_or(0, |stage| stage.partitions as usize)
+    }
+
+    pub(crate) fn complete(&self, stage: StageId) -> bool {
+        self.partitions_cut(stage) == self.partitions(stage)
+            && self
+                .tasks_of(stage)
+                .all(|(_, task)| matches!(task.status, Status::Accepted(..)))
+    }
+
+    /// Somebody will still read this stage.
+    pub(crate) fn needed(&self, stage: StageId) -> bool {
+        self.is_result(stage)
+            || self.graph.stages.iter().any(|consumer| {
+                consumer.inputs.iter().any(|input| input.stage == stage)
+                    && !self.complete(consumer.id)
+                    && self.needed(consumer.id)
+            })
+    }
+
+    pub(crate) fn inputs_complete(&self, stage: StageId) -> bool {
+        let inputs = self
+            .graph
+            .stage(stage)
+            .map_or(&[][..], |stage| &stage.inputs);
+        inputs.iter().all(|input| self.complete(input.stage))
+    }
+
+    /// A stage with something that could run right now.
+    pub(crate) fn ready_stage(&self, now: u64) -> Option<StageId> {
+        let stages = self.graph.stages.iter().map(|stage| stage.id);
+        stages.into_iter().find(|stage| {
+            let uncut = self.partitions_cut(*stage) < self.partitions(*stage);
+            let waiting = self.tasks_of(*stage).any(|(_, task)| match task.status {
+                Status::Waiting { from } => from <= now,
+                Status::Lost => true,
+                Status::Running(_) | Status::Accepted(..) => false,
+            });
+            (uncut || waiting) && self.needed(*stage) && self.inputs_complete(*stage)
+        })
+    }
+
+    pub(crate) fn slots_wanted(&self, task: TaskId, partitions: &[u32]) -> u32 {
+        match self.graph.stage(task.stage).map(|stage| stage.slicing) {
+            Some(Slicing::Whole { slots }) => slots,
+            Some(Slicing::PerPartition) | None => partitions.len() as u32,
+        }
+    }
+}

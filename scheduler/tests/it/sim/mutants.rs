@@ -1,0 +1,160 @@
+//! Schedulers that are broken on purpose, each in one way, so that the simulator can be seen to
+//! notice. A mutant wraps the real one and tampers with what it hears or says.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use job::{FailureKind, InputLocations, JobId, StageId, TaskFailure, TaskOutcome};
+use scheduler::{Action, Event, Instant, JobEnd, Scheduler, SchedulerConfig};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mutant {
+    /// The real thing.
+    None,
+    /// Believes reports of attempts that are over.
+    NoFencing,
+    /// Takes no notice of lost executors.
+    IgnoresLosses,
+    /// Takes no notice of unreadable inputs: just tries again.
+    IgnoresLostInputs,
+    /// Reruns all of a stage when one output is lost.
+    RerunsTooMuch,
+    /// Sends tasks to the first outputs a stage ever had.
+    StaleInputs,
+    /// Retries result tasks though rows were sent.
+    IgnoresSentRows,
+    /// Retries statements that are at fault.
+    RetriesStatements,
+    /// Ends a job again when it is cancelled again.
+    EndsTwice,
+    /// Ends jobs without stopping their tasks.
+    StopsNothing,
+    /// Leaves blocks behind.
+    DropsNothing,
+    /// Never hears that a stopped attempt has ended.
+    LeaksSlots,
+    /// Sleeps through its timeouts.
+    MissesTimeouts,
+}
+
+pub(crate) const BROKEN: [Mutant; 12] = [
+    Mutant::NoFencing,
+    Mutant::IgnoresLosses,
+    Mutant::IgnoresLostInputs,
+    Mutant::RerunsTooMuch,
+    Mutant::StaleInputs,
+    Mutant::IgnoresSentRows,
+    Mutant::RetriesStatements,
+    Mutant::EndsTwice,
+    Mutant::StopsNothing,
+    Mutant::DropsNothing,
+    Mutant::LeaksSlots,
+    Mutant::MissesTimeouts,
+];
+
+pub(crate) struct Subject {
+    pub(crate) scheduler: Scheduler,
+    mutant: Mutant,
+    first_inputs: BTreeMap<(JobId, StageId), Arc<InputLocations>>,
+}
+
+impl Subject {
+    pub(crate) fn new(mut config: SchedulerConfig, mutant: Mutant) -> Self {
+        config.fencing = mutant != Mutant::NoFencing;
+        Self {
+            scheduler: Scheduler::new(config),
+            mutant,
+            first_inputs: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn next_timeout(&self) -> Option<Instant> {
+        match self.mutant {
+            Mutant::MissesTimeouts => None,
+            _ => self.scheduler.next_timeout(),
+        }
+    }
+
+    pub(crate) fn handle(&mut self, now: Instant, event: Event) -> Vec<Action> {
+        let again = match &event {
+            Event::JobCancelled { job, reason } if self.mutant == Mutant::EndsTwice => {
+                let job = *job;
+                let end = JobEnd::Cancelled(reason.clone());
+                Some(Action::JobEnded { job, end })
+            }
+            _ => None,
+        };
+        let Some(event) = self.hear(event) else {
+            return Vec::new();
+        };
+        let mut actions = self.scheduler.handle(now, event);
+        if !actions.iter().any(|action| Some(action) == again.as_ref()) {
+            actions.extend(again);
+        }
+        self.say(actions)
+    }
+
+    fn hear(&self, mut event: Event) -> Option<Event> {
+        match (self.mutant, &mut event) {
+            (Mutant::IgnoresLosses, Event::ExecutorLost { .. })
+            | (Mutant::IgnoresSentRows, Event::ResultStarted { .. })
+            | (
+                Mutant::LeaksSlots,
+                Event::TaskEnded {
+                    outcome: TaskOutcome::Cancelled,
+                    ..
+                },
+            ) => return None,
+            (
+                _,
+                Event::TaskEnded {
+                    attempt,
+                    outcome: TaskOutcome::Failed(TaskFailure { kind, .. }),
+                    ..
+                },
+            ) => match (self.mutant, &mut *kind) {
+                (Mutant::IgnoresLostInputs, FailureKind::LostInput { .. })
+                | (Mutant::RetriesStatements, FailureKind::Statement) => {
+                    *kind = FailureKind::Transient;
+                }
+                (Mutant::RerunsTooMuch, FailureKind::LostInput { stage, outputs }) => {
+                    let job = attempt.task.job;
+                    if let Some(inputs) = self.first_inputs.get(&(job, *stage)) {
+                        outputs.extend(inputs.outputs.iter().map(|output| output.attempt));
+                    }
+                }
+                _ => {}
+            },
+            _ => {}
+        }
+        Some(event)
+    }
+
+    fn say(&mut self, mut actions: Vec<Action>) -> Vec<Action> {
+        actions.retain(|action| match action {
+            Action::CancelTask { .. } => self.mutant != Mutant::StopsNothing,
+            Action::DropJob { .. } => self.mutant != Mutant::DropsNothing,
+            Action::LaunchTask { .. } | Action::TaskAccepted { .. } | Action::JobEnded { .. } => {
+                true
+            }
+        });
+        for action in &mut actions {
+            if let Action::LaunchTask {
+                attempt, inputs, ..
+            } = action
+            {
+                for input in inputs {
+                    let key = (attempt.task.job, input.stage);
+                    let first = self
+                        .first_inputs
+                        .entry(key)
+                        .or_insert_with(|| Arc::clone(input));
+                    if self.mutant == Mutant::StaleInputs {
+                        *input = Arc::clone(first);
+                    }
+                }
+            }
+        }
+        actions
+    }
+}
