@@ -1,1 +1,48 @@
-//! See docs/ARCHITECTURE.md.
+//! What tables there are and what is in them: the durable catalog, external and temporary tables,
+//! and the snapshots statements read.
+//!
+//! ```text
+//!   DDL ──> ddl (decides) ──> store (SQLite, committed) ──> CatalogSnapshot (swapped)
+//!
+//!   statement ──> CatalogSnapshot ──> Relation ──> listing ──> TableSnapshot ──> SnapshotTable
+//!                                                  (now)       (versions)        (scan, guarded)
+//! ```
+//!
+//! Nothing here plans or runs queries, knows the protocol, or evaluates SQL expressions.
+
+mod catalog;
+mod codec;
+mod compatibility;
+mod ddl;
+mod error;
+mod external;
+mod file_errors;
+mod formats;
+mod guard;
+mod listing;
+mod location;
+mod names;
+mod options;
+pub mod pg_types;
+mod snapshot;
+mod snapshot_table;
+mod store;
+mod table_snapshot;
+mod temp;
+mod versions;
+
+pub use catalog::Catalog;
+pub use ddl::{CommentTarget, DdlOutcome, DropBehavior, IfExists};
+pub use error::{CatalogError, Result, find_report};
+pub use external::{ExternalTable, FileKind, NewExternalTable, SortColumn};
+pub use guard::{GuardedSource, guard_scans};
+pub use location::Location;
+pub use names::{
+    INFORMATION_SCHEMA, ObjectName, Oid, PG_CATALOG, PUBLIC, RelationKind, SearchPath,
+    is_system_schema,
+};
+pub use snapshot::{CatalogSnapshot, Definition, Relation, SchemaEntry, ViewDefinition};
+pub use snapshot_table::SnapshotTable;
+pub use table_snapshot::TableSnapshot;
+pub use temp::{SessionTables, TempTable, TempWrite, temp_writer_properties};
+pub use versions::SnapshotStore;

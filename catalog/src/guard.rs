@@ -1,0 +1,413 @@
+//! Wraps a file source so that it reads only the snapshot's versions and names files in errors.
+//!
+//! A [`GuardedSource`] forwards everything to the source DataFusion made, except that the object
+//! store it reads from is the statement's [`SnapshotStore`], and that whatever goes wrong in a
+//! file, panics included, comes out as an error that names it. Batches pass through untouched.
+//!
+//! A plan that came over the wire has stock sources: an executor calls [`guard_scans`] on it.
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use arrow::array::RecordBatch;
+use datafusion::common::Result;
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
+use datafusion::datasource::physical_plan::{
+    FileOpener, FileScanConfig, FileScanConfigBuilder, FileSource, ParquetSource,
+};
+use datafusion::datasource::source::DataSourceExec;
+use datafusion::datasource::table_schema::TableSchema;
+use datafusion::execution::runtime_env::RuntimeEnv;
+use datafusion::physical_expr::projection::ProjectionExprs;
+use datafusion::physical_expr::{
+    EquivalenceProperties, LexOrdering, PhysicalExpr, PhysicalSortExpr,
+};
+use datafusion::physical_plan::filter_pushdown::FilterPushdownPropagation;
+use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
+use datafusion::physical_plan::{DisplayFormatType, ExecutionPlan, SortOrderPushdownResult};
+use datafusion_datasource::morsel::{Morsel, MorselPlan, MorselPlanner, Morselizer};
+use futures::stream::BoxStream;
+use futures::{FutureExt, Stream, StreamExt};
+use object_store::ObjectStore;
+
+use crate::external::FileKind;
+use crate::file_errors::{name_file, panicked};
+use crate::listing::ListedFile;
+use crate::versions::SnapshotStore;
+
+/// A file source bound to one snapshot.
+#[derive(Clone)]
+pub struct GuardedSource {
+    inner: Arc<dyn FileSource>,
+    store: Arc<SnapshotStore>,
+    kind: FileKind,
+}
+
+impl GuardedSource {
+    /// The source DataFusion made, for codecs and for looking at.
+    pub fn inner(&self) -> &Arc<dyn FileSource> {
+        &self.inner
+    }
+
+    fn with_inner(&self, inner: Arc<dyn FileSource>) -> Arc<dyn FileSource> {
+        Arc::new(Self {
+            inner,
+            ..self.clone()
+        })
+    }
+}
+
+/// Guards one scan. `runtime` lends the metadata cache.
+pub(crate) fn guard_scan(
+    scan: FileScanConfig,
+    store: &Arc<SnapshotStore>,
+    kind: FileKind,
+    runtime: &RuntimeEnv,
+) -> FileScanConfig {
+    let inner = match scan.file_source().downcast_ref::<ParquetSource>() {
+        Some(source) => {
+            let factory = CachedParquetFileReaderFactory::new(
+                Arc::clone(store) as Arc<dyn ObjectStore>,
+                runtime.cache_manager.get_file_metadata_cache(),
+            );
+            Arc::new(
+                source
+                    .clone()
+                    .with_parquet_file_reader_factory(Arc::new(factory)),
+            )
+        }
+        None => Arc::clone(scan.file_source()),
+    };
+    let guarded = GuardedSource {
+        inner,
+        store: Arc::clone(store),
+        kind,
+    };
+    FileScanConfigBuilder::from(scan)
+        .with_source(Arc::new(guarded))
+        .build()
+}
+
+/// Guards every file scan of a plan that has no guard yet, from the versions its file list
+/// carries. For plans that were decoded from bytes.
+pub fn guard_scans(
+    plan: Arc<dyn ExecutionPlan>,
+    runtime: &RuntimeEnv,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    plan.transform_up(|node| {
+        let Some(scan) = node
+            .downcast_ref::<DataSourceExec>()
+            .and_then(|exec| exec.data_source().downcast_ref::<FileScanConfig>())
+        else {
+            return Ok(Transformed::no(node));
+        };
+        if scan.file_source().is::<GuardedSource>() {
+            return Ok(Transformed::no(node));
+        }
+        let Some(kind) = FileKind::parse(scan.file_source().file_type()) else {
+            return Ok(Transformed::no(node));
+        };
+        let files: Vec<_> = scan
+            .file_groups
+            .iter()
+            .flat_map(|group| group.iter())
+            .map(|file| ListedFile {
+                path: PathBuf::from(format!("/{}", file.object_meta.location)),
+                meta: file.object_meta.clone(),
+                parents: Vec::new(),
+            })
+            .collect();
+        let store = Arc::new(SnapshotStore::new(&files, Vec::new()));
+        let scan = guard_scan(scan.clone(), &store, kind, runtime);
+        Ok(Transformed::yes(
+            DataSourceExec::from_data_source(scan) as Arc<dyn ExecutionPlan>
+        ))
+    })
+    .data()
+}
+
+impl FileSource for GuardedSource {
+    fn create_file_opener(
+        &self,
+        _: Arc<dyn ObjectStore>,
+        base_config: &FileScanConfig,
+        partition: usize,
+    ) -> Result<Arc<dyn FileOpener>> {
+        self.inner.create_file_opener(
+            Arc::clone(&self.store) as Arc<dyn ObjectStore>,
+            base_config,
+            partition,
+        )
+    }
+
+    fn create_morselizer(
+        &self,
+        _: Arc<dyn ObjectStore>,
+        base_config: &FileScanConfig,
+        partition: usize,
+    ) -> Result<Box<dyn Morselizer>> {
+        let inner = self.inner.create_morselizer(
+            Arc::clone(&self.store) as Arc<dyn ObjectStore>,
+            base_config,
+            partition,
+        )?;
+        Ok(Box::new(GuardedMorselizer {
+            inner,
+            store: Arc::clone(&self.store),
+            kind: self.kind,
+        }))
+    }
+
+    fn table_schema(&self) -> &TableSchema {
+        self.inner.table_schema()
+    }
+
+    fn with_batch_size(&self, batch_size: usize) -> Arc<dyn FileSource> {
+        self.with_inner(self.inner.with_batch_size(batch_size))
+    }
+
+    fn filter(&self) -> Option<Arc<dyn PhysicalExpr>> {
+        self.inner.filter()
+    }
+
+    fn projection(&self) -> Option<&ProjectionExprs> {
+        self.inner.projection()
+    }
+
+    fn metrics(&self) -> &ExecutionPlanMetricsSet {
+        self.inner.metrics()
+    }
+
+    fn file_type(&self) -> &str {
+        self.inner.file_type()
+    }
+
+    fn fmt_extra(&self, t: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.inner.fmt_extra(t, f)
+    }
+
+    fn supports_repartitioning(&self) -> bool {
+        self.inner.supports_repartitioning()
+    }
+
+    fn repartitioned(
+        &self,
+        target_partitions: usize,
+        repartition_file_min_size: usize,
+        output_ordering: Option<LexOrdering>,
+        config: &FileScanConfig,
+    ) -> Result<Option<FileScanConfig>> {
+        let mut repartitioned = self.inner.repartitioned(
+            target_partitions,
+            repartition_file_min_size,
+            output_ordering,
+            config,
+        )?;
+        // A source may put itself into the new config; the guard must stay around it.
+        if let Some(scan) = &mut repartitioned
+            && !scan.file_source().is::<Self>()
+        {
+            scan.file_source = self.with_inner(Arc::clone(scan.file_source()));
+        }
+        Ok(repartitioned)
+    }
+
+    fn try_pushdown_filters(
+        &self,
+        filters: Vec<Arc<dyn PhysicalExpr>>,
+        config: &ConfigOptions,
+    ) -> Result<FilterPushdownPropagation<Arc<dyn FileSource>>> {
+        let pushed = self.inner.try_pushdown_filters(filters, config)?;
+        Ok(FilterPushdownPropagation {
+            filters: pushed.filters,
+            updated_node: pushed.updated_node.map(|inner| self.with_inner(inner)),
+        })
+    }
+
+    fn try_pushdown_sort(
+        &self,
+        order: &[PhysicalSortExpr],
+        eq_properties: &EquivalenceProperties,
+    ) -> Result<SortOrderPushdownResult<Arc<dyn FileSource>>> {
+        Ok(match self.inner.try_pushdown_sort(order, eq_properties)? {
+            SortOrderPushdownResult::Exact { inner } => SortOrderPushdownResult::Exact {
+                inner: self.with_inner(inner),
+            },
+            SortOrderPushdownResult::Inexact { inner } => SortOrderPushdownResult::Inexact {
+                inner: self.with_inner(inner),
+            },
+            SortOrderPushdownResult::Unsupported => SortOrderPushdownResult::Unsupported,
+        })
+    }
+
+    fn reorder_files(&self, files: Vec<PartitionedFile>) -> Vec<PartitionedFile> {
+        self.inner.reorder_files(files)
+    }
+
+    fn try_pushdown_projection(
+        &self,
+        projection: &ProjectionExprs,
+    ) -> Result<Option<Arc<dyn FileSource>>> {
+        Ok(self
+            .inner
+            .try_pushdown_projection(projection)?
+            .map(|inner| self.with_inner(inner)))
+    }
+
+    fn apply_expressions(
+        &self,
+        f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        self.inner.apply_expressions(f)
+    }
+}
+
+#[derive(Debug)]
+struct GuardedMorselizer {
+    inner: Box<dyn Morselizer>,
+    store: Arc<SnapshotStore>,
+    kind: FileKind,
+}
+
+impl Morselizer for GuardedMorselizer {
+    fn plan_file(&self, file: PartitionedFile) -> Result<Box<dyn MorselPlanner>> {
+        let location = &file.object_meta.location;
+        let path = match self.store.path_of(location) {
+            Some(path) => path.to_owned(),
+            None => PathBuf::from(format!("/{location}")),
+        };
+        let file_name = Arc::new(FileName {
+            path,
+            kind: self.kind,
+        });
+        let inner = file_name.guard(|| self.inner.plan_file(file))?;
+        Ok(Box::new(GuardedPlanner { inner, file_name }))
+    }
+}
+
+/// The file an error is about.
+#[derive(Debug)]
+struct FileName {
+    path: PathBuf,
+    kind: FileKind,
+}
+
+impl FileName {
+    /// Runs a reader's step; its errors and panics come out named.
+    fn guard<T>(&self, step: impl FnOnce() -> Result<T>) -> Result<T> {
+        match catch_unwind(AssertUnwindSafe(step)) {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(error)) => Err(name_file(self.kind, &self.path, error)),
+            Err(panic) => Err(panicked(self.kind, &self.path, panic.as_ref())),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct GuardedPlanner {
+    inner: Box<dyn MorselPlanner>,
+    file_name: Arc<FileName>,
+}
+
+impl MorselPlanner for GuardedPlanner {
+    fn plan(self: Box<Self>) -> Result<Option<MorselPlan>> {
+        let Self { inner, file_name } = *self;
+        let Some(mut plan) = file_name.guard(|| inner.plan())? else {
+            return Ok(None);
+        };
+        let morsels = plan
+            .take_morsels()
+            .into_iter()
+            .map(|inner| {
+                let file_name = Arc::clone(&file_name);
+                Box::new(GuardedMorsel { inner, file_name }) as Box<dyn Morsel>
+            })
+            .collect();
+        let planners = plan
+            .take_ready_planners()
+            .into_iter()
+            .map(|inner| guarded_planner(inner, &file_name))
+            .collect();
+        let mut guarded = MorselPlan::new()
+            .with_morsels(morsels)
+            .with_planners(planners);
+        if let Some(pending) = plan.take_pending_planner() {
+            guarded.set_pending_planner(async move {
+                let outcome = AssertUnwindSafe(pending.into_future()).catch_unwind().await;
+                let inner = file_name.guard(move || match outcome {
+                    Ok(result) => result,
+                    Err(panic) => std::panic::resume_unwind(panic),
+                })?;
+                Ok(guarded_planner(inner, &file_name))
+            });
+        }
+        Ok(Some(guarded))
+    }
+}
+
+fn guarded_planner(
+    inner: Box<dyn MorselPlanner>,
+    file_name: &Arc<FileName>,
+) -> Box<dyn MorselPlanner> {
+    Box::new(GuardedPlanner {
+        inner,
+        file_name: Arc::clone(file_name),
+    })
+}
+
+#[derive(Debug)]
+struct GuardedMorsel {
+    inner: Box<dyn Morsel>,
+    file_name: Arc<FileName>,
+}
+
+impl Morsel for GuardedMorsel {
+    fn into_stream(self: Box<Self>) -> BoxStream<'static, Result<RecordBatch>> {
+        let Self { inner, file_name } = *self;
+        match file_name.guard(|| Ok(inner.into_stream())) {
+            Ok(inner) => GuardedStream {
+                inner: Some(inner),
+                file_name,
+            }
+            .boxed(),
+            Err(error) => futures::stream::iter([Err(error)]).boxed(),
+        }
+    }
+}
+
+struct GuardedStream {
+    /// Dropped at the first error: a reader that panicked must not be polled again.
+    inner: Option<BoxStream<'static, Result<RecordBatch>>>,
+    file_name: Arc<FileName>,
+}
+
+impl Stream for GuardedStream {
+    type Item = Result<RecordBatch>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        let Some(inner) = &mut this.inner else {
+            return Poll::Ready(None);
+        };
+        let polled = this.file_name.guard(|| match inner.poll_next_unpin(cx) {
+            Poll::Ready(Some(Ok(batch))) => Ok(Poll::Ready(Some(batch))),
+            Poll::Ready(Some(Err(error))) => Err(error),
+            Poll::Ready(None) => Ok(Poll::Ready(None)),
+            Poll::Pending => Ok(Poll::Pending),
+        });
+        match polled {
+            Ok(poll) => poll.map(|batch| batch.map(Ok)),
+            Err(error) => {
+                this.inner = None;
+                Poll::Ready(Some(Err(error)))
+            }
+        }
+    }
+}
