@@ -1,1 +1,5 @@
-//! See docs/ARCHITECTURE.md.
+//! The driver process: the Postgres front end, sessions, and the event loop. See README.md.
+
+pub mod config;
+pub mod pg;
+pub mod session;
