@@ -42,10 +42,10 @@ pub enum Event {
         attempt: AttemptId,
         outcome: TaskOutcome,
     },
-    /// Rows of this result attempt are about to reach the client: its task can't be tried again
-    /// unseen any more, so the job fails where it would have. Sent once per result attempt,
-    /// before its first row is forwarded. If the attempt is void by the time this arrives (it
-    /// failed, or its executor was lost), the job fails: some of its rows may be out.
+    /// Rows of this result attempt have reached the client: its task can't be tried again unseen
+    /// any more, so the job fails where it would have. Sent once per result attempt, at the
+    /// latest before its failure or the loss of its executor is. If the attempt is void already
+    /// when this arrives, the job fails at once.
     ResultStarted { attempt: AttemptId },
     /// `next_timeout` came due. (Every other event serves as one too.)
     Tick,

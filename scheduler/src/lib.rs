@@ -22,7 +22,8 @@
 //!   would like: it takes what the freest executor has, up to what it can use. A plan that gets
 //!   fewer slots than partitions runs more slowly and just as correctly; waiting for a wide gap
 //!   would idle slots or starve behind narrow tasks.
-//! - *Slices* are cut at launch; see [`StageState::cut_width`](stage_state::StageState).
+//! - *Slices* are cut at launch: as wide as the freest executor's free slots, narrower only where
+//!   that would leave equally free executors idle (`stage_state`).
 //! - *Losses.* An executor's loss takes its entries off the registry; needed stages that are
 //!   thereby incomplete run the lost tasks again, and only those. Running consumers go on: they
 //!   may have read what they need. A rerun that is no longer needed is stopped.

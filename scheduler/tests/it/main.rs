@@ -1,5 +1,5 @@
 //! The scheduler's tests: readable event -> action tests by topic in `actions`, and the seeded
-//! simulator in `sim`.
+//! simulator in `sim`. `throughput` measures, when asked.
 
 #![expect(
     clippy::unwrap_used,
@@ -9,3 +9,4 @@
 mod actions;
 mod fixture;
 mod sim;
+mod throughput;

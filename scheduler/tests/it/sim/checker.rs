@@ -1,15 +1,15 @@
 //! The invariants: what the scheduler may answer to an event, seen from outside.
 //!
-//! Before each event the checker notes what must follow from it; then it takes the actions one by
-//! one, each of which must be allowed by the model as it is at that point; then it checks what
-//! must hold between events.
+//! Before each event the checker notes what must follow from it (`expectations`); then it takes the
+//! actions one by one, each of which must be allowed by the model as it is at that point; then it
+//! checks what must hold between events.
 
 use std::collections::BTreeSet;
 
-use job::{AttemptId, ExecutorId, FailureKind, InputLocations, JobId, SqlState, TaskOutcome};
-use scheduler::{Action, Event, Instant, JobEnd, Scheduler, SchedulerConfig};
+use job::{AttemptId, ExecutorId, InputLocations, JobId, SqlState};
+use scheduler::{Action, JobEnd, Scheduler, SchedulerConfig};
 
-use super::model::{Ended, Held, JobModel, Model, Registered, Status, TaskModel};
+use super::model::{Ended, Held, Model, Status, TaskModel};
 
 /// A broken invariant.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,18 +19,18 @@ type Checked = Result<(), Violation>;
 
 pub(crate) struct Checker {
     pub(crate) model: Model,
-    config: SchedulerConfig,
-    now: u64,
+    pub(super) config: SchedulerConfig,
+    pub(super) now: u64,
     /// The answer to the event at hand must accept this attempt, and may accept no other.
-    must_accept: Option<(AttemptId, ExecutorId)>,
+    pub(super) must_accept: Option<(AttemptId, ExecutorId)>,
     /// The answer to the event at hand must end these jobs.
-    must_end: BTreeSet<JobId>,
+    pub(super) must_end: BTreeSet<JobId>,
     /// The client of this job has just cancelled it.
-    cancelled: Option<JobId>,
+    pub(super) cancelled: Option<JobId>,
     /// Attempts told to stop in the answer to the event at hand.
-    stopped: Vec<AttemptId>,
+    pub(super) stopped: Vec<AttemptId>,
     /// The event at hand is something that a job may fail of.
-    may_fail: bool,
+    pub(super) may_fail: bool,
 }
 
 fn must(holds: bool, otherwise: impl FnOnce() -> String) -> Checked {
@@ -52,134 +52,6 @@ impl Checker {
             cancelled: None,
             stopped: Vec::new(),
             may_fail: false,
-        }
-    }
-
-    /// Notes what an event means, before the scheduler hears of it.
-    pub(crate) fn event(&mut self, now: Instant, event: &Event) {
-        self.now = now.0;
-        (self.must_accept, self.cancelled, self.may_fail) = (None, None, false);
-        self.must_end.clear();
-        self.stopped.clear();
-        let model = &mut self.model;
-        match event {
-            Event::JobSubmitted { job, graph } => {
-                let new = || JobModel::new(graph.clone());
-                model.jobs.entry(*job).or_insert_with(new);
-                self.may_fail = true;
-            }
-            Event::JobCancelled { job, .. } => {
-                if model.active(*job).is_some() {
-                    self.must_end.insert(*job);
-                    self.cancelled = Some(*job);
-                } else if let Some(job) = model.jobs.get_mut(job) {
-                    job.released = true;
-                }
-            }
-            Event::JobReleased { job } => {
-                if let Some(job) = model.jobs.get_mut(job) {
-                    job.released = true;
-                }
-            }
-            Event::ExecutorJoined {
-                executor,
-                epoch,
-                slots,
-            } => {
-                let present = model.executors.get(executor).map(|e| e.epoch);
-                if present.is_none_or(|present| present < *epoch) {
-                    self.must_end = model.lose(*executor, self.now);
-                    let registered = Registered {
-                        epoch: *epoch,
-                        slots: *slots,
-                    };
-                    model.executors.insert(*executor, registered);
-                    self.may_fail = true;
-                }
-            }
-            Event::ExecutorLost { executor, epoch } => {
-                if model.executors.get(executor).map(|e| e.epoch) == Some(*epoch) {
-                    self.must_end = model.lose(*executor, self.now);
-                    self.may_fail = true;
-                }
-            }
-            Event::TaskEnded {
-                executor,
-                epoch,
-                attempt,
-                outcome,
-            } => {
-                let registered = model.executors.get(executor).map(|e| e.epoch) == Some(*epoch);
-                let held = model.held.get(attempt).copied();
-                if let Some(held) = held.filter(|held| registered && held.executor == *executor) {
-                    model.held.remove(attempt);
-                    if !held.stopping {
-                        self.outcome(*executor, *attempt, outcome);
-                    }
-                }
-            }
-            Event::ResultStarted { attempt } => {
-                let id = attempt.task;
-                let active = model.active(id.job).is_some();
-                if let Some(job) = model.jobs.get_mut(&id.job).filter(|_| active)
-                    && let Some(task) = job.tasks.get(&id)
-                {
-                    let current = match task.status {
-                        Status::Running(current) | Status::Accepted(current, _) => Some(current),
-                        Status::Waiting { .. } | Status::Lost => None,
-                    };
-                    if current == Some(attempt.attempt) {
-                        job.shown.insert(id);
-                    } else {
-                        self.must_end.insert(id.job);
-                        self.may_fail = true;
-                    }
-                }
-            }
-            Event::Tick => {}
-        }
-    }
-
-    /// A report that counts.
-    fn outcome(&mut self, executor: ExecutorId, attempt: AttemptId, outcome: &TaskOutcome) {
-        if let TaskOutcome::Finished(_) = outcome {
-            self.must_accept = Some((attempt, executor));
-            return;
-        }
-        self.may_fail = true;
-        let id = attempt.task;
-        let pause = self.config.retry_backoff_max.as_micros() as u64;
-        let Some(job) = self.model.jobs.get_mut(&id.job) else {
-            return;
-        };
-        if job.shown.contains(&id) {
-            self.must_end.insert(id.job);
-        }
-        let mut from = self.now + pause;
-        if let TaskOutcome::Failed(failure) = outcome {
-            match &failure.kind {
-                FailureKind::Statement | FailureKind::Internal => {
-                    self.must_end.insert(id.job);
-                }
-                FailureKind::Resources | FailureKind::Transient => {}
-                FailureKind::LostInput { stage, outputs } => {
-                    let inputs = &job.graph.stages[id.stage.0 as usize].inputs;
-                    if inputs.iter().any(|input| input.stage == *stage) && !outputs.is_empty() {
-                        from = self.now;
-                        for output in outputs {
-                            if let Some(task) = job.tasks.get_mut(&output.task)
-                                && output.task.stage == *stage
-                                && matches!(task.status, Status::Accepted(accepted, _) if accepted == output.attempt)
-                            {
-                                task.status = Status::Lost;
-                            }
-                        }
-                    }
-                }
-            }
-        }
-        if let Some(task) = job.tasks.get_mut(&id) {
-            task.status = Status::Waiting { from };
         }
     }
 
@@ -445,7 +317,7 @@ impl Checker {
     }
 
     /// What must hold between events.
-    pub(crate) fn between(&self, scheduler: &Scheduler) -> Checked {
+    pub(crate) fn between(&self) -> Checked {
         if self.model.any_free() {
             for (id, job) in &self.model.jobs {
                 if job.ended.is_none()
@@ -457,6 +329,11 @@ impl Checker {
                 }
             }
         }
+        Ok(())
+    }
+
+    /// The scheduler's own account of itself agrees with the model.
+    pub(crate) fn view(&self, scheduler: &Scheduler) -> Checked {
         let view = scheduler.snapshot();
         let mut executors = view.executors.iter();
         must(

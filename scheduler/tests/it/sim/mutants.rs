@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use job::{FailureKind, InputLocations, JobId, StageId, TaskFailure, TaskOutcome};
+use job::{ExecutorId, FailureKind, InputLocations, JobId, StageId, TaskFailure, TaskOutcome};
 use scheduler::{Action, Event, Instant, JobEnd, Scheduler, SchedulerConfig};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,27 +35,42 @@ pub(crate) enum Mutant {
     LeaksSlots,
     /// Sleeps through its timeouts.
     MissesTimeouts,
+    /// Takes one slot more than is free.
+    Oversubscribes,
+    /// Gives a retry other partitions than the first try had.
+    ShiftsPartitions,
+    /// Drops blocks when a job has finished, without waiting for its release.
+    DropsEarly,
+    /// Says that a job has finished as soon as one of its tasks has.
+    FinishesEarly,
 }
 
-pub(crate) const BROKEN: [Mutant; 12] = [
-    Mutant::NoFencing,
-    Mutant::IgnoresLosses,
-    Mutant::IgnoresLostInputs,
-    Mutant::RerunsTooMuch,
-    Mutant::StaleInputs,
-    Mutant::IgnoresSentRows,
-    Mutant::RetriesStatements,
-    Mutant::EndsTwice,
-    Mutant::StopsNothing,
-    Mutant::DropsNothing,
-    Mutant::LeaksSlots,
-    Mutant::MissesTimeouts,
+/// Each mutant with words of the violation that some seed must find.
+pub(crate) const BROKEN: [(Mutant, &str); 16] = [
+    (Mutant::NoFencing, "accepted out of the blue"),
+    (Mutant::IgnoresLosses, "which is not registered"),
+    (Mutant::IgnoresLostInputs, "which is not complete"),
+    (Mutant::RerunsTooMuch, "launched while Accepted"),
+    (Mutant::StaleInputs, "not the accepted ones"),
+    (Mutant::IgnoresSentRows, "goes on"),
+    (Mutant::RetriesStatements, "goes on"),
+    (Mutant::EndsTwice, "ended twice"),
+    (Mutant::StopsNothing, "ended with attempts not stopped"),
+    (Mutant::DropsNothing, "blocks left behind"),
+    (Mutant::LeaksSlots, "slots are idle"),
+    (Mutant::MissesTimeouts, "never ended"),
+    (Mutant::Oversubscribes, "free slots"),
+    (Mutant::ShiftsPartitions, "has other partitions than before"),
+    (Mutant::DropsEarly, "dropped too early"),
+    (Mutant::FinishesEarly, "finished without all its results"),
 ];
 
 pub(crate) struct Subject {
     pub(crate) scheduler: Scheduler,
     mutant: Mutant,
     first_inputs: BTreeMap<(JobId, StageId), Arc<InputLocations>>,
+    /// Where a result task of a job was last launched.
+    results: BTreeMap<JobId, ExecutorId>,
 }
 
 impl Subject {
@@ -65,6 +80,7 @@ impl Subject {
             scheduler: Scheduler::new(config),
             mutant,
             first_inputs: BTreeMap::new(),
+            results: BTreeMap::new(),
         }
     }
 
@@ -138,11 +154,31 @@ impl Subject {
                 true
             }
         });
+        if self.mutant == Mutant::DropsEarly {
+            self.drop_early(&mut actions);
+        }
+        if self.mutant == Mutant::FinishesEarly {
+            finish_early(&mut actions);
+        }
         for action in &mut actions {
             if let Action::LaunchTask {
-                attempt, inputs, ..
+                executor,
+                attempt,
+                partitions,
+                slots,
+                inputs,
+                is_result,
             } = action
             {
+                if *is_result {
+                    self.results.insert(attempt.task.job, *executor);
+                }
+                if self.mutant == Mutant::Oversubscribes {
+                    *slots += 1;
+                }
+                if self.mutant == Mutant::ShiftsPartitions && attempt.attempt > 0 {
+                    partitions[0] += 1;
+                }
                 for input in inputs {
                     let key = (attempt.task.job, input.stage);
                     let first = self
@@ -156,5 +192,33 @@ impl Subject {
             }
         }
         actions
+    }
+
+    fn drop_early(&self, actions: &mut Vec<Action>) {
+        let finished = actions.iter().find_map(|action| match action {
+            Action::JobEnded {
+                job,
+                end: JobEnd::Finished,
+            } => Some(*job),
+            _ => None,
+        });
+        if let Some(job) = finished
+            && let Some(&executor) = self.results.get(&job)
+            && !actions.contains(&Action::DropJob { executor, job })
+        {
+            actions.push(Action::DropJob { executor, job });
+        }
+    }
+}
+
+fn finish_early(actions: &mut Vec<Action>) {
+    let ended = |action: &Action| matches!(action, Action::JobEnded { .. });
+    let accepted = actions.iter().find_map(|action| match action {
+        Action::TaskAccepted { attempt, .. } => Some(attempt.task.job),
+        _ => None,
+    });
+    if let Some(job) = accepted.filter(|_| !actions.iter().any(ended)) {
+        let end = JobEnd::Finished;
+        actions.push(Action::JobEnded { job, end });
     }
 }

@@ -114,7 +114,12 @@ pub(crate) fn draw_graph(dice: &mut Dice) -> JobGraph {
         Stage {
             id: StageId(index as u32),
             inputs,
-            partitions: if whole { 1 } else { dice.small(1, 8) },
+            partitions: if whole {
+                1
+            } else {
+                let most = if dice.chance(0.1) { 30 } else { 8 };
+                dice.small(1, most)
+            },
             slicing: if whole {
                 Slicing::Whole {
                     slots: dice.small(1, 4),

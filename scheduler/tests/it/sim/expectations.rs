@@ -1,0 +1,139 @@
+//! What an event means to the model, and what must follow from it.
+//!
+//! Fencing by the book: a report counts if its attempt holds slots of that very registration.
+
+use job::{AttemptId, ExecutorId, FailureKind, TaskOutcome};
+use scheduler::{Event, Instant};
+
+use super::checker::Checker;
+use super::model::{JobModel, Registered, Status};
+
+impl Checker {
+    /// Notes what an event means, before the scheduler hears of it.
+    pub(crate) fn event(&mut self, now: Instant, event: &Event) {
+        self.now = now.0;
+        (self.must_accept, self.cancelled, self.may_fail) = (None, None, false);
+        self.must_end.clear();
+        self.stopped.clear();
+        let model = &mut self.model;
+        match event {
+            Event::JobSubmitted { job, graph } => {
+                let new = || JobModel::new(graph.clone());
+                model.jobs.entry(*job).or_insert_with(new);
+                self.may_fail = true;
+            }
+            Event::JobCancelled { job, .. } => {
+                if model.active(*job).is_some() {
+                    self.must_end.insert(*job);
+                    self.cancelled = Some(*job);
+                } else if let Some(job) = model.jobs.get_mut(job) {
+                    job.released = true;
+                }
+            }
+            Event::JobReleased { job } => {
+                if let Some(job) = model.jobs.get_mut(job) {
+                    job.released = true;
+                }
+            }
+            Event::ExecutorJoined {
+                executor,
+                epoch,
+                slots,
+            } => {
+                let present = model.executors.get(executor).map(|e| e.epoch);
+                if present.is_none_or(|present| present < *epoch) {
+                    self.must_end = model.lose(*executor, self.now);
+                    let registered = Registered {
+                        epoch: *epoch,
+                        slots: *slots,
+                    };
+                    model.executors.insert(*executor, registered);
+                    self.may_fail = true;
+                }
+            }
+            Event::ExecutorLost { executor, epoch } => {
+                if model.executors.get(executor).map(|e| e.epoch) == Some(*epoch) {
+                    self.must_end = model.lose(*executor, self.now);
+                    self.may_fail = true;
+                }
+            }
+            Event::TaskEnded {
+                executor,
+                epoch,
+                attempt,
+                outcome,
+            } => {
+                let registered = model.executors.get(executor).map(|e| e.epoch) == Some(*epoch);
+                let held = model.held.get(attempt).copied();
+                if let Some(held) = held.filter(|held| registered && held.executor == *executor) {
+                    model.held.remove(attempt);
+                    if !held.stopping {
+                        self.outcome(*executor, *attempt, outcome);
+                    }
+                }
+            }
+            Event::ResultStarted { attempt } => {
+                let id = attempt.task;
+                let active = model.active(id.job).is_some();
+                if let Some(job) = model.jobs.get_mut(&id.job).filter(|_| active)
+                    && let Some(task) = job.tasks.get(&id)
+                {
+                    let current = match task.status {
+                        Status::Running(current) | Status::Accepted(current, _) => Some(current),
+                        Status::Waiting { .. } | Status::Lost => None,
+                    };
+                    if current == Some(attempt.attempt) {
+                        job.shown.insert(id);
+                    } else {
+                        self.must_end.insert(id.job);
+                        self.may_fail = true;
+                    }
+                }
+            }
+            Event::Tick => {}
+        }
+    }
+
+    /// A report that counts.
+    fn outcome(&mut self, executor: ExecutorId, attempt: AttemptId, outcome: &TaskOutcome) {
+        if let TaskOutcome::Finished(_) = outcome {
+            self.must_accept = Some((attempt, executor));
+            return;
+        }
+        self.may_fail = true;
+        let id = attempt.task;
+        let pause = self.config.retry_backoff_max.as_micros() as u64;
+        let Some(job) = self.model.jobs.get_mut(&id.job) else {
+            return;
+        };
+        if job.shown.contains(&id) {
+            self.must_end.insert(id.job);
+        }
+        let mut from = self.now + pause;
+        if let TaskOutcome::Failed(failure) = outcome {
+            match &failure.kind {
+                FailureKind::Statement | FailureKind::Internal => {
+                    self.must_end.insert(id.job);
+                }
+                FailureKind::Resources | FailureKind::Transient => {}
+                FailureKind::LostInput { stage, outputs } => {
+                    let inputs = &job.graph.stages[id.stage.0 as usize].inputs;
+                    if inputs.iter().any(|input| input.stage == *stage) && !outputs.is_empty() {
+                        from = self.now;
+                        for output in outputs {
+                            if let Some(task) = job.tasks.get_mut(&output.task)
+                                && output.task.stage == *stage
+                                && matches!(task.status, Status::Accepted(accepted, _) if accepted == output.attempt)
+                            {
+                                task.status = Status::Lost;
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        if let Some(task) = job.tasks.get_mut(&id) {
+            task.status = Status::Waiting { from };
+        }
+    }
+}
