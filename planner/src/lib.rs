@@ -2,5 +2,6 @@
 //! No network, and no execution: what must run is described, never run here.
 
 mod planned;
+pub mod split;
 
 pub use planned::{Placement, Planned, PlannedJob};

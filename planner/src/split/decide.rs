@@ -1,0 +1,121 @@
+//! One task or stages, and how many partitions: a decision over sizes alone.
+//!
+//! One task is the faster form whenever it fits: nothing is stored, everything is pipelined. It
+//! stops fitting when hash tables outgrow memory (DataFusion's hash join does not spill) or, with
+//! several executors, when there is enough to read that sharing it out pays.
+
+use super::SplitOptions;
+use super::estimate::Estimate;
+
+/// How a statement runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    /// One stage, one task.
+    Fused,
+    /// Stages of this many partitions.
+    Staged { partitions: u32 },
+}
+
+/// In-memory bytes a partition should read: 64 to 256 MiB is right, this is the middle.
+const PARTITION_BYTES: u64 = 128 << 20;
+
+/// Bounds segments per map output and tasks per stage.
+const PARTITIONS_MAX: u32 = 1024;
+
+pub(super) fn decide(estimate: &Estimate, options: &SplitOptions) -> Decision {
+    let slots = options.slots.max(1);
+    if !options.force_exchange {
+        // Hash tables may take 60 % of memory: estimates are rough, and sorts, scans and the
+        // neighbours need some.
+        let fits = estimate.state_bytes <= options.memory_bytes / 5 * 3;
+        let small = options.local || estimate.scan_bytes <= options.fuse_bytes_max;
+        if fits && small {
+            return Decision::Fused;
+        }
+    }
+    let partitions = options
+        .partitions
+        .unwrap_or_else(|| partitions(estimate, slots, options.memory_bytes));
+    Decision::Staged {
+        partitions: partitions.clamp(1, PARTITIONS_MAX),
+    }
+}
+
+fn partitions(estimate: &Estimate, slots: u32, memory_bytes: u64) -> u32 {
+    let by_bytes = estimate.scan_bytes.div_ceil(PARTITION_BYTES);
+    // All slots run a partition of the largest build at once, in a quarter of memory.
+    let share = (memory_bytes / 4 / u64::from(slots)).max(1);
+    let by_memory = estimate.largest_state_bytes.div_ceil(share);
+    let wanted = by_bytes.max(by_memory).max(u64::from(slots)).max(2);
+    // Powers of two: dealing rows to segments is then a mask instead of a division.
+    wanted
+        .checked_next_power_of_two()
+        .unwrap_or(u64::from(PARTITIONS_MAX))
+        .min(u64::from(PARTITIONS_MAX)) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GIB: u64 = 1 << 30;
+
+    fn estimate(scan_bytes: u64, state_bytes: u64) -> Estimate {
+        Estimate {
+            scan_bytes,
+            state_bytes,
+            largest_state_bytes: state_bytes,
+        }
+    }
+
+    fn local() -> SplitOptions {
+        SplitOptions {
+            slots: 2,
+            memory_bytes: 4 * GIB,
+            ..SplitOptions::default()
+        }
+    }
+
+    #[test]
+    fn a_large_scan_is_one_task_where_one_task_has_all_slots() {
+        assert_eq!(decide(&estimate(100 * GIB, 0), &local()), Decision::Fused);
+        let cluster = SplitOptions {
+            local: false,
+            ..local()
+        };
+        assert_eq!(
+            decide(&estimate(100 * GIB, 0), &cluster),
+            Decision::Staged { partitions: 1024 }
+        );
+        assert_eq!(decide(&estimate(1 << 20, 0), &cluster), Decision::Fused);
+    }
+
+    #[test]
+    fn builds_that_do_not_fit_are_cut_until_all_slots_fit_a_quarter_of_memory() {
+        assert_eq!(
+            decide(&estimate(0, 8 * GIB), &local()),
+            Decision::Staged { partitions: 16 }
+        );
+    }
+
+    #[test]
+    fn force_exchange_cuts_the_smallest_query_into_at_least_two() {
+        let forced = SplitOptions {
+            force_exchange: true,
+            slots: 1,
+            ..local()
+        };
+        assert_eq!(
+            decide(&estimate(0, 0), &forced),
+            Decision::Staged { partitions: 2 }
+        );
+        let fixed = SplitOptions {
+            partitions: Some(1),
+            ..forced
+        };
+        assert_eq!(
+            decide(&estimate(0, 0), &fixed),
+            Decision::Staged { partitions: 1 }
+        );
+    }
+}

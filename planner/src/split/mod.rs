@@ -1,0 +1,124 @@
+//! From an optimised logical plan to stages: the physical plan, and where it is cut.
+//!
+//! ```text
+//!   logical plan --plan--> physical plan --estimate--> fused:  one stage, one task, nothing cut
+//!                                        \-> staged: planned again for P partitions, then cut
+//!                                            at every place where rows change partition
+//! ```
+//!
+//! [`plan_stages`] is the only entrance. It owns the decision ([`estimate`], [`decide`]), the cut
+//! ([`cut`]) and the proof that a plan can be cut at all ([`support`]). It runs nothing, reads no
+//! data, and knows no session: what matters of one is in [`SplitOptions`].
+
+mod cut;
+mod decide;
+mod estimate;
+mod options;
+mod partition_joins;
+mod stages;
+mod support;
+
+use std::sync::Arc;
+
+use datafusion::common::Result;
+use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::ExecutionPlan;
+use job::JobGraph;
+use operators::{Sink, StagePlan};
+
+pub use decide::Decision;
+pub use options::SplitOptions;
+
+/// A statement's stages: `plans[i]` belongs to `graph.stages[i]`.
+#[derive(Debug, Clone)]
+pub struct SplitPlan {
+    pub graph: JobGraph,
+    pub plans: Vec<Arc<StagePlan>>,
+}
+
+/// Plans `optimized` (already through `SessionState::optimize`) physically and splits it.
+///
+/// Sets `target_partitions` itself, from `options`; it is cheapest (no copy of the state) when the
+/// session's `target_partitions` already equals `options.fused_partitions()`. The last stage ends
+/// in `sink`; its partitions' rows may interleave unless the statement orders them, and then it
+/// has one partition.
+pub async fn plan_stages(
+    state: &SessionState,
+    optimized: &LogicalPlan,
+    options: &SplitOptions,
+    sink: Sink,
+) -> Result<SplitPlan> {
+    let fused = physical_plan(state, optimized, options.fused_partitions()).await?;
+    let estimate = estimate::of(&fused);
+    let stages = match decide::decide(&estimate, options) {
+        Decision::Fused => None,
+        Decision::Staged { partitions } => {
+            let plan = staged_plan(state, optimized, partitions).await?;
+            // The two physical plans may differ, so it is this one that must be cuttable.
+            match support::cuttable(&plan) {
+                Ok(()) => Some(cut::cut(plan, options, sink.clone())?),
+                Err(node) => {
+                    tracing::debug!(node, "plan runs uncut: a node cannot cross a stage");
+                    None
+                }
+            }
+        }
+    };
+    let split = match stages {
+        Some(split) => split,
+        None => stages::fused(fused, estimate.scan_bytes, options, sink)?,
+    };
+    split
+        .graph
+        .check()
+        .map_err(|report| datafusion::common::DataFusionError::External(Box::new(report)))?;
+    Ok(split)
+}
+
+async fn physical_plan(
+    state: &SessionState,
+    optimized: &LogicalPlan,
+    partitions: usize,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    if state.config().target_partitions() == partitions {
+        return create(state, optimized).await;
+    }
+    let config = state.config().clone().with_target_partitions(partitions);
+    let state = SessionStateBuilder::new_from_existing(state.clone())
+        .with_config(config)
+        .build();
+    create(&state, optimized).await
+}
+
+/// Physical planning for stages: DataFusion's, with what a cut plan wants different.
+async fn staged_plan(
+    state: &SessionState,
+    optimized: &LogicalPlan,
+    partitions: u32,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let mut config = state
+        .config()
+        .clone()
+        .with_target_partitions(partitions as usize);
+    let optimizer = &mut config.options_mut().optimizer;
+    // A broadcast build is built again by every task, but spares an exchange of the probe side.
+    optimizer.hash_join_single_partition_threshold = BROADCAST_BYTES_MAX;
+    optimizer.hash_join_single_partition_threshold_rows = BROADCAST_ROWS_MAX;
+    let state = SessionStateBuilder::new_from_existing(state.clone())
+        .with_config(config)
+        .with_physical_optimizer_rules(partition_joins::with_rule(state.physical_optimizers()))
+        .build();
+    create(&state, optimized).await
+}
+
+const BROADCAST_BYTES_MAX: usize = 8 << 20;
+const BROADCAST_ROWS_MAX: usize = 256 << 10;
+
+async fn create(state: &SessionState, optimized: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>> {
+    // Not `SessionState::create_physical_plan`: that would optimise the logical plan once more.
+    state
+        .query_planner()
+        .create_physical_plan(optimized, state)
+        .await
+}

@@ -1,0 +1,40 @@
+//! What the split is told about the session and the executors.
+
+/// Settings and capacities that decide how a statement is split.
+#[derive(Debug, Clone)]
+pub struct SplitOptions {
+    /// `firesteel.force_exchange`: cut the plan even where one task would do.
+    pub force_exchange: bool,
+    /// A fixed partition count for both the fused and the staged form; `None`: from bytes.
+    pub partitions: Option<u32>,
+    /// Slots of the executors together; at least 1.
+    pub slots: u32,
+    /// Execution memory of one executor, in bytes.
+    pub memory_bytes: u64,
+    /// Statements that read at most this many bytes run as one task when there are several
+    /// executors.
+    pub fuse_bytes_max: u64,
+    /// The only executor is in this process: one task has all slots, so only memory speaks
+    /// against running a statement as one task.
+    pub local: bool,
+}
+
+impl SplitOptions {
+    /// Partitions of a plan that runs as one task.
+    pub fn fused_partitions(&self) -> usize {
+        self.partitions.unwrap_or(self.slots).max(1) as usize
+    }
+}
+
+impl Default for SplitOptions {
+    fn default() -> Self {
+        Self {
+            force_exchange: false,
+            partitions: None,
+            slots: 1,
+            memory_bytes: 4 << 30,
+            fuse_bytes_max: 128 << 20,
+            local: true,
+        }
+    }
+}
