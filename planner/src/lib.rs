@@ -1,7 +1,32 @@
 //! SQL text to [`PlannedJob`]: statements, semantics, optimisation, stage split, EXPLAIN.
 //! No network, and no execution: what must run is described, never run here.
+//!
+//! ```text
+//!   text --parse--> ParsedStatement --prepare--> Prepared --plan--> Planned
+//!                   (what it is)     (names, types)        (a job, or rows)
+//! ```
 
+mod bind;
+mod engine;
+mod error;
+mod explain_rows;
+mod insert;
+mod normalize;
+mod parse;
+mod plan;
 mod planned;
+mod planner;
+mod prepared;
 pub mod split;
+mod state;
+mod statement;
+mod types;
+mod view;
 
-pub use planned::{Placement, Planned, PlannedJob};
+pub use error::{PlanError, Result};
+pub use parse::{ParsedStatement, parse};
+pub use planned::{Placement, Planned, PlannedJob, PlannedWrite};
+pub use planner::Planner;
+pub use prepared::Prepared;
+pub use statement::*;
+pub use view::{NoSystemTables, PlannerSettings, SessionView, SystemTables};

@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
+use catalog::TempWrite;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::prelude::SessionConfig;
 use job::JobGraph;
 use operators::StagePlan;
+
+use crate::statement::ExplainOptions;
 
 /// One statement's execution, ready for the scheduler (`graph`) and the executors (`plans`).
 #[derive(Debug, Clone)]
@@ -42,5 +45,19 @@ pub enum Planned {
         batches: Vec<RecordBatch>,
     },
     /// Run with the rows dropped, then print the plan with what was measured.
-    ExplainAnalyze { job: PlannedJob },
+    ExplainAnalyze {
+        job: PlannedJob,
+        options: ExplainOptions,
+    },
+    /// Run, then commit the files its tasks report: INSERT, and CREATE TABLE AS into a table the
+    /// server has just created. Dropping it without a commit leaves nothing behind.
+    Write(PlannedWrite),
+}
+
+/// A job that writes into a temporary table.
+#[derive(Debug)]
+pub struct PlannedWrite {
+    pub job: PlannedJob,
+    /// Takes the [`job::WrittenFile`]s of the accepted attempts.
+    pub write: TempWrite,
 }

@@ -133,7 +133,6 @@ impl ExchangeSourceExec {
         inputs
             .inputs
             .iter()
-            .map(Arc::as_ref)
             .find(|input| input.stage == self.producer)
             .ok_or_else(|| {
                 internal_datafusion_err!(

@@ -1,0 +1,162 @@
+//! Names and types: from a syntax tree to an analysed logical plan.
+//!
+//! ```text
+//!   Query --relations--> tables fixed --normalize--> tree for DataFusion --bind--> LogicalPlan
+//!                                                         ^                            |
+//!                                                         +------ params (types) ------+
+//! ```
+//!
+//! A parameter's type is what the text says (a cast, LIMIT, the column an INSERT puts it in), else
+//! what binding finds it next to, else text; so a statement whose parameters are not all declared
+//! is bound twice.
+
+mod context;
+pub(crate) mod params;
+pub(crate) mod relations;
+
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::FieldRef;
+use datafusion::common::DFSchema;
+use datafusion::common::config::ConfigOptions;
+use datafusion::error::DataFusionError;
+use datafusion::execution::session_state::SessionState;
+use datafusion::logical_expr::planner::TypePlanner;
+use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::sql::planner::{ParserOptions, PlannerContext, SqlToRel};
+use datafusion::sql::sqlparser::ast::{self, Query};
+use job::SqlState;
+
+use crate::error::{PlanError, Result};
+use crate::normalize::{self, Style};
+use crate::parse::Source;
+use crate::view::SessionView;
+
+use context::StatementContext;
+use relations::Relations;
+
+/// Binds the queries of one statement.
+#[derive(Clone)]
+pub(crate) struct Binder<'a> {
+    pub(crate) state: &'a SessionState,
+    pub(crate) options: Arc<ConfigOptions>,
+    pub(crate) type_planner: Arc<dyn TypePlanner>,
+    pub(crate) view: &'a SessionView<'a>,
+}
+
+impl Binder<'_> {
+    /// A query to a plan whose types are settled. `params` are the fields of `$1`, `$2` …
+    pub(crate) fn bind(
+        &self,
+        query: &Query,
+        source: &Source,
+        relations: &Relations,
+        params: &[Option<FieldRef>],
+    ) -> Result<LogicalPlan> {
+        let plan = self.bind_only(query, source, relations, params)?;
+        self.analyze(plan).map_err(|error| plan_error(&error, source))
+    }
+
+    /// As [`Binder::bind`], before types are settled: parameters without a type stay.
+    pub(crate) fn bind_only(
+        &self,
+        query: &Query,
+        source: &Source,
+        relations: &Relations,
+        params: &[Option<FieldRef>],
+    ) -> Result<LogicalPlan> {
+        let attempt = |style| -> Result<Result<LogicalPlan, DataFusionError>> {
+            let mut query = query.clone();
+            normalize::query(&mut query, source, style)?;
+            let context = self.context(relations);
+            let mut planner_context =
+                PlannerContext::new().with_prepare_param_data_types(params.to_vec());
+            Ok(self.sql_to_rel(&context).sql_statement_to_plan_with_context(
+                ast::Statement::Query(Box::new(query)),
+                &mut planner_context,
+            ))
+        };
+        let result = match attempt(Style::default())? {
+            Err(error) if is_twin_error(&error) => attempt(Style {
+                unique_columns: true,
+            })?,
+            result => result,
+        };
+        result.map_err(|error| plan_error(&error, source))
+    }
+
+    /// An expression that refers to no columns.
+    pub(crate) fn bind_expr(&self, expr: &ast::Expr, source: &Source) -> Result<Expr> {
+        let mut expr = expr.clone();
+        normalize::expr(&mut expr, source)?;
+        let relations = Relations::default();
+        let context = self.context(&relations);
+        self.sql_to_rel(&context)
+            .sql_to_expr(expr, &DFSchema::empty(), &mut PlannerContext::new())
+            .map_err(|error| plan_error(&error, source))
+    }
+
+    pub(crate) fn analyze(&self, plan: LogicalPlan) -> Result<LogicalPlan, DataFusionError> {
+        self.state
+            .analyzer()
+            .execute_and_check(plan, &self.options, |_, _| {})
+    }
+
+    fn context<'b>(&'b self, relations: &'b Relations) -> StatementContext<'b> {
+        StatementContext {
+            state: self.state,
+            options: Arc::clone(&self.options),
+            type_planner: Arc::clone(&self.type_planner),
+            relations,
+            now: chrono::DateTime::from_timestamp_micros(
+                self.view.session.facts.transaction_time_us,
+            ),
+        }
+    }
+
+    fn sql_to_rel<'b>(
+        &self,
+        context: &'b StatementContext<'b>,
+    ) -> SqlToRel<'b, StatementContext<'b>> {
+        SqlToRel::new_with_options(context, ParserOptions::from(&self.options.sql_parser))
+    }
+}
+
+/// DataFusion's refusal of two output columns of one name.
+fn is_twin_error(error: &DataFusionError) -> bool {
+    match error.find_root() {
+        DataFusionError::Plan(message) => message.contains("have the same name"),
+        DataFusionError::SchemaError(schema, _) => matches!(
+            schema.as_ref(),
+            datafusion::common::SchemaError::DuplicateQualifiedField { .. }
+                | datafusion::common::SchemaError::DuplicateUnqualifiedField { .. }
+        ),
+        _ => false,
+    }
+}
+
+/// What the client is told, with the position where DataFusion knows the place.
+pub(crate) fn plan_error(error: &DataFusionError, source: &Source) -> PlanError {
+    let mut report = functions::error::report(error);
+    if report.position.is_none() {
+        report.position = error
+            .diagnostic()
+            .and_then(|diagnostic| diagnostic.span)
+            .and_then(|span| {
+                source.position(datafusion::sql::sqlparser::tokenizer::Location::new(
+                    span.start.line,
+                    span.start.column,
+                ))
+            });
+    }
+    report.message = report
+        .message
+        .split('\0')
+        .next()
+        .unwrap_or_default()
+        .to_owned();
+    if report.sqlstate == SqlState::INTERNAL_ERROR {
+        tracing::error!(%error, "planning failed");
+    }
+    PlanError::from(report)
+}

@@ -1,0 +1,455 @@
+//! From PostgreSQL's syntax tree to one that means the same to DataFusion's binder.
+//!
+//! DataFusion binds names and types with hooks for functions, operators, types and relations
+//! (`functions`, [`crate::bind`]), but not for everything that PostgreSQL does differently. What
+//! no hook reaches is rewritten here, in the tree, before binding: output names ([`names`]),
+//! integer literals (int4 where they fit), FETCH FIRST, TABLE t, row comparisons, keywords that
+//! are functions, names of function columns. Nothing is looked up: the rewrites are syntax only,
+//! and all of them keep spans, so that errors point into the client's text.
+
+mod literals;
+pub(crate) mod names;
+mod rows;
+
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
+use datafusion::sql::sqlparser::ast::{
+    DataType, Distinct, Expr, Fetch, Function, FunctionArgumentList, FunctionArguments,
+    GroupByExpr, Ident, LimitClause, NamedWindowExpr, ObjectName, OrderBy, OrderByKind, Query,
+    Select, SelectFlavor, SelectItem, SetExpr, TableAlias, TableAliasColumnDef, TableFactor,
+    TableWithJoins, UnaryOperator, Value, ValueWithSpan, VisitMut, VisitorMut,
+    WildcardAdditionalOptions, WindowType,
+};
+use datafusion::sql::sqlparser::tokenizer::Span;
+
+use crate::error::{PlanError, Result};
+use crate::parse::{Source, fold};
+
+/// How a tree is rewritten.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Style {
+    /// Mark plain columns beside a wildcard, which may repeat them. Only needed where DataFusion
+    /// has complained, because marked columns cannot be referred to from outside.
+    pub(crate) unique_columns: bool,
+}
+
+/// Rewrites a query.
+pub(crate) fn query(query: &mut Query, source: &Source, style: Style) -> Result<()> {
+    run(|visitor| VisitMut::visit(query, visitor), source, style)
+}
+
+/// Rewrites an expression that stands alone: a default, an argument of EXECUTE.
+pub(crate) fn expr(expr: &mut Expr, source: &Source) -> Result<()> {
+    run(
+        |visitor| VisitMut::visit(expr, visitor),
+        source,
+        Style::default(),
+    )
+}
+
+fn run(
+    visit: impl FnOnce(&mut Normalizer<'_>) -> ControlFlow<PlanError>,
+    source: &Source,
+    style: Style,
+) -> Result<()> {
+    match visit(&mut Normalizer { source, style }) {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(error) => Err(error),
+    }
+}
+
+struct Normalizer<'a> {
+    source: &'a Source,
+    style: Style,
+}
+
+impl Normalizer<'_> {
+    fn refuse(&self, what: &str, span: Span) -> ControlFlow<PlanError> {
+        ControlFlow::Break(
+            PlanError::unsupported(what).with_position(self.source.position(span.start)),
+        )
+    }
+}
+
+impl VisitorMut for Normalizer<'_> {
+    type Break = PlanError;
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<PlanError> {
+        match clauses(query) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => ControlFlow::Break(error),
+        }
+    }
+
+    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<PlanError> {
+        if let GroupByExpr::Expressions(exprs, _) = &mut select.group_by {
+            exprs.iter_mut().for_each(literals::protect);
+        }
+        if let Some(Distinct::On(exprs)) = &mut select.distinct {
+            exprs.iter_mut().for_each(literals::protect);
+        }
+        for window in &mut select.named_window {
+            if let NamedWindowExpr::WindowSpec(spec) = &mut window.1 {
+                literals::protect_frame(spec);
+            }
+        }
+        if select.projection.is_empty() {
+            return ControlFlow::Break(PlanError::unsupported("SELECT without columns is"));
+        }
+        names::name_items(select, self.style.unique_columns);
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<PlanError> {
+        match factor {
+            TableFactor::Table {
+                name,
+                alias,
+                args,
+                sample,
+                with_ordinality,
+                ..
+            } => {
+                let span = name
+                    .0
+                    .first()
+                    .and_then(|part| part.as_ident())
+                    .map_or(Span::empty(), |ident| ident.span);
+                if sample.is_some() {
+                    return self.refuse("TABLESAMPLE is", span);
+                }
+                if *with_ordinality {
+                    return self.refuse("WITH ORDINALITY is", span);
+                }
+                if let Some(args) = args {
+                    args.args.iter_mut().for_each(literals::protect_argument);
+                    fold_function(name);
+                    if let Some(function) = names::last_part(name) {
+                        name_function_column(&function, alias);
+                    }
+                }
+            }
+            TableFactor::Derived { sample, .. } if sample.is_some() => {
+                return self.refuse("TABLESAMPLE is", Span::empty());
+            }
+            TableFactor::Function {
+                name,
+                args,
+                alias,
+                with_ordinality,
+                ..
+            } => {
+                if *with_ordinality {
+                    return self.refuse("WITH ORDINALITY is", Span::empty());
+                }
+                args.iter_mut().for_each(literals::protect_argument);
+                fold_function(name);
+                if let Some(function) = names::last_part(name) {
+                    name_function_column(&function, alias);
+                }
+            }
+            TableFactor::UNNEST {
+                alias,
+                array_exprs,
+                with_ordinality,
+                ..
+            } => {
+                if *with_ordinality {
+                    return self.refuse("WITH ORDINALITY is", Span::empty());
+                }
+                if array_exprs.len() == 1 {
+                    name_function_column("unnest", alias);
+                }
+            }
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<PlanError> {
+        match rewrite(expr) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => ControlFlow::Break(error),
+        }
+    }
+}
+
+/// The clauses after a query's body.
+fn clauses(query: &mut Query) -> Result<()> {
+    if let Some(fetch) = query.fetch.take() {
+        fetch_first(query, fetch)?;
+    }
+    match &mut query.limit_clause {
+        Some(LimitClause::LimitOffset { limit, offset, .. }) => {
+            if let Some(limit) = limit {
+                literals::protect(limit);
+            }
+            if let Some(offset) = offset {
+                literals::protect(&mut offset.value);
+            }
+        }
+        Some(LimitClause::OffsetCommaLimit { .. }) => {
+            return Err(PlanError::syntax("LIMIT #,# syntax is not supported")
+                .with_hint("Use separate LIMIT and OFFSET clauses."));
+        }
+        None => {}
+    }
+    if let Some(OrderBy {
+        kind: OrderByKind::Expressions(exprs),
+        ..
+    }) = &mut query.order_by
+    {
+        for order in exprs {
+            literals::protect(&mut order.expr);
+        }
+    }
+    replace_table(&mut query.body);
+    Ok(())
+}
+
+/// One expression, before its children.
+fn rewrite(expr: &mut Expr) -> Result<()> {
+    match expr {
+        Expr::Value(ValueWithSpan {
+            value: Value::Number(digits, false),
+            ..
+        }) => {
+            if let Some(typed) = literals::typed(digits, false) {
+                *expr = typed;
+            }
+        }
+        Expr::UnaryOp {
+            op: UnaryOperator::Minus,
+            expr: inner,
+        } => {
+            if let Expr::Value(ValueWithSpan {
+                value: Value::Number(digits, false),
+                ..
+            }) = inner.as_ref()
+                && let Some(typed) = literals::typed(digits, true)
+            {
+                *expr = typed;
+            }
+        }
+        Expr::Collate {
+            expr: inner,
+            collation,
+        } => {
+            let name = names::last_part(collation).unwrap_or_default();
+            let bytewise = ["c", "posix", "default", "ucs_basic"]
+                .iter()
+                .any(|known| known.eq_ignore_ascii_case(&name));
+            if !bytewise {
+                return Err(PlanError::unsupported(format!("collation \"{name}\" is")));
+            }
+            *expr = std::mem::replace(inner.as_mut(), Expr::Identifier(Ident::new("")));
+            return rewrite(expr);
+        }
+        Expr::Identifier(ident) if ident.quote_style.is_none() => {
+            if let Some(function) = keyword_function(&ident.value) {
+                *expr = call(function);
+            }
+        }
+        Expr::Function(function) => {
+            fold_function(&mut function.name);
+            if let Some(WindowType::WindowSpec(spec)) = &mut function.over {
+                literals::protect_frame(spec);
+            }
+        }
+        Expr::Cast { data_type, .. } => {
+            // `pg_catalog.int4` is `int4`.
+            if let DataType::Custom(name, _) = data_type {
+                strip_pg_catalog(name);
+            }
+        }
+        Expr::BinaryOp { .. } | Expr::InList { .. } => rows::rewrite(expr)?,
+        _ => {}
+    }
+    Ok(())
+}
+
+/// FETCH FIRST n ROWS ONLY is LIMIT n.
+fn fetch_first(query: &mut Query, fetch: Fetch) -> Result<()> {
+    if fetch.with_ties {
+        return Err(PlanError::unsupported("FETCH FIRST … WITH TIES is"));
+    }
+    if fetch.percent {
+        return Err(PlanError::syntax("syntax error at or near \"PERCENT\""));
+    }
+    let quantity = fetch
+        .quantity
+        .unwrap_or_else(|| Expr::Value(Value::Number("1".to_owned(), true).into()));
+    match &mut query.limit_clause {
+        None => {
+            query.limit_clause = Some(LimitClause::LimitOffset {
+                limit: Some(quantity),
+                offset: None,
+                limit_by: Vec::new(),
+            });
+            Ok(())
+        }
+        Some(LimitClause::LimitOffset { limit, .. }) if limit.is_none() => {
+            *limit = Some(quantity);
+            Ok(())
+        }
+        Some(_) => Err(PlanError::syntax("multiple LIMIT clauses not allowed")),
+    }
+}
+
+/// `TABLE t` is `SELECT * FROM t`.
+fn replace_table(body: &mut SetExpr) {
+    let mut body = body;
+    loop {
+        match body {
+            SetExpr::SetOperation { left, right, .. } => {
+                replace_table(right);
+                body = left;
+            }
+            SetExpr::Table(table) => {
+                let mut parts = Vec::new();
+                parts.extend(table.schema_name.take().map(Ident::new));
+                parts.extend(table.table_name.take().map(Ident::new));
+                *body = SetExpr::Select(Box::new(select_star(ObjectName::from(parts))));
+                return;
+            }
+            _ => return,
+        }
+    }
+}
+
+fn select_star(name: ObjectName) -> Select {
+    Select {
+        select_token: AttachedToken::empty(),
+        optimizer_hints: Vec::new(),
+        distinct: None,
+        select_modifiers: None,
+        top: None,
+        top_before_distinct: false,
+        projection: vec![SelectItem::Wildcard(WildcardAdditionalOptions::default())],
+        exclude: None,
+        into: None,
+        from: vec![TableWithJoins {
+            relation: TableFactor::Table {
+                name,
+                alias: None,
+                args: None,
+                with_hints: Vec::new(),
+                version: None,
+                with_ordinality: false,
+                partitions: Vec::new(),
+                json_path: None,
+                sample: None,
+                index_hints: Vec::new(),
+            },
+            joins: Vec::new(),
+        }],
+        lateral_views: Vec::new(),
+        prewhere: None,
+        selection: None,
+        connect_by: Vec::new(),
+        group_by: GroupByExpr::Expressions(Vec::new(), Vec::new()),
+        cluster_by: Vec::new(),
+        distribute_by: Vec::new(),
+        sort_by: Vec::new(),
+        having: None,
+        named_window: Vec::new(),
+        qualify: None,
+        window_before_qualify: false,
+        value_table_mode: None,
+        flavor: SelectFlavor::Standard,
+    }
+}
+
+/// Words that are functions without parentheses.
+fn keyword_function(word: &str) -> Option<&'static str> {
+    const WORDS: [&str; 9] = [
+        "current_catalog",
+        "current_role",
+        "current_schema",
+        "current_user",
+        "localtime",
+        "localtimestamp",
+        "session_user",
+        "system_user",
+        "user",
+    ];
+    WORDS
+        .into_iter()
+        .find(|known| known.eq_ignore_ascii_case(word))
+}
+
+fn call(function: &str) -> Expr {
+    Expr::Function(Function {
+        name: ObjectName::from(vec![Ident::new(function)]),
+        uses_odbc_syntax: false,
+        parameters: FunctionArguments::None,
+        args: FunctionArguments::List(FunctionArgumentList {
+            duplicate_treatment: None,
+            args: Vec::new(),
+            clauses: Vec::new(),
+        }),
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: Vec::new(),
+    })
+}
+
+/// `pg_catalog.Now()` is `now()`: all our functions are there, and DataFusion does not fold the
+/// names of table functions.
+fn fold_function(name: &mut ObjectName) {
+    strip_pg_catalog(name);
+    if let [only] = name.0.as_slice()
+        && let Some(ident) = only.as_ident()
+        && ident.quote_style.is_none()
+        && ident.value.bytes().any(|b| b.is_ascii_uppercase())
+    {
+        let mut ident = ident.clone();
+        ident.value = ident.value.to_ascii_lowercase();
+        *name = ObjectName::from(vec![ident]);
+    }
+}
+
+fn strip_pg_catalog(name: &mut ObjectName) {
+    if let [schema, _] = name.0.as_slice()
+        && schema
+            .as_ident()
+            .is_some_and(|ident| fold(ident) == "pg_catalog")
+    {
+        name.0.remove(0);
+    }
+}
+
+/// A function in FROM that returns one column calls it as its alias or itself is called.
+fn name_function_column(function: &str, alias: &mut Option<TableAlias>) {
+    const ONE_COLUMN: [&str; 12] = [
+        "generate_series",
+        "generate_subscripts",
+        "unnest",
+        "regexp_split_to_table",
+        "string_to_table",
+        "regexp_matches",
+        "json_array_elements",
+        "json_array_elements_text",
+        "jsonb_array_elements",
+        "jsonb_array_elements_text",
+        "json_object_keys",
+        "jsonb_object_keys",
+    ];
+    if !ONE_COLUMN.contains(&function) {
+        return;
+    }
+    let alias = alias.get_or_insert_with(|| TableAlias {
+        explicit: true,
+        name: Ident::new(function),
+        columns: Vec::new(),
+        at: None,
+    });
+    if alias.columns.is_empty() {
+        alias.columns.push(TableAliasColumnDef {
+            name: alias.name.clone(),
+            data_type: None,
+        });
+    }
+}

@@ -1,0 +1,142 @@
+//! From a bound plan to a job: optimised, placed, split into stages.
+
+use std::fmt;
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::logical_expr::{LogicalPlan, TableSource};
+use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
+use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
+use job::{JobGraph, Slicing, Stage, StageId, StageOutput};
+use operators::{Sink, StagePlan};
+
+use crate::bind::plan_error;
+use crate::error::{PlanError, Result};
+use crate::parse::Source;
+use crate::planned::{Placement, PlannedJob};
+use crate::split::{SplitOptions, plan_stages};
+use crate::state::{States, StatementOptimizer, Variant, statement_config};
+use crate::view::SessionView;
+
+/// A bound and analysed plan.
+#[derive(Clone)]
+pub(crate) struct Bound {
+    pub(crate) plan: LogicalPlan,
+    /// Tables of the plan that are computed in the driver.
+    pub(crate) system: Vec<Arc<dyn TableSource>>,
+}
+
+impl fmt::Debug for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Bound").field(&self.plan).finish()
+    }
+}
+
+/// Plans `bound` to run and end in `sink`.
+pub(crate) async fn job(
+    states: &States,
+    view: &SessionView<'_>,
+    options: &Arc<ConfigOptions>,
+    bound: Bound,
+    schema: SchemaRef,
+    sink: Sink,
+    source: &Source,
+) -> Result<PlannedJob> {
+    let error = |error| plan_error(&error, source);
+    let base = states.base();
+    let placement = placement(&bound, &sink).map_err(error)?;
+    let optimizer = StatementOptimizer::new(base, Arc::clone(options), view.session);
+    let optimized = base
+        .optimizer()
+        .optimize(bound.plan, &optimizer, |_, _| {})
+        .map_err(error)?;
+    let settings = view.settings;
+    let (state, (graph, plans)) = match placement {
+        Placement::Driver => {
+            let state = states.variant(Variant {
+                partitions: 1,
+                batch_size: settings.batch_size,
+            });
+            let plan = state
+                .query_planner()
+                .create_physical_plan(&optimized, state.as_ref())
+                .await
+                .map_err(error)?;
+            (state, single_stage(plan, sink))
+        }
+        Placement::Executors => {
+            let split: &SplitOptions = &settings.split;
+            let state = states.variant(Variant {
+                partitions: split.fused_partitions(),
+                batch_size: settings.batch_size,
+            });
+            let split = plan_stages(&state, &optimized, split, sink)
+                .await
+                .map_err(error)?;
+            (state, (split.graph, split.plans))
+        }
+    };
+    graph.check().map_err(PlanError::from)?;
+    Ok(PlannedJob {
+        graph,
+        plans,
+        placement,
+        schema,
+        session_config: statement_config(&state, view.session),
+    })
+}
+
+/// The driver computes constants and reads catalog tables; whatever reads data, writes, or makes
+/// rows out of nothing (`generate_series`, recursion) runs where memory is accounted for.
+fn placement(bound: &Bound, sink: &Sink) -> datafusion::common::Result<Placement> {
+    match sink {
+        Sink::Rows(_) | Sink::Discard => {}
+        Sink::Exchange(_) | Sink::Files(_) => return Ok(Placement::Executors),
+    }
+    let mut driver = true;
+    bound.plan.apply_with_subqueries(|node| {
+        driver = match node {
+            LogicalPlan::TableScan(scan) => bound
+                .system
+                .iter()
+                .any(|system| Arc::ptr_eq(system, &scan.source)),
+            LogicalPlan::RecursiveQuery(_) | LogicalPlan::Extension(_) => false,
+            _ => true,
+        };
+        Ok(if driver {
+            TreeNodeRecursion::Continue
+        } else {
+            TreeNodeRecursion::Stop
+        })
+    })?;
+    Ok(if driver {
+        Placement::Driver
+    } else {
+        Placement::Executors
+    })
+}
+
+fn single_stage(
+    plan: Arc<dyn ExecutionPlan>,
+    sink: Sink,
+) -> (JobGraph, Vec<Arc<StagePlan>>) {
+    let plan = if plan.output_partitioning().partition_count() > 1 {
+        Arc::new(CoalescePartitionsExec::new(plan))
+    } else {
+        plan
+    };
+    let stage = StageId(0);
+    let graph = JobGraph {
+        stages: vec![Stage {
+            id: stage,
+            inputs: Vec::new(),
+            partitions: 1,
+            slicing: Slicing::Whole { slots: 1 },
+            output: StageOutput::Result,
+            estimated_bytes: Some(0),
+        }],
+    };
+    (graph, vec![Arc::new(StagePlan { stage, plan, sink })])
+}

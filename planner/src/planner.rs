@@ -1,0 +1,899 @@
+//! The planner: prepares statements and plans them.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::{Arc, Mutex};
+
+use catalog::{Catalog, TempTable, ViewDefinition};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::{DFSchema, ParamValues};
+use datafusion::execution::runtime_env::RuntimeEnv;
+use datafusion::logical_expr::simplify::SimplifyContext;
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
+use datafusion::optimizer::simplify_expressions::ExprSimplifier;
+use datafusion::scalar::ScalarValue;
+use datafusion::sql::sqlparser::ast::{self, Query};
+use functions::pg_type::{Format, PgType, pg_type_of};
+use job::{SqlError, SqlState};
+use operators::{FileSpec, RowSpec, Sink};
+
+use crate::bind::relations::{self, Relations};
+use crate::bind::{Binder, params, plan_error};
+use crate::error::{PlanError, Result};
+use crate::insert;
+use crate::parse::{self, ParsedStatement, Source};
+use crate::plan::{self, Bound};
+use crate::planned::{Planned, PlannedJob, PlannedWrite};
+use crate::prepared::{Prepared, visible_schema};
+use crate::state::{States, statement_config};
+use crate::statement::{
+    CreateTempTable, CreateView, Explain, Insert, Statement, TempTableSource, ViewPersistence,
+};
+use crate::view::SessionView;
+
+/// Stack that planning asks for when less than [`STACK_MIN_BYTES`] of it are left: statements at
+/// the nesting bound need some megabytes.
+const STACK_BYTES: usize = 16 << 20;
+const STACK_MIN_BYTES: usize = 768 << 10;
+
+/// Plans statements for every session of a driver. Shared; holds no session state.
+#[derive(Debug)]
+pub struct Planner {
+    catalog: Arc<Catalog>,
+    states: States,
+}
+
+/// A bound statement and what its parameters and result are.
+struct Binding {
+    bound: Bound,
+    param_types: Vec<PgType>,
+    schema: SchemaRef,
+    depends_on: Vec<catalog::Oid>,
+    reads_temporary: bool,
+}
+
+impl Planner {
+    pub fn new(catalog: Arc<Catalog>, runtime: Arc<RuntimeEnv>) -> Self {
+        Self {
+            catalog,
+            states: States::new(runtime),
+        }
+    }
+
+    /// DataFusion's state with our functions: for DDL that reads files.
+    pub fn session_state(&self) -> &Arc<datafusion::execution::session_state::SessionState> {
+        self.states.base()
+    }
+
+    /// Names and types of a statement; nothing runs. `declared` are the parameter types the
+    /// client gave, `None` where it gave none; they may be fewer than the parameters.
+    ///
+    /// Utilities have no parameters and no columns here; those that return rows (SHOW, FETCH,
+    /// EXECUTE) are the server's to describe.
+    pub async fn prepare(
+        &self,
+        view: &SessionView<'_>,
+        statement: &ParsedStatement,
+        declared: &[Option<PgType>],
+    ) -> Result<Prepared> {
+        on_deep_stack(self.prepare_inner(view, statement, declared)).await
+    }
+
+    async fn prepare_inner(
+        &self,
+        view: &SessionView<'_>,
+        statement: &ParsedStatement,
+        declared: &[Option<PgType>],
+    ) -> Result<Prepared> {
+        let source = statement.source();
+        let prepared = |param_types, schema, bound| Prepared {
+            statement: statement.clone(),
+            param_types,
+            schema,
+            bound: Mutex::new(bound),
+        };
+        match statement.statement() {
+            Statement::Query(query) => {
+                let binding = self.bind(view, query, source, Params::Declared(declared)).await?;
+                Ok(prepared(
+                    binding.param_types,
+                    binding.schema,
+                    Some(binding.bound),
+                ))
+            }
+            Statement::Insert(insert) => {
+                let binding = self
+                    .bind_insert(view, insert, source, Params::Declared(declared))
+                    .await?;
+                Ok(prepared(
+                    binding.param_types,
+                    empty_schema(),
+                    Some(binding.bound),
+                ))
+            }
+            Statement::CreateTempTable(create) => {
+                if let TempTableSource::Query { query, .. } = &create.source {
+                    let binding = self.bind(view, query, source, Params::Declared(&[])).await?;
+                    refuse_params(&binding.param_types)?;
+                    table_columns(create, &binding.schema)?;
+                    return Ok(prepared(Vec::new(), empty_schema(), Some(binding.bound)));
+                }
+                Ok(prepared(Vec::new(), empty_schema(), None))
+            }
+            Statement::CreateView(create) => {
+                self.view_definition(view, create, source).await?;
+                Ok(prepared(Vec::new(), empty_schema(), None))
+            }
+            Statement::Explain(explain) => {
+                let inner =
+                    Box::pin(self.prepare_inner(view, &explain.statement, declared)).await?;
+                Ok(prepared(
+                    inner.param_types.clone(),
+                    explain_schema(),
+                    inner.take_bound(),
+                ))
+            }
+            Statement::DeclareCursor(declare) => {
+                let inner = Box::pin(self.prepare_inner(view, &declare.query, declared)).await?;
+                Ok(prepared(inner.param_types.clone(), empty_schema(), None))
+            }
+            Statement::Unsupported(error) => Err(error.clone()),
+            Statement::ShowTables => Ok(prepared(Vec::new(), show_tables_schema(), None)),
+            Statement::CreateExternalTable(_)
+            | Statement::CreateSchema { .. }
+            | Statement::Drop(_)
+            | Statement::Comment { .. }
+            | Statement::Set(_)
+            | Statement::SetTransaction { .. }
+            | Statement::SetRole { .. }
+            | Statement::SetSessionAuthorization { .. }
+            | Statement::SetConstraints
+            | Statement::Show(_)
+            | Statement::ShowAll
+            | Statement::Reset(_)
+            | Statement::ResetAll
+            | Statement::Begin(_)
+            | Statement::Commit { .. }
+            | Statement::Rollback { .. }
+            | Statement::Savepoint(_)
+            | Statement::ReleaseSavepoint(_)
+            | Statement::RollbackToSavepoint(_)
+            | Statement::Prepare(_)
+            | Statement::Execute { .. }
+            | Statement::Deallocate(_)
+            | Statement::Fetch(_)
+            | Statement::Move(_)
+            | Statement::CloseCursor(_)
+            | Statement::Discard(_)
+            | Statement::Listen(_)
+            | Statement::Unlisten(_)
+            | Statement::Notify { .. }
+            | Statement::Copy(_)
+            | Statement::Nothing { .. } => Ok(prepared(Vec::new(), empty_schema(), None)),
+        }
+    }
+
+    /// Plans an execution of a prepared statement: its tables are looked up as they are now.
+    /// `formats` are as in a Bind message: none is text throughout, one is for all columns.
+    pub async fn plan(
+        &self,
+        view: &SessionView<'_>,
+        prepared: &Prepared,
+        params: &[ScalarValue],
+        formats: &[Format],
+    ) -> Result<Planned> {
+        on_deep_stack(self.plan_inner(view, prepared, None, params, formats)).await
+    }
+
+    /// As [`Planner::plan`], for a statement prepared a moment ago as part of the same execution
+    /// (the simple protocol): what `prepare` has looked up is used, once.
+    pub async fn plan_at_once(
+        &self,
+        view: &SessionView<'_>,
+        prepared: &Prepared,
+        formats: &[Format],
+    ) -> Result<Planned> {
+        let bound = prepared
+            .take_bound()
+            .filter(|_| prepared.param_types.is_empty());
+        on_deep_stack(self.plan_inner(view, prepared, bound, &[], formats)).await
+    }
+
+    async fn plan_inner(
+        &self,
+        view: &SessionView<'_>,
+        prepared: &Prepared,
+        bound: Option<Bound>,
+        values: &[ScalarValue],
+        formats: &[Format],
+    ) -> Result<Planned> {
+        let statement = &prepared.statement;
+        let source = statement.source();
+        if values.len() != prepared.param_types.len() {
+            return Err(PlanError::new(
+                SqlState::PROTOCOL_VIOLATION,
+                format!(
+                    "{} parameters were given, but the statement takes {}",
+                    values.len(),
+                    prepared.param_types.len()
+                ),
+            ));
+        }
+        let params = Params::Values {
+            types: &prepared.param_types,
+            values,
+        };
+        match statement.statement() {
+            Statement::Query(query) => {
+                let bound = match bound {
+                    Some(bound) => bound,
+                    None => self.bind(view, query, source, params).await?.bound,
+                };
+                let sink = Sink::Rows(RowSpec {
+                    formats: formats.to_vec(),
+                    settings: view.format.clone(),
+                });
+                let schema = Arc::clone(&prepared.schema);
+                Ok(Planned::Query(
+                    self.job(view, bound, schema, sink, source).await?,
+                ))
+            }
+            Statement::Insert(insert) => {
+                let bound = match bound {
+                    Some(bound) => bound,
+                    None => self.bind_insert(view, insert, source, params).await?.bound,
+                };
+                self.write(view, &insert.table.name, bound, source).await
+            }
+            Statement::CreateTempTable(create) => {
+                let TempTableSource::Query { query, .. } = &create.source else {
+                    return Err(not_planned());
+                };
+                let bound = match bound {
+                    Some(bound) => bound,
+                    None => self.bind(view, query, source, params).await?.bound,
+                };
+                let table = temp_table(view, &create.name)?;
+                let bound = fit(bound, &table)?;
+                self.write(view, &create.name, bound, source).await
+            }
+            Statement::Explain(explain) => {
+                self.explain(view, explain, bound, params).await
+            }
+            Statement::DeclareCursor(declare) => {
+                let inner = Box::pin(self.prepare_inner(view, &declare.query, &[])).await?;
+                let bound = inner.take_bound();
+                Box::pin(self.plan_inner(view, &inner, bound, values, formats)).await
+            }
+            Statement::ShowTables => show_tables(view),
+            _ => Err(not_planned()),
+        }
+    }
+
+    /// Values of expressions without columns: the arguments of EXECUTE, each as its parameter's
+    /// type.
+    pub fn constants(
+        &self,
+        view: &SessionView<'_>,
+        statement: &ParsedStatement,
+        exprs: &[ast::Expr],
+        types: &[PgType],
+    ) -> Result<Vec<ScalarValue>> {
+        let source = statement.source();
+        let options = self.options(view);
+        let binder = self.binder(view, &options);
+        exprs
+            .iter()
+            .zip(types)
+            .enumerate()
+            .map(|(index, (expr, pg_type))| {
+                let expr = binder.bind_expr(expr, source)?;
+                let field = params::field(index, *pg_type)?;
+                self.constant(&binder, view, expr, field, source)
+            })
+            .collect()
+    }
+
+    fn constant(
+        &self,
+        binder: &Binder<'_>,
+        view: &SessionView<'_>,
+        expr: Expr,
+        field: FieldRef,
+        source: &Source,
+    ) -> Result<ScalarValue> {
+        let error = |error| plan_error(&error, source);
+        let cast = Expr::Cast(datafusion::logical_expr::Cast::new_from_field(
+            Box::new(expr),
+            field,
+        ));
+        // A plan around it, so that the rules for plans apply to it too.
+        let plan = LogicalPlanBuilder::empty(true)
+            .project(vec![cast])
+            .and_then(LogicalPlanBuilder::build)
+            .map_err(error)?;
+        let plan = binder.analyze(plan).map_err(error)?;
+        let context = SimplifyContext::builder()
+            .with_config_options(Arc::clone(&binder.options))
+            .with_query_execution_start_time(chrono::DateTime::from_timestamp_micros(
+                view.session.facts.transaction_time_us,
+            ))
+            .build();
+        let simplifier = ExprSimplifier::new(context);
+        let expr = plan
+            .expressions()
+            .into_iter()
+            .next()
+            .ok_or_else(|| PlanError::internal("a projection lost its expression"))?;
+        let mut value = simplifier.simplify(expr).map_err(error)?;
+        while let Expr::Alias(alias) = value {
+            value = *alias.expr;
+        }
+        match value {
+            Expr::Literal(value, _) => Ok(value),
+            _ => Err(PlanError::unsupported(
+                "EXECUTE arguments that are not constant are",
+            )),
+        }
+    }
+
+    /// Columns and defaults of a CREATE TEMP TABLE, as [`catalog::SessionTables::create`] takes
+    /// them.
+    pub async fn temp_table_columns(
+        &self,
+        view: &SessionView<'_>,
+        statement: &ParsedStatement,
+        create: &CreateTempTable,
+    ) -> Result<(SchemaRef, Vec<Option<String>>)> {
+        match &create.source {
+            TempTableSource::Columns(columns) => {
+                let source = statement.source();
+                let options = self.options(view);
+                let binder = self.binder(view, &options);
+                for column in columns {
+                    if let Some(default) = &column.default {
+                        binder.bind_expr(default, source)?;
+                    }
+                }
+                let fields: Vec<FieldRef> = columns
+                    .iter()
+                    .map(|column| Arc::clone(&column.field))
+                    .collect();
+                let defaults = columns
+                    .iter()
+                    .map(|column| column.default.as_ref().map(ToString::to_string))
+                    .collect();
+                Ok((Arc::new(Schema::new(fields)), defaults))
+            }
+            TempTableSource::Query { query, .. } => {
+                let binding = on_deep_stack(self.bind(
+                    view,
+                    query,
+                    statement.source(),
+                    Params::Declared(&[]),
+                ))
+                .await?;
+                let schema = table_columns(create, &binding.schema)?;
+                let defaults = vec![None; schema.fields().len()];
+                Ok((schema, defaults))
+            }
+        }
+    }
+
+    /// What the catalog keeps of a CREATE VIEW: its definition and columns.
+    pub async fn plan_view(
+        &self,
+        view: &SessionView<'_>,
+        statement: &ParsedStatement,
+        create: &CreateView,
+    ) -> Result<(ViewDefinition, SchemaRef)> {
+        on_deep_stack(self.view_definition(view, create, statement.source())).await
+    }
+
+    async fn view_definition(
+        &self,
+        view: &SessionView<'_>,
+        create: &CreateView,
+        source: &Source,
+    ) -> Result<(ViewDefinition, SchemaRef)> {
+        if create.persistence == ViewPersistence::Temporary {
+            return Err(PlanError::unsupported("temporary views are"));
+        }
+        let binding = self
+            .bind(view, &create.query, source, Params::Declared(&[]))
+            .await?;
+        refuse_params(&binding.param_types)?;
+        if binding.reads_temporary {
+            return Err(PlanError::unsupported("views on temporary tables are"));
+        }
+        let schema = named_columns(&create.columns, &binding.schema, "CREATE VIEW specifies more column names than columns")?;
+        check_distinct(&schema)?;
+        Ok((
+            ViewDefinition {
+                sql: create.sql.clone(),
+                depends_on: binding.depends_on,
+                search_path: view.search_path().to_vec(),
+            },
+            schema,
+        ))
+    }
+
+    fn options(&self, view: &SessionView<'_>) -> Arc<ConfigOptions> {
+        Arc::clone(statement_config(self.states.base(), view.session).options())
+    }
+
+    fn binder<'a>(
+        &'a self,
+        view: &'a SessionView<'a>,
+        options: &Arc<ConfigOptions>,
+    ) -> Binder<'a> {
+        Binder {
+            state: self.states.base(),
+            options: Arc::clone(options),
+            type_planner: Arc::clone(self.states.type_planner()),
+            view,
+        }
+    }
+
+    async fn bind(
+        &self,
+        view: &SessionView<'_>,
+        query: &Query,
+        source: &Source,
+        params: Params<'_>,
+    ) -> Result<Binding> {
+        let options = self.options(view);
+        let binder = self.binder(view, &options);
+        let relations =
+            relations::resolve(&self.catalog, self.states.base(), &binder, query, source).await?;
+        self.bind_resolved(&binder, query, source, &relations, params)
+    }
+
+    fn bind_resolved(
+        &self,
+        binder: &Binder<'_>,
+        query: &Query,
+        source: &Source,
+        relations: &Relations,
+        params: Params<'_>,
+    ) -> Result<Binding> {
+        let (plan, param_types) = match params {
+            Params::Declared(declared) => {
+                let param_types = infer(binder, query, source, relations, declared)?;
+                let known: Vec<_> = param_types.iter().copied().map(Some).collect();
+                let fields = params::fields(&known)?;
+                (
+                    binder.bind(query, source, relations, &fields)?,
+                    param_types,
+                )
+            }
+            Params::Values { types, values } => {
+                let fields = value_fields(types, values)?;
+                let plan = binder.bind(query, source, relations, &fields)?;
+                let plan = if values.is_empty() {
+                    plan
+                } else {
+                    plan.with_param_values(ParamValues::from(values.to_vec()))
+                        .map_err(|error| plan_error(&error, source))?
+                };
+                (plan, types.to_vec())
+            }
+        };
+        let schema = visible_schema(plan.schema());
+        Ok(Binding {
+            bound: Bound {
+                plan,
+                system: relations.system.clone(),
+            },
+            param_types,
+            schema,
+            depends_on: relations.depends_on.iter().copied().collect(),
+            reads_temporary: relations.reads_temporary,
+        })
+    }
+
+    async fn bind_insert(
+        &self,
+        view: &SessionView<'_>,
+        insert: &Insert,
+        source: &Source,
+        params: Params<'_>,
+    ) -> Result<Binding> {
+        let table = insert_target(view, insert)?;
+        let options = self.options(view);
+        let binder = self.binder(view, &options);
+        let targets = insert::targets(insert, &table)?;
+        let defaults = table
+            .defaults
+            .iter()
+            .map(|default| match default {
+                Some(sql) => {
+                    let expr = parse::parse_expr(sql)?;
+                    binder.bind_expr(&expr, source).map(Some)
+                }
+                None => Ok(None),
+            })
+            .collect::<Result<Vec<_>>>()?;
+        let mut binding = match &insert.source {
+            Some(query) => {
+                let mut query = query.clone();
+                insert::type_values(&mut query, &targets, &table)?;
+                let relations = relations::resolve(
+                    &self.catalog,
+                    self.states.base(),
+                    &binder,
+                    &query,
+                    source,
+                )
+                .await?;
+                self.bind_resolved(&binder, &query, source, &relations, params)?
+            }
+            None => Binding {
+                bound: Bound {
+                    plan: LogicalPlanBuilder::empty(true)
+                        .build()
+                        .map_err(|error| plan_error(&error, source))?,
+                    system: Vec::new(),
+                },
+                param_types: Vec::new(),
+                schema: empty_schema(),
+                depends_on: Vec::new(),
+                reads_temporary: false,
+            },
+        };
+        let plan = insert::project(binding.bound.plan, insert, &targets, &table, &defaults)?;
+        binding.bound.plan = binder
+            .analyze(plan)
+            .map_err(|error| plan_error(&error, source))?;
+        Ok(binding)
+    }
+
+    async fn job(
+        &self,
+        view: &SessionView<'_>,
+        bound: Bound,
+        schema: SchemaRef,
+        sink: Sink,
+        source: &Source,
+    ) -> Result<PlannedJob> {
+        let options = self.options(view);
+        plan::job(&self.states, view, &options, bound, schema, sink, source).await
+    }
+
+    async fn write(
+        &self,
+        view: &SessionView<'_>,
+        table: &str,
+        bound: Bound,
+        source: &Source,
+    ) -> Result<Planned> {
+        let write = view
+            .session_tables
+            .begin_write(table)
+            .await
+            .map_err(|error| PlanError::from(error.report()))?;
+        let sink = Sink::Files(FileSpec {
+            directory: write.dir().display().to_string(),
+        });
+        let job = self.job(view, bound, empty_schema(), sink, source).await?;
+        Ok(Planned::Write(PlannedWrite { job, write }))
+    }
+
+    async fn explain(
+        &self,
+        view: &SessionView<'_>,
+        explain: &Explain,
+        bound: Option<Bound>,
+        params: Params<'_>,
+    ) -> Result<Planned> {
+        let source = explain.statement.source();
+        let bound = match bound {
+            Some(bound) => bound,
+            None => match explain.statement.statement() {
+                Statement::Query(query) => self.bind(view, query, source, params).await?.bound,
+                Statement::Insert(insert) => {
+                    self.bind_insert(view, insert, source, params).await?.bound
+                }
+                Statement::CreateTempTable(create) => match &create.source {
+                    TempTableSource::Query { query, .. } => {
+                        self.bind(view, query, source, params).await?.bound
+                    }
+                    TempTableSource::Columns(_) => return Err(not_planned()),
+                },
+                Statement::DeclareCursor(declare) => match declare.query.statement() {
+                    Statement::Query(query) => {
+                        self.bind(view, query, source, params).await?.bound
+                    }
+                    _ => return Err(not_planned()),
+                },
+                _ => return Err(PlanError::unsupported("EXPLAIN of this statement is")),
+            },
+        };
+        let schema = visible_schema(bound.plan.schema());
+        let job = self.job(view, bound, schema, Sink::Discard, source).await?;
+        if explain.options.analyze {
+            return Ok(Planned::ExplainAnalyze {
+                job,
+                options: explain.options,
+            });
+        }
+        crate::explain_rows::render(&job, explain.options)
+    }
+}
+
+/// What is known about a statement's parameters.
+#[derive(Clone, Copy)]
+enum Params<'a> {
+    /// Preparing: the types the client declared.
+    Declared(&'a [Option<PgType>]),
+    /// Executing.
+    Values {
+        types: &'a [PgType],
+        values: &'a [ScalarValue],
+    },
+}
+
+/// Types of all parameters: declared, told by the text, found by binding, else text.
+fn infer(
+    binder: &Binder<'_>,
+    query: &Query,
+    source: &Source,
+    relations: &Relations,
+    declared: &[Option<PgType>],
+) -> Result<Vec<PgType>> {
+    let mut types = params::from_text(query, source, declared)?;
+    if types.iter().any(Option::is_none) {
+        let fields = params::fields(&types)?;
+        // An operator may refuse an operand without a type; then text has to do, as it does in
+        // PostgreSQL for unknown operands.
+        if let Ok(plan) = binder.bind_only(query, source, relations, &fields) {
+            params::from_plan(&plan, &mut types).map_err(|error| plan_error(&error, source))?;
+        }
+    }
+    Ok(types
+        .into_iter()
+        .map(|pg_type| pg_type.unwrap_or(PgType::TEXT))
+        .collect())
+}
+
+/// Fields of parameters with values: the value's own Arrow type, which may have another scale
+/// than the default of its PostgreSQL type.
+fn value_fields(types: &[PgType], values: &[ScalarValue]) -> Result<Vec<Option<FieldRef>>> {
+    types
+        .iter()
+        .zip(values)
+        .enumerate()
+        .map(|(index, (pg_type, value))| {
+            let declared = params::field(index, *pg_type)?;
+            let data_type = value.data_type();
+            if data_type == *declared.data_type() || data_type == DataType::Null {
+                return Ok(Some(declared));
+            }
+            let field = declared.as_ref().clone().with_data_type(data_type);
+            Ok(Some(Arc::new(field)))
+        })
+        .collect()
+}
+
+fn refuse_params(types: &[PgType]) -> Result<()> {
+    if types.is_empty() {
+        Ok(())
+    } else {
+        Err(PlanError::new(
+            SqlState::UNDEFINED_PARAMETER,
+            "there is no parameter $1",
+        ))
+    }
+}
+
+fn not_planned() -> PlanError {
+    PlanError::internal("a utility statement was given to the planner")
+}
+
+fn empty_schema() -> SchemaRef {
+    Arc::new(Schema::empty())
+}
+
+fn explain_schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![Field::new(
+        "QUERY PLAN",
+        DataType::Utf8,
+        false,
+    )]))
+}
+
+fn show_tables_schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        Field::new("table_schema", DataType::Utf8, false),
+        Field::new("table_name", DataType::Utf8, false),
+        Field::new("table_type", DataType::Utf8, false),
+    ]))
+}
+
+/// The tables and views there are, in order of schema and name.
+fn show_tables(view: &SessionView<'_>) -> Result<Planned> {
+    use datafusion::arrow::array::{ArrayRef, RecordBatch, StringArray};
+    let mut rows: Vec<(String, String, &str)> = view
+        .session_tables
+        .tables()
+        .iter()
+        .map(|table| {
+            (
+                view.session_tables.schema_name(),
+                table.name.clone(),
+                "LOCAL TEMPORARY",
+            )
+        })
+        .collect();
+    rows.extend(view.snapshot.relations().map(|relation| {
+        let kind = match relation.kind() {
+            catalog::RelationKind::Table => "FOREIGN",
+            catalog::RelationKind::View => "VIEW",
+        };
+        (relation.schema.clone(), relation.name.clone(), kind)
+    }));
+    rows.sort();
+    let column = |get: fn(&(String, String, &str)) -> String| -> ArrayRef {
+        Arc::new(rows.iter().map(|row| Some(get(row))).collect::<StringArray>())
+    };
+    let schema = show_tables_schema();
+    let batch = RecordBatch::try_new(
+        Arc::clone(&schema),
+        vec![
+            column(|row| row.0.clone()),
+            column(|row| row.1.clone()),
+            column(|row| row.2.to_owned()),
+        ],
+    )
+    .map_err(|error| PlanError::internal(error.to_string()))?;
+    Ok(Planned::Rows {
+        schema,
+        batches: vec![batch],
+    })
+}
+
+fn temp_table(view: &SessionView<'_>, name: &str) -> Result<Arc<TempTable>> {
+    view.session_tables.get(name).ok_or_else(|| {
+        PlanError::new(
+            SqlState::UNDEFINED_TABLE,
+            format!("relation \"{name}\" does not exist"),
+        )
+    })
+}
+
+/// The temporary table an INSERT means, or why it is none.
+fn insert_target(view: &SessionView<'_>, insert: &Insert) -> Result<Arc<TempTable>> {
+    let name = &insert.table;
+    let temporary = match &name.schema {
+        None => true,
+        Some(schema) => view.session_tables.is_schema(schema),
+    };
+    if temporary && let Some(table) = view.session_tables.get(&name.name) {
+        return Ok(table);
+    }
+    let relation = match &name.schema {
+        Some(schema) => view.snapshot.relation(schema, &name.name),
+        None => view
+            .search_path()
+            .iter()
+            .find_map(|schema| view.snapshot.relation(schema, &name.name)),
+    };
+    Err(match relation {
+        None => PlanError::new(
+            SqlState::UNDEFINED_TABLE,
+            format!("relation \"{name}\" does not exist"),
+        ),
+        Some(relation) if relation.kind() == catalog::RelationKind::View => PlanError::new(
+            SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
+            format!("cannot insert into view \"{}\"", name.name),
+        )
+        .with_detail("Views are not automatically updatable."),
+        Some(_) => PlanError::unsupported("INSERT into external tables is")
+            .with_hint("Temporary tables take INSERT."),
+    })
+}
+
+/// A query's columns under other names; fewer names than columns leave the rest as they are.
+fn named_columns(names: &[String], schema: &SchemaRef, too_many: &str) -> Result<SchemaRef> {
+    if names.is_empty() {
+        return Ok(Arc::clone(schema));
+    }
+    if names.len() > schema.fields().len() {
+        return Err(PlanError::syntax(too_many));
+    }
+    let fields: Vec<Field> = schema
+        .fields()
+        .iter()
+        .enumerate()
+        .map(|(index, field)| match names.get(index) {
+            Some(name) => field.as_ref().clone().with_name(name),
+            None => field.as_ref().clone(),
+        })
+        .collect();
+    Ok(Arc::new(Schema::new(fields)))
+}
+
+/// The columns a CREATE TABLE AS makes: all nullable, in our own Arrow types.
+fn table_columns(create: &CreateTempTable, schema: &SchemaRef) -> Result<SchemaRef> {
+    let names = match &create.source {
+        TempTableSource::Query { columns, .. } => columns.as_slice(),
+        TempTableSource::Columns(_) => &[],
+    };
+    let named = named_columns(
+        names,
+        schema,
+        "too many column names were specified",
+    )?;
+    check_distinct(&named)?;
+    let fields = named
+        .fields()
+        .iter()
+        .map(|field| {
+            let pg_type = pg_type_of(field);
+            // Decimals keep their own digits; the name of the type would widen them.
+            if field.data_type().is_decimal() {
+                return Ok(field.as_ref().clone().with_nullable(true));
+            }
+            pg_type.arrow_field(field.name(), true).ok_or_else(|| {
+                PlanError::new(
+                    SqlState::INVALID_TABLE_DEFINITION,
+                    format!("column \"{}\" has pseudo-type {pg_type}", field.name()),
+                )
+            })
+        })
+        .collect::<Result<Vec<Field>>>()?;
+    Ok(Arc::new(Schema::new(fields)))
+}
+
+fn check_distinct(schema: &SchemaRef) -> Result<()> {
+    let mut seen = std::collections::BTreeSet::new();
+    for field in schema.fields() {
+        if !seen.insert(field.name()) {
+            return Err(PlanError::new(
+                SqlState::DUPLICATE_COLUMN,
+                format!("column \"{}\" specified more than once", field.name()),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Casts a bound query to the columns of the table it fills.
+fn fit(bound: Bound, table: &TempTable) -> Result<Bound> {
+    let error =
+        |error: datafusion::error::DataFusionError| PlanError::from(functions::error::report(&error));
+    let schema: &DFSchema = bound.plan.schema();
+    let exprs = schema
+        .columns()
+        .into_iter()
+        .zip(table.columns.fields())
+        .enumerate()
+        .map(|(index, (column, field))| {
+            let value = Expr::Column(column);
+            let value = if schema.field(index).data_type() == field.data_type() {
+                value
+            } else {
+                Expr::Cast(datafusion::logical_expr::Cast::new(
+                    Box::new(value),
+                    field.data_type().clone(),
+                ))
+            };
+            value.alias(field.name())
+        })
+        .collect::<Vec<_>>();
+    let plan: LogicalPlan = LogicalPlanBuilder::from(bound.plan.clone())
+        .project(exprs)
+        .and_then(LogicalPlanBuilder::build)
+        .map_err(error)?;
+    Ok(Bound { plan, ..bound })
+}
+
+/// Polls a future where there is enough stack for statements at the nesting bound.
+async fn on_deep_stack<T>(future: impl Future<Output = T>) -> T {
+    let mut future = pin!(future);
+    std::future::poll_fn(|context| {
+        stacker::maybe_grow(STACK_MIN_BYTES, STACK_BYTES, || future.as_mut().poll(context))
+    })
+    .await
+}

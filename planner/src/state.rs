@@ -1,0 +1,153 @@
+//! DataFusion's session state, built once and shared.
+//!
+//! A state holds hundreds of functions and dozens of rules; cloning it costs more than planning
+//! `SELECT 1`. So there is one, and copies of it only for the few settings that physical planning
+//! reads from a state (partitions, batch size). What differs per statement (facts, clocks) travels
+//! in a [`ConfigOptions`] beside it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use chrono::{DateTime, Utc};
+use datafusion::common::alias::AliasGenerator;
+use datafusion::common::config::{ConfigOptions, Dialect};
+use datafusion::execution::FunctionRegistry;
+use datafusion::execution::runtime_env::RuntimeEnv;
+use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::logical_expr::planner::TypePlanner;
+use datafusion::optimizer::OptimizerConfig;
+use datafusion::prelude::SessionConfig;
+use functions::session::Session;
+
+/// Copies of the state that are kept; beyond that the oldest settings are dropped.
+const VARIANTS_MAX: usize = 32;
+
+/// The settings that tell states apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Variant {
+    pub(crate) partitions: usize,
+    pub(crate) batch_size: usize,
+}
+
+#[derive(Debug)]
+pub(crate) struct States {
+    base: Arc<SessionState>,
+    type_planner: Arc<dyn TypePlanner>,
+    variants: Mutex<BTreeMap<Variant, Arc<SessionState>>>,
+}
+
+impl States {
+    pub(crate) fn new(runtime: Arc<RuntimeEnv>) -> Self {
+        let builder = SessionStateBuilder::new()
+            .with_config(config())
+            .with_runtime_env(runtime)
+            .with_default_features();
+        let mut builder = crate::engine::install(builder);
+        let type_planner = builder
+            .type_planner()
+            .clone()
+            .unwrap_or_else(|| Arc::new(crate::types::PgTypePlanner));
+        Self {
+            base: Arc::new(builder.build()),
+            type_planner,
+            variants: Mutex::new(BTreeMap::new()),
+        }
+    }
+
+    pub(crate) fn type_planner(&self) -> &Arc<dyn TypePlanner> {
+        &self.type_planner
+    }
+
+    /// Any state: functions and rules are the same in all.
+    pub(crate) fn base(&self) -> &Arc<SessionState> {
+        &self.base
+    }
+
+    pub(crate) fn variant(&self, variant: Variant) -> Arc<SessionState> {
+        let mut variants = self.variants.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(state) = variants.get(&variant) {
+            return Arc::clone(state);
+        }
+        let config = self
+            .base
+            .config()
+            .clone()
+            .with_target_partitions(variant.partitions)
+            .with_batch_size(variant.batch_size);
+        let state = Arc::new(
+            SessionStateBuilder::new_from_existing(self.base.as_ref().clone())
+                .with_config(config)
+                .build(),
+        );
+        if variants.len() >= VARIANTS_MAX {
+            variants.pop_first();
+        }
+        variants.insert(variant, Arc::clone(&state));
+        state
+    }
+}
+
+/// What every statement's configuration starts from.
+fn config() -> SessionConfig {
+    let mut config = SessionConfig::new();
+    let options = config.options_mut();
+    options.catalog.information_schema = false;
+    options.catalog.create_default_catalog_and_schema = false;
+    let parser = &mut options.sql_parser;
+    parser.dialect = Dialect::PostgreSQL;
+    parser.parse_float_as_decimal = true;
+    parser.enable_ident_normalization = true;
+    parser.support_varchar_with_length = true;
+    parser.map_string_types_to_utf8view = false;
+    parser.collect_spans = true;
+    parser.default_null_ordering = "nulls_max".to_owned();
+    config
+}
+
+/// The configuration of one statement: a state's, with the session in it.
+pub(crate) fn statement_config(state: &SessionState, session: &Session) -> SessionConfig {
+    let mut config = state.config().clone();
+    config.options_mut().extensions.insert(session.clone());
+    config
+}
+
+/// What the optimizer asks for while it works on one statement.
+pub(crate) struct StatementOptimizer<'a> {
+    pub(crate) state: &'a SessionState,
+    pub(crate) options: Arc<ConfigOptions>,
+    pub(crate) now: Option<DateTime<Utc>>,
+    pub(crate) aliases: Arc<AliasGenerator>,
+}
+
+impl<'a> StatementOptimizer<'a> {
+    pub(crate) fn new(
+        state: &'a SessionState,
+        options: Arc<ConfigOptions>,
+        session: &Session,
+    ) -> Self {
+        Self {
+            state,
+            options,
+            now: DateTime::from_timestamp_micros(session.facts.transaction_time_us),
+            aliases: Arc::new(AliasGenerator::new()),
+        }
+    }
+}
+
+impl OptimizerConfig for StatementOptimizer<'_> {
+    fn query_execution_start_time(&self) -> Option<DateTime<Utc>> {
+        self.now
+    }
+
+    fn alias_generator(&self) -> &Arc<AliasGenerator> {
+        &self.aliases
+    }
+
+    fn options(&self) -> Arc<ConfigOptions> {
+        Arc::clone(&self.options)
+    }
+
+    fn function_registry(&self) -> Option<&dyn FunctionRegistry> {
+        Some(self.state)
+    }
+}
