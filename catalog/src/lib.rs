@@ -44,5 +44,5 @@ pub use names::{
 pub use snapshot::{CatalogSnapshot, Definition, Relation, SchemaEntry, ViewDefinition};
 pub use snapshot_table::SnapshotTable;
 pub use table_snapshot::TableSnapshot;
-pub use temp::{SessionTables, TempTable, TempWrite, temp_writer_properties};
+pub use temp::{SessionTables, TempTable, TempTables, TempWrite, temp_writer_properties};
 pub use versions::SnapshotStore;

@@ -70,6 +70,10 @@ pub struct TempTable {
     files: Vec<Arc<TempFile>>,
 }
 
+/// All temporary tables of a session at one moment. Their files stay for as long as this does.
+#[derive(Debug, Clone)]
+pub struct TempTables(BTreeMap<String, Arc<TempTable>>);
+
 /// A file of a temporary table. Deleted when nobody refers to it any more.
 #[derive(Debug)]
 struct TempFile {
@@ -333,6 +337,16 @@ impl SessionTables {
     /// Drops a table; false when there is none of that name.
     pub fn drop_table(&self, name: &str) -> bool {
         self.lock().remove(name).is_some()
+    }
+
+    /// The tables as they are, for [`SessionTables::restore`]. Cheap: versions are shared.
+    pub fn save(&self) -> TempTables {
+        TempTables(self.lock().clone())
+    }
+
+    /// Goes back to what [`SessionTables::save`] gave: a transaction is rolled back.
+    pub fn restore(&self, tables: TempTables) {
+        *self.lock() = tables.0;
     }
 
     /// `DISCARD TEMP`, and the session's end.

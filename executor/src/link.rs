@@ -16,7 +16,7 @@ pub struct TaskLaunch {
     pub partitions: Vec<u32>,
     pub slots: u32,
     pub plan: Arc<StagePlan>,
-    pub inputs: Vec<InputLocations>,
+    pub inputs: Vec<Arc<InputLocations>>,
     pub session_config: Arc<SessionConfig>,
 }
 

@@ -11,11 +11,11 @@ pub(crate) const MICROS_PER_DAY: i64 = SECONDS_PER_DAY * MICROS_PER_SECOND;
 pub(crate) const PG_EPOCH_DAYS: i32 = 10_957;
 pub(crate) const PG_EPOCH_MICROS: i64 = PG_EPOCH_DAYS as i64 * MICROS_PER_DAY;
 
-/// PostgreSQL's dates run from 4713-11-24 BC to 5874897-12-31, in days from 1970.
+/// PostgreSQL's dates run from 4714-11-24 BC to 5874897-12-31, in days from 1970.
 pub(crate) const DATE_MIN: i32 = -2_440_588;
 pub(crate) const DATE_MAX: i32 = days_from_civil(5_874_897, 12, 31) as i32;
 
-/// PostgreSQL's timestamps run from 4713-11-24 BC up to the year 294276. Ours end with the year
+/// PostgreSQL's timestamps run from 4714-11-24 BC up to the year 294276. Ours end with the year
 /// 294246, where microseconds from 1970 no longer fit 64 bits (PostgreSQL counts from 2000).
 pub(crate) const TIMESTAMP_MIN: i64 = DATE_MIN as i64 * MICROS_PER_DAY;
 pub(crate) const TIMESTAMP_END: i64 = days_from_civil(294_247, 1, 1) * MICROS_PER_DAY;
@@ -113,7 +113,7 @@ mod tests {
     fn known_days() {
         assert_eq!(days_from_civil(1970, 1, 1), 0);
         assert_eq!(days_from_civil(2000, 1, 1), i64::from(PG_EPOCH_DAYS));
-        assert_eq!(days_from_civil(-4712, 11, 24), i64::from(DATE_MIN));
+        assert_eq!(days_from_civil(-4713, 11, 24), i64::from(DATE_MIN));
         assert_eq!(weekday(0), 4);
         assert_eq!(
             days_from_civil(2000, 2, 29) + 1,

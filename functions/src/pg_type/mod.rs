@@ -18,15 +18,19 @@
 pub mod arrow_types;
 pub mod cells;
 mod civil;
+pub mod decode;
 mod error;
-mod settings;
-mod time_zone;
-mod types;
+pub mod parse;
+pub mod settings;
+pub mod time_zone;
+pub mod types;
 pub mod write;
 
 pub use arrow_types::{PG_TYPE_KEY, pg_type_of, pg_type_of_data_type};
 pub use cells::{CellWriter, Format, cell_writer, check_cell_writer, text_array, text_value};
+pub use decode::{decode, decode_binary, decode_text};
 pub use error::{Result, TypeError};
+pub use parse::InputContext;
 pub use settings::{ByteaOutput, DateOrder, DateOutput, DateStyle, FormatSettings, IntervalStyle};
 pub use time_zone::TimeZone;
 pub use types::{Base, NO_TYPMOD, PgType};

@@ -224,7 +224,7 @@ fn naive(seconds: i64) -> NaiveDateTime {
         .naive_utc()
 }
 
-/// Seconds before 2099-12-31 and after 4714 BC: what tables and chrono hold as they are.
+/// Seconds before 2099-12-31 and after 5000 BC: what tables and chrono hold as they are.
 fn within_tables(seconds: i64) -> Option<i64> {
     const FIRST: i64 = -220_000_000_000;
     const END: i64 = days_from_civil(2099, 12, 31) * SECONDS_PER_DAY;

@@ -37,5 +37,5 @@ pub trait ExchangeReader: Send + Sync {
 pub struct TaskInputs {
     pub reader: Arc<dyn ExchangeReader>,
     /// One entry per stage that the task's stage reads.
-    pub inputs: Vec<InputLocations>,
+    pub inputs: Vec<Arc<InputLocations>>,
 }

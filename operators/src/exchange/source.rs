@@ -133,6 +133,7 @@ impl ExchangeSourceExec {
         inputs
             .inputs
             .iter()
+            .map(Arc::as_ref)
             .find(|input| input.stage == self.producer)
             .ok_or_else(|| {
                 internal_datafusion_err!(

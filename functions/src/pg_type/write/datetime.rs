@@ -277,7 +277,7 @@ mod tests {
     #[test]
     fn far_dates() {
         let write = |days| text_of(|out| date(out, days, DateStyle::default()).unwrap());
-        assert_eq!(write(DATE_MIN), "4713-11-24 BC");
+        assert_eq!(write(DATE_MIN), "4714-11-24 BC");
         assert_eq!(write(DATE_MAX), "5874897-12-31");
         assert_eq!(write(i32::MAX), "infinity");
         assert_eq!(write(days_from_civil(0, 1, 1) as i32), "0001-01-01 BC");

@@ -132,6 +132,9 @@ impl Checker {
             must(task.partitions == partitions, || {
                 format!("{attempt} has other partitions than before")
             })?;
+            must(task.failures < self.config.task_attempts_max, || {
+                format!("{attempt} launched after {} failures", task.failures)
+            })?;
             // It failed, was stopped, or its output is lost: nothing else runs twice.
             let over = match task.status {
                 Status::Waiting { .. } | Status::Lost => true,
@@ -158,6 +161,7 @@ impl Checker {
         let task = TaskModel {
             partitions: partitions.to_vec(),
             last_attempt: attempt.attempt,
+            failures: job.tasks.get(&id).map_or(0, |task| task.failures),
             status: Status::Running(attempt.attempt),
         };
         job.tasks.insert(id, task);
@@ -248,6 +252,7 @@ impl Checker {
             format!("{attempt} accepted while {:?}", task.status)
         })?;
         task.status = Status::Accepted(attempt.attempt, executor);
+        task.failures = 0;
         Ok(())
     }
 

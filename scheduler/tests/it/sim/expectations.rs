@@ -100,40 +100,55 @@ impl Checker {
             self.must_accept = Some((attempt, executor));
             return;
         }
-        self.may_fail = true;
         let id = attempt.task;
-        let pause = self.config.retry_backoff_max.as_micros() as u64;
         let Some(job) = self.model.jobs.get_mut(&id.job) else {
             return;
         };
-        if job.shown.contains(&id) {
-            self.must_end.insert(id.job);
-        }
-        let mut from = self.now + pause;
-        if let TaskOutcome::Failed(failure) = outcome {
-            match &failure.kind {
+        let lost_inputs = match outcome {
+            TaskOutcome::Finished(_) | TaskOutcome::Cancelled => None,
+            TaskOutcome::Failed(failure) => match &failure.kind {
                 FailureKind::Statement | FailureKind::Internal => {
                     self.must_end.insert(id.job);
+                    self.may_fail = true;
+                    None
                 }
-                FailureKind::Resources | FailureKind::Transient => {}
+                FailureKind::Transient => None,
+                FailureKind::Resources => {
+                    // It may have been alone, with nowhere else to go.
+                    self.may_fail = true;
+                    None
+                }
                 FailureKind::LostInput { stage, outputs } => {
                     let inputs = &job.graph.stages[id.stage.0 as usize].inputs;
-                    if inputs.iter().any(|input| input.stage == *stage) && !outputs.is_empty() {
-                        from = self.now;
-                        for output in outputs {
-                            if let Some(task) = job.tasks.get_mut(&output.task)
-                                && output.task.stage == *stage
-                                && matches!(task.status, Status::Accepted(accepted, _) if accepted == output.attempt)
-                            {
-                                task.status = Status::Lost;
-                            }
-                        }
-                    }
+                    let reads_it = inputs.iter().any(|input| input.stage == *stage);
+                    (reads_it && !outputs.is_empty()).then_some((*stage, outputs))
+                }
+            },
+        };
+        let mut from = self.now;
+        if let Some((stage, outputs)) = lost_inputs {
+            // Its stage may have been rerun too often.
+            self.may_fail = true;
+            for output in outputs.iter().filter(|output| output.task.stage == stage) {
+                if let Some(task) = job.tasks.get_mut(&output.task)
+                    && matches!(task.status, Status::Accepted(accepted, _) if accepted == output.attempt)
+                {
+                    task.status = Status::Lost;
                 }
             }
+        } else {
+            from += self.config.retry_backoff_max.as_micros() as u64;
         }
+        let shown = job.shown.contains(&id);
         if let Some(task) = job.tasks.get_mut(&id) {
             task.status = Status::Waiting { from };
+            if lost_inputs.is_none() {
+                task.failures += 1;
+            }
+            if shown || task.failures >= self.config.task_attempts_max {
+                self.must_end.insert(id.job);
+                self.may_fail = true;
+            }
         }
     }
 }

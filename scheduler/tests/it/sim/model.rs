@@ -47,6 +47,8 @@ pub(crate) enum Ended {
 pub(crate) struct TaskModel {
     pub(crate) partitions: Vec<u32>,
     pub(crate) last_attempt: u32,
+    /// Attempts since the last accepted one that failed or were lost, for no input's sake.
+    pub(crate) failures: u32,
     pub(crate) status: Status,
 }
 
@@ -101,6 +103,7 @@ impl Model {
                 && task.status == Status::Running(attempt.attempt)
             {
                 task.status = Status::Waiting { from: now };
+                task.failures += 1;
                 if job.shown.contains(&attempt.task) {
                     doomed.insert(attempt.task.job);
                 }

@@ -1,0 +1,246 @@
+//! Selects on what happens, asks the scheduler, performs its actions.
+//!
+//! All decisions are the scheduler's; all waiting is here. One task owns everything below, so
+//! there are no locks but the result gates shared with sessions.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use datafusion::prelude::SessionConfig;
+use executor::{ExecutorLink, ExecutorReport, TaskLaunch};
+use job::{ErrorReport, ExecutorId, JobId, TaskId, TaskOutcome, TaskStats};
+use operators::{Sink, StagePlan};
+use planner::PlannedJob;
+use scheduler::{Action, Event, Instant, JobEnd, Scheduler, SchedulerView};
+use tokio::sync::{mpsc, oneshot};
+use tracing::{debug, error};
+
+use super::result_gate::ResultGate;
+use super::result_stream::ResultPart;
+use super::{AttachedExecutor, JobSummary};
+
+/// What sessions tell the loop.
+pub(super) enum Message {
+    Submit(Submission),
+    Cancel {
+        job: JobId,
+        reason: ErrorReport,
+    },
+    /// The session has all rows it wants.
+    Release {
+        job: JobId,
+    },
+    View(oneshot::Sender<SchedulerView>),
+}
+
+pub(super) struct Submission {
+    pub(super) job: JobId,
+    pub(super) planned: Box<PlannedJob>,
+    pub(super) gate: Arc<ResultGate>,
+    pub(super) parts: mpsc::UnboundedSender<ResultPart>,
+    pub(super) end: oneshot::Sender<(JobEnd, JobSummary)>,
+}
+
+pub(super) struct EventLoop {
+    scheduler: Scheduler,
+    links: BTreeMap<ExecutorId, Arc<dyn ExecutorLink>>,
+    jobs: BTreeMap<JobId, RunningJob>,
+    started: std::time::Instant,
+}
+
+/// What the loop keeps of a job until it ends.
+struct RunningJob {
+    plans: Vec<Arc<StagePlan>>,
+    session_config: Arc<SessionConfig>,
+    gate: Arc<ResultGate>,
+    parts: mpsc::UnboundedSender<ResultPart>,
+    end: oneshot::Sender<(JobEnd, JobSummary)>,
+    /// What each task's accepted attempt did.
+    stats: BTreeMap<TaskId, TaskStats>,
+}
+
+impl EventLoop {
+    pub(super) fn new(scheduler: Scheduler, executors: Vec<AttachedExecutor>) -> Self {
+        let mut event_loop = Self {
+            scheduler,
+            links: BTreeMap::new(),
+            jobs: BTreeMap::new(),
+            started: std::time::Instant::now(),
+        };
+        for executor in executors {
+            event_loop.links.insert(executor.id, executor.link);
+            event_loop.handle(Event::ExecutorJoined {
+                executor: executor.id,
+                epoch: executor.epoch,
+                slots: executor.slots,
+            });
+        }
+        event_loop
+    }
+
+    pub(super) async fn run(
+        mut self,
+        mut inbox: mpsc::UnboundedReceiver<Message>,
+        mut reports: mpsc::UnboundedReceiver<ExecutorReport>,
+    ) {
+        loop {
+            let timeout = self.time_to_next_tick();
+            tokio::select! {
+                // Reports first: they free slots and end jobs.
+                biased;
+                Some(report) = reports.recv() => self.on_report(report),
+                message = inbox.recv() => match message {
+                    Some(message) => self.on_message(message),
+                    None => return,
+                },
+                () = tokio::time::sleep(timeout.unwrap_or(Duration::MAX)), if timeout.is_some() => {
+                    self.handle(Event::Tick);
+                }
+            }
+        }
+    }
+
+    fn time_to_next_tick(&self) -> Option<Duration> {
+        let due = self.scheduler.next_timeout()?;
+        Some(Duration::from_micros(due.0.saturating_sub(self.now().0)))
+    }
+
+    fn now(&self) -> Instant {
+        Instant(u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX))
+    }
+
+    fn on_message(&mut self, message: Message) {
+        match message {
+            Message::Submit(submission) => self.on_submit(submission),
+            Message::Cancel { job, reason } => self.handle(Event::JobCancelled { job, reason }),
+            Message::Release { job } => self.handle(Event::JobReleased { job }),
+            Message::View(reply) => {
+                // The asker may be gone; then nobody wants the view.
+                let _ = reply.send(self.scheduler.snapshot());
+            }
+        }
+    }
+
+    fn on_submit(&mut self, submission: Submission) {
+        let PlannedJob {
+            graph,
+            plans,
+            session_config,
+            ..
+        } = *submission.planned;
+        self.jobs.insert(
+            submission.job,
+            RunningJob {
+                plans,
+                session_config: Arc::new(session_config),
+                gate: submission.gate,
+                parts: submission.parts,
+                end: submission.end,
+                stats: BTreeMap::new(),
+            },
+        );
+        self.handle(Event::JobSubmitted {
+            job: submission.job,
+            graph,
+        });
+    }
+
+    fn on_report(&mut self, report: ExecutorReport) {
+        let job = report.attempt.task.job;
+        if let Some(running) = self.jobs.get_mut(&job) {
+            match &report.outcome {
+                TaskOutcome::Finished(_) | TaskOutcome::Cancelled => {}
+                TaskOutcome::Failed(failure) => {
+                    debug!(attempt = %report.attempt, kind = ?failure.kind, error = %failure.error, "task failed");
+                    // The client may have seen rows already: the scheduler must know before it
+                    // decides about a retry.
+                    if running.gate.failed(report.attempt) {
+                        self.handle(Event::ResultStarted {
+                            attempt: report.attempt,
+                        });
+                    }
+                }
+            }
+        }
+        self.handle(Event::TaskEnded {
+            executor: report.executor,
+            epoch: report.epoch,
+            attempt: report.attempt,
+            outcome: report.outcome,
+        });
+    }
+
+    fn handle(&mut self, event: Event) {
+        let now = self.now();
+        for action in self.scheduler.handle(now, event) {
+            self.perform(action);
+        }
+    }
+
+    fn perform(&mut self, action: Action) {
+        match action {
+            Action::LaunchTask {
+                executor,
+                attempt,
+                partitions,
+                slots,
+                inputs,
+                is_result,
+            } => {
+                let (Some(link), Some(running)) =
+                    (self.links.get(&executor), self.jobs.get(&attempt.task.job))
+                else {
+                    error!(%attempt, %executor, "launch for an unknown executor or job");
+                    return;
+                };
+                let Some(plan) = running.plans.get(attempt.task.stage.0 as usize) else {
+                    error!(%attempt, "launch for a stage without a plan");
+                    return;
+                };
+                let sends_rows = is_result && matches!(plan.sink, Sink::Rows(_));
+                if sends_rows {
+                    running.gate.launched(attempt);
+                }
+                link.launch(TaskLaunch {
+                    attempt,
+                    partitions,
+                    slots,
+                    plan: Arc::clone(plan),
+                    inputs,
+                    session_config: Arc::clone(&running.session_config),
+                });
+                if sends_rows {
+                    let rows = link.open_rows(attempt);
+                    // A session that is gone has cancelled the job; its rows stop with it.
+                    let _ = running.parts.send(ResultPart { attempt, rows });
+                }
+            }
+            Action::CancelTask { executor, attempt } => {
+                if let Some(link) = self.links.get(&executor) {
+                    link.cancel(attempt);
+                }
+            }
+            Action::TaskAccepted { attempt, stats } => {
+                if let Some(running) = self.jobs.get_mut(&attempt.task.job) {
+                    running.stats.insert(attempt.task, stats);
+                }
+            }
+            Action::DropJob { executor, job } => {
+                if let Some(link) = self.links.get(&executor) {
+                    link.drop_job(job);
+                }
+            }
+            Action::JobEnded { job, end } => {
+                if let Some(running) = self.jobs.remove(&job) {
+                    debug!(%job, ?end, "job ended");
+                    let mut summary = JobSummary::default();
+                    for (task, stats) in running.stats {
+                        summary.stages.entry(task.stage).or_default().push(stats);
+                    }
+                    let _ = running.end.send((end, summary));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! A job as its session sees it: encoded rows in the order they come, then the end.
+//!
+//! Rows are pulled: nothing is taken from an executor before the session asks, so a slow client
+//! holds the executor's bounded result buffer and no driver memory.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use executor::RowStream;
+use futures::stream::{SelectAll, Stream};
+use futures::{FutureExt, StreamExt};
+use job::{AttemptId, ErrorReport, JobId, SqlState};
+use operators::rows::RowChunk;
+use scheduler::JobEnd;
+use tokio::sync::{mpsc, oneshot};
+
+use super::event_loop::Message;
+use super::result_gate::ResultGate;
+use super::{JobSummary, driver_gone};
+
+/// Rows of one launched result attempt.
+pub(super) struct ResultPart {
+    pub(super) attempt: AttemptId,
+    pub(super) rows: RowStream,
+}
+
+/// A submitted job. Dropping it cancels the job if it still runs, and frees its blocks.
+pub struct JobHandle {
+    job: JobId,
+    gate: Arc<ResultGate>,
+    parts: mpsc::UnboundedReceiver<ResultPart>,
+    /// No part will come any more.
+    parts_done: bool,
+    open: SelectAll<PartStream>,
+    end: End,
+    driver: mpsc::UnboundedSender<Message>,
+}
+
+/// How far the job's end is known.
+enum End {
+    /// Still running.
+    Awaited(oneshot::Receiver<(JobEnd, JobSummary)>),
+    /// All rows are with us or in open streams; they are drained before the end is told.
+    Finished(JobSummary),
+    /// Told to the caller already.
+    Told,
+}
+
+impl JobHandle {
+    pub(super) fn new(
+        job: JobId,
+        gate: Arc<ResultGate>,
+        parts: mpsc::UnboundedReceiver<ResultPart>,
+        end: oneshot::Receiver<(JobEnd, JobSummary)>,
+        driver: mpsc::UnboundedSender<Message>,
+    ) -> Self {
+        Self {
+            job,
+            gate,
+            parts,
+            parts_done: false,
+            open: SelectAll::new(),
+            end: End::Awaited(end),
+            driver,
+        }
+    }
+
+    pub fn job(&self) -> JobId {
+        self.job
+    }
+
+    /// Stops the job: its end becomes `reason`. Harmless after the end.
+    pub fn cancel(&self, reason: ErrorReport) {
+        let _ = self.driver.send(Message::Cancel {
+            job: self.job,
+            reason,
+        });
+    }
+
+    /// The next rows; `None` when the job finished and all its rows were given out. An error
+    /// is the job's end and comes once.
+    pub async fn next_rows(&mut self) -> Option<Result<RowChunk, ErrorReport>> {
+        std::future::poll_fn(|cx| self.poll_rows(cx)).await
+    }
+
+    /// Waits for the end, dropping any rows, and tells what the job did.
+    pub async fn finish(mut self) -> Result<JobSummary, ErrorReport> {
+        loop {
+            match std::future::poll_fn(|cx| self.poll_event(cx)).await {
+                Progress::Rows(_) => {}
+                Progress::Finished(summary) => return Ok(summary),
+                Progress::Failed(error) => return Err(error),
+            }
+        }
+    }
+
+    /// [`Self::next_rows`] as a poll function.
+    pub fn poll_rows(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<RowChunk, ErrorReport>>> {
+        if matches!(self.end, End::Told) {
+            return Poll::Ready(None);
+        }
+        Poll::Ready(match ready!(self.poll_event(cx)) {
+            Progress::Rows(chunk) => Some(Ok(chunk)),
+            Progress::Finished(_) => None,
+            Progress::Failed(error) => Some(Err(error)),
+        })
+    }
+
+    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Progress> {
+        loop {
+            while !self.parts_done {
+                match self.parts.poll_recv(cx) {
+                    Poll::Ready(Some(part)) => self.open.push(PartStream(part)),
+                    Poll::Ready(None) => self.parts_done = true,
+                    Poll::Pending => break,
+                }
+            }
+            if !self.open.is_empty() {
+                match self.open.poll_next_unpin(cx) {
+                    Poll::Ready(Some((attempt, Ok(chunk)))) => {
+                        if self.gate.admit(attempt) {
+                            return Poll::Ready(Progress::Rows(chunk));
+                        }
+                        continue;
+                    }
+                    // The executor also reports the failure to the scheduler, whose verdict
+                    // (retry or fail) counts.
+                    Poll::Ready(Some((_, Err(_)))) => continue,
+                    Poll::Ready(None) | Poll::Pending => {}
+                }
+            }
+            match &mut self.end {
+                End::Awaited(receiver) => match ready!(receiver.poll_unpin(cx)) {
+                    Ok((JobEnd::Finished, summary)) => self.end = End::Finished(summary),
+                    Ok((JobEnd::Failed(error) | JobEnd::Cancelled(error), _)) => {
+                        return self.fail(error);
+                    }
+                    Err(_) => return self.fail(driver_gone()),
+                },
+                End::Finished(_) if !(self.parts_done && self.open.is_empty()) => {
+                    return Poll::Pending;
+                }
+                End::Finished(summary) => {
+                    let summary = std::mem::take(summary);
+                    self.end = End::Told;
+                    return Poll::Ready(Progress::Finished(summary));
+                }
+                End::Told => {
+                    return Poll::Ready(Progress::Failed(ErrorReport::new(
+                        SqlState::INTERNAL_ERROR,
+                        "job was read past its end",
+                    )));
+                }
+            }
+        }
+    }
+
+    fn fail(&mut self, error: ErrorReport) -> Poll<Progress> {
+        self.end = End::Told;
+        self.open.clear();
+        Poll::Ready(Progress::Failed(error))
+    }
+}
+
+impl Drop for JobHandle {
+    fn drop(&mut self) {
+        if matches!(self.end, End::Awaited(_)) {
+            self.cancel(ErrorReport::new(
+                SqlState::QUERY_CANCELED,
+                "canceling statement because its client is gone",
+            ));
+        }
+        let _ = self.driver.send(Message::Release { job: self.job });
+    }
+}
+
+enum Progress {
+    Rows(RowChunk),
+    Finished(JobSummary),
+    Failed(ErrorReport),
+}
+
+/// Tags each chunk with the attempt it is from.
+struct PartStream(ResultPart);
+
+impl Stream for PartStream {
+    type Item = (AttemptId, Result<RowChunk, ErrorReport>);
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let attempt = self.0.attempt;
+        let item = ready!(self.0.rows.poll_next_unpin(cx));
+        Poll::Ready(item.map(|chunk| (attempt, chunk)))
+    }
+}
