@@ -1,0 +1,148 @@
+//! The disk store: every file an executor writes on its own account, under one quota.
+//!
+//! Two kinds of file live here, both private to the process and gone with it: moved map outputs
+//! (`super::map_output`) and the spill files of DataFusion's operators (`super::spill`). Files
+//! have names, so that a person sees what fills the disk; a file is unlinked as soon as its
+//! owner lets go of it. The directory is `crate::work_dir`'s; what the bytes mean, and their
+//! checksums, is the owners' business.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// A directory and a quota.
+#[derive(Debug)]
+pub(crate) struct DiskStore {
+    directory: PathBuf,
+    bytes_max: u64,
+    used: AtomicU64,
+    /// Ever written, for views.
+    written: AtomicU64,
+    files: AtomicU64,
+    next_file: AtomicU64,
+}
+
+/// An append-only file with a shared read side.
+#[derive(Debug)]
+pub(crate) struct DiskFile {
+    store: Arc<DiskStore>,
+    path: PathBuf,
+    file: File,
+    length: AtomicU64,
+    removed: AtomicBool,
+}
+
+impl DiskStore {
+    /// Writes into `directory`, which exists and is ours alone.
+    pub(crate) fn new(directory: PathBuf, bytes_max: u64) -> Arc<Self> {
+        Arc::new(Self {
+            directory,
+            bytes_max,
+            used: AtomicU64::new(0),
+            written: AtomicU64::new(0),
+            files: AtomicU64::new(0),
+            next_file: AtomicU64::new(0),
+        })
+    }
+
+    /// Creates an empty file; `purpose` becomes part of its name.
+    pub(crate) fn create(self: &Arc<Self>, purpose: &str) -> io::Result<DiskFile> {
+        let number = self.next_file.fetch_add(1, Ordering::Relaxed);
+        let path = self.directory.join(format!("{purpose}-{number}"));
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(&path)?;
+        self.files.fetch_add(1, Ordering::Relaxed);
+        Ok(DiskFile {
+            store: Arc::clone(self),
+            path,
+            file,
+            length: AtomicU64::new(0),
+            removed: AtomicBool::new(false),
+        })
+    }
+
+    pub(crate) fn used_bytes(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn written_bytes(&self) -> u64 {
+        self.written.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn files(&self) -> u64 {
+        self.files.load(Ordering::Relaxed)
+    }
+
+    fn charge(&self, bytes: u64) -> io::Result<()> {
+        self.used
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
+                used.checked_add(bytes).filter(|sum| *sum <= self.bytes_max)
+            })
+            .map(|_| ())
+            .map_err(|used| {
+                io::Error::new(
+                    io::ErrorKind::QuotaExceeded,
+                    format!(
+                        "no space left for spilled data: {used} of {} bytes are in use",
+                        self.bytes_max
+                    ),
+                )
+            })
+    }
+}
+
+impl DiskFile {
+    /// Writes `bytes` at the end and returns where they start. Safe to call concurrently.
+    pub(crate) fn append(&self, bytes: &[u8]) -> io::Result<u64> {
+        let length = bytes.len() as u64;
+        self.store.charge(length)?;
+        let offset = self.length.fetch_add(length, Ordering::Relaxed);
+        // If this fails, the range stays charged until the file goes: it may be half written.
+        self.file.write_all_at(bytes, offset)?;
+        self.store.written.fetch_add(length, Ordering::Relaxed);
+        Ok(offset)
+    }
+
+    pub(crate) fn read(&self, offset: u64, length: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; length];
+        self.file.read_exact_at(&mut bytes, offset)?;
+        Ok(bytes)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn len(&self) -> u64 {
+        self.length.load(Ordering::Relaxed)
+    }
+
+    /// Unlinks the file and gives its quota back now; readers that hold it can finish.
+    pub(crate) fn remove(&self) {
+        if self.removed.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        self.store.used.fetch_sub(self.len(), Ordering::Relaxed);
+        self.store.files.fetch_sub(1, Ordering::Relaxed);
+        match std::fs::remove_file(&self.path) {
+            Ok(()) => {}
+            // Shutdown removes the whole directory first.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => {
+                tracing::warn!(path = %self.path.display(), %error, "could not remove a spill file");
+            }
+        }
+    }
+}
+
+impl Drop for DiskFile {
+    fn drop(&mut self) {
+        self.remove();
+    }
+}

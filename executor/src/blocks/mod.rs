@@ -1,0 +1,255 @@
+//! The block manager: everything an executor keeps, and the ledger that pays for it.
+//!
+//! [`BlockManager`] holds the ledger behind a short mutex and does what it decides: a request
+//! for memory is charged at once in the common case; under pressure the requesting thread
+//! writes map outputs to disk, or waits for a thread that already does, and asks again. A move
+//! needs no memory from the ledger, so waiting for one always ends.
+//!
+//! Blocks are map outputs so far. Results wait in `crate::results` and are only charged here.
+//!
+//! Reading order: `map_output` (what a block is), `writer` and `reader` (its two ends), `disk`,
+//! `frame` and `spill` (what reaches the disk), `compact` (what a stored batch may hold on to).
+
+mod compact;
+mod disk;
+mod frame;
+mod map_output;
+mod reader;
+mod spill;
+mod writer;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use job::{AttemptId, JobId};
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use tokio::sync::Notify;
+
+pub(crate) use compact::shown_bytes;
+pub(crate) use disk::DiskStore;
+pub(crate) use map_output::SegmentSizes;
+pub(crate) use reader::LocalReader;
+pub(crate) use spill::SpillFactory;
+pub(crate) use writer::{MapOutputHandle, SegmentWriter};
+
+use crate::memory::ledger::{Grant, Ledger, MoveOrder};
+use map_output::{MapOutput, MoveObserver};
+
+pub(crate) struct BlockManager {
+    ledger: Mutex<Ledger>,
+    /// Signalled when a move ends.
+    freed: Condvar,
+    /// Signalled when nothing is charged any more.
+    empty: Notify,
+    outputs: Mutex<BTreeMap<AttemptId, Arc<MapOutput>>>,
+    disk: Arc<DiskStore>,
+    moved_bytes: AtomicU64,
+}
+
+/// Why memory was refused.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    pub(crate) available: u64,
+    /// A move was tried and the disk would not take it.
+    pub(crate) disk: Option<io::Error>,
+}
+
+impl BlockManager {
+    pub(crate) fn new(budget: u64, disk: Arc<DiskStore>) -> Arc<Self> {
+        Arc::new(Self {
+            ledger: Mutex::new(Ledger::new(budget)),
+            freed: Condvar::new(),
+            empty: Notify::new(),
+            outputs: Mutex::new(BTreeMap::new()),
+            disk,
+            moved_bytes: AtomicU64::new(0),
+        })
+    }
+
+    /// For registrations, releases and views: nothing in here may block.
+    pub(crate) fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock()
+    }
+
+    pub(crate) fn disk(&self) -> &Arc<DiskStore> {
+        &self.disk
+    }
+
+    /// Bytes of exchange data ever moved to disk, as they were in memory.
+    pub(crate) fn moved_bytes(&self) -> u64 {
+        self.moved_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Gives memory back, and tells who waits for an empty ledger.
+    pub(crate) fn release(&self, give_back: impl FnOnce(&mut Ledger)) {
+        let mut ledger = self.ledger.lock();
+        give_back(&mut ledger);
+        self.note_if_empty(&ledger);
+    }
+
+    fn note_if_empty(&self, ledger: &Ledger) {
+        let totals = ledger.totals();
+        if totals.used() == 0 && totals.consumers == 0 {
+            self.empty.notify_waiters();
+        }
+    }
+
+    /// Waits until nothing is charged and no operator is registered.
+    pub(crate) async fn emptied(&self) {
+        loop {
+            let notified = self.empty.notified();
+            let totals = self.ledger.lock().totals();
+            if totals.used() == 0 && totals.consumers == 0 {
+                return;
+            }
+            notified.await;
+        }
+    }
+
+    /// Asks the ledger until it grants or refuses, moving blocks as it orders.
+    pub(crate) fn acquire(&self, mut ask: impl FnMut(&mut Ledger) -> Grant) -> Result<(), Refusal> {
+        let mut disk = None;
+        let mut ledger = self.ledger.lock();
+        loop {
+            match ask(&mut ledger) {
+                Grant::Granted => return Ok(()),
+                Grant::MoveFirst(orders) => {
+                    if let Err(error) = MutexGuard::unlocked(&mut ledger, || self.carry_out(orders))
+                    {
+                        disk = Some(error);
+                    }
+                }
+                Grant::Wait => self.freed.wait(&mut ledger),
+                Grant::Refused { available } => return Err(Refusal { available, disk }),
+            }
+        }
+    }
+
+    /// Performs all orders, whatever becomes of each. Returns the last disk error.
+    fn carry_out(&self, orders: Vec<MoveOrder>) -> io::Result<()> {
+        let mut outcome = Ok(());
+        // All orders are held from the start: should one of them panic, the others end too.
+        let moves: Vec<Move<'_>> = orders
+            .into_iter()
+            .map(|order| Move {
+                manager: self,
+                order,
+                failed: true,
+            })
+            .collect();
+        for mut one in moves {
+            let output = self.outputs.lock().get(&one.order.block).cloned();
+            let result = match output {
+                Some(output) => output.move_out(one.order.bytes, &self.disk, &mut one),
+                None => Ok(()),
+            };
+            one.failed = result.is_err();
+            if let Err(error) = result {
+                tracing::warn!(block = %one.order.block, %error, "could not move a map output to disk");
+                outcome = Err(error);
+            }
+        }
+        outcome
+    }
+
+    /// Moves all of one block: its writer found no room.
+    pub(crate) fn move_whole(&self, block: AttemptId) -> io::Result<()> {
+        let order = self.ledger.lock().order_whole(block);
+        self.carry_out(order.into_iter().collect())
+    }
+
+    /// Starts a map output with no rows.
+    pub(crate) fn begin_output(
+        self: &Arc<Self>,
+        attempt: AttemptId,
+        segments: u32,
+    ) -> MapOutputHandle {
+        let output = Arc::new(MapOutput::new(attempt, segments));
+        let before = self.outputs.lock().insert(attempt, Arc::clone(&output));
+        debug_assert!(before.is_none(), "attempt {attempt} runs twice");
+        MapOutputHandle::new(Arc::clone(self), output)
+    }
+
+    /// A finished map output of this executor.
+    fn sealed_output(&self, attempt: AttemptId) -> Option<Arc<MapOutput>> {
+        let output = self.outputs.lock().get(&attempt).cloned()?;
+        output.is_sealed().then_some(output)
+    }
+
+    /// Map outputs that are readable or being written.
+    pub(crate) fn output_count(&self) -> usize {
+        self.outputs.lock().len()
+    }
+
+    /// Frees one map output, if it is still there.
+    fn drop_output(&self, attempt: AttemptId) {
+        let output = self.outputs.lock().remove(&attempt);
+        self.free(attempt, output);
+    }
+
+    /// Frees every map output of a job: memory and files.
+    pub(crate) fn drop_job(&self, job: JobId) {
+        let dropped: Vec<Arc<MapOutput>> = {
+            let mut outputs = self.outputs.lock();
+            let ids: Vec<AttemptId> = outputs
+                .keys()
+                .filter(|attempt| attempt.task.job == job)
+                .copied()
+                .collect();
+            ids.iter().filter_map(|id| outputs.remove(id)).collect()
+        };
+        for output in dropped {
+            self.free(output.attempt(), Some(output));
+        }
+    }
+
+    fn free(&self, attempt: AttemptId, output: Option<Arc<MapOutput>>) {
+        let settle = || self.release(|ledger| ledger.drop_block(attempt));
+        match output {
+            Some(output) => output.drop_parts(settle),
+            None => settle(),
+        }
+    }
+
+    /// Frees every map output.
+    pub(crate) fn drop_all(&self) {
+        let outputs = std::mem::take(&mut *self.outputs.lock());
+        for (attempt, output) in outputs {
+            self.free(attempt, Some(output));
+        }
+    }
+}
+
+/// One order while it is carried out; dropping it ends it.
+struct Move<'a> {
+    manager: &'a BlockManager,
+    order: MoveOrder,
+    failed: bool,
+}
+
+impl MoveObserver for Move<'_> {
+    fn selected(&mut self, bytes: u64) {
+        self.manager
+            .ledger
+            .lock()
+            .begin_move(&mut self.order, bytes);
+    }
+
+    fn moved(&mut self, bytes: u64) {
+        self.manager.moved_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.manager.ledger.lock().moved(&mut self.order, bytes);
+        // A waiter may need no more than this.
+        self.manager.freed.notify_all();
+    }
+}
+
+impl Drop for Move<'_> {
+    fn drop(&mut self) {
+        let mut ledger = self.manager.ledger.lock();
+        ledger.end_move(self.order, self.failed);
+        self.manager.note_if_empty(&ledger);
+        self.manager.freed.notify_all();
+    }
+}

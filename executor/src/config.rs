@@ -1,0 +1,55 @@
+//! What an executor is given at start.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use datafusion::execution::cache::cache_manager::CacheManager;
+use datafusion::execution::object_store::{DefaultObjectStoreRegistry, ObjectStoreRegistry};
+use job::{Epoch, ExecutorId};
+
+/// Sizes and places of one executor.
+#[derive(Debug, Clone)]
+pub struct ExecutorConfig {
+    pub id: ExecutorId,
+    pub epoch: Epoch,
+    /// Partitions that run at once, and threads that compute.
+    pub slots: u32,
+    /// What execution, blocks and results may hold together. The process needs more than that:
+    /// see [`ExecutorConfig::budget_within`].
+    pub memory_bytes: u64,
+    /// Directory for spilled data. It may be shared: each executor makes its own directory in
+    /// it, and removes those that dead processes left.
+    pub work_dir: PathBuf,
+    /// Spilled data on disk at most, operators and exchange together.
+    pub spill_bytes_max: u64,
+    /// Encoded rows of one job that wait for their reader at most.
+    pub result_buffer_bytes: u64,
+}
+
+impl ExecutorConfig {
+    pub const RESULT_BUFFER_BYTES: u64 = 8 << 20;
+
+    /// The share of a process's memory that is handed out by the ledger: the rest is for what
+    /// no operator accounts for (decoded pages, batches in flight, the allocator's slack).
+    pub fn budget_within(process_bytes: u64) -> u64 {
+        process_bytes - process_bytes / 5
+    }
+}
+
+/// What an executor shares with the rest of its process.
+#[derive(Clone)]
+pub struct ExecutorServices {
+    pub object_stores: Arc<dyn ObjectStoreRegistry>,
+    /// Caches of file metadata; one of its own if `None`.
+    pub caches: Option<Arc<CacheManager>>,
+}
+
+impl Default for ExecutorServices {
+    /// Local files, no shared caches.
+    fn default() -> Self {
+        Self {
+            object_stores: Arc::new(DefaultObjectStoreRegistry::default()),
+            caches: None,
+        }
+    }
+}

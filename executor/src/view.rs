@@ -1,0 +1,98 @@
+//! What an executor holds and does, as plain data for logs and system tables.
+
+use job::{AttemptId, ExecutorId};
+
+use crate::blocks::BlockManager;
+use crate::config::ExecutorConfig;
+
+/// How many memory holders a view names.
+const HOLDERS_NAMED: usize = 16;
+
+/// One executor at one instant. Bytes, unless named otherwise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExecutorView {
+    pub executor: ExecutorId,
+    pub slots: u32,
+    pub running_attempts: usize,
+    /// Jobs whose result rows were opened or produced here and not dropped yet.
+    pub result_jobs: usize,
+    pub memory: MemoryView,
+    /// Map outputs that hold memory.
+    pub blocks_in_memory: usize,
+    /// Map outputs that are readable or being written.
+    pub map_outputs: usize,
+    /// Files of spilled data, and what they take.
+    pub spill_files: u64,
+    pub spill_bytes: u64,
+    /// Ever written to disk.
+    pub spill_bytes_written: u64,
+    /// Exchange data ever moved out of memory.
+    pub moved_bytes: u64,
+}
+
+/// The ledger's totals.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MemoryView {
+    pub budget: u64,
+    pub execution: u64,
+    pub storage: u64,
+    pub results: u64,
+    /// The operators that hold most, largest first.
+    pub holders: Vec<MemoryHolder>,
+}
+
+impl MemoryView {
+    pub fn used(&self) -> u64 {
+        self.execution + self.storage + self.results
+    }
+}
+
+/// An operator in one partition of an attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemoryHolder {
+    pub attempt: AttemptId,
+    pub operator: String,
+    pub bytes: u64,
+    pub can_spill: bool,
+}
+
+impl ExecutorView {
+    pub(crate) fn new(
+        config: &ExecutorConfig,
+        running_attempts: usize,
+        result_jobs: usize,
+        blocks: &BlockManager,
+    ) -> Self {
+        let ledger = blocks.ledger();
+        let totals = ledger.totals();
+        let holders = ledger.largest_consumers(HOLDERS_NAMED);
+        drop(ledger);
+        Self {
+            executor: config.id,
+            slots: config.slots,
+            running_attempts,
+            result_jobs,
+            memory: MemoryView {
+                budget: totals.budget,
+                execution: totals.execution,
+                storage: totals.stored,
+                results: totals.results,
+                holders: holders
+                    .into_iter()
+                    .map(|share| MemoryHolder {
+                        attempt: share.attempt,
+                        operator: share.name,
+                        bytes: share.reserved,
+                        can_spill: share.can_spill,
+                    })
+                    .collect(),
+            },
+            blocks_in_memory: totals.blocks,
+            map_outputs: blocks.output_count(),
+            spill_files: blocks.disk().files(),
+            spill_bytes: blocks.disk().used_bytes(),
+            spill_bytes_written: blocks.disk().written_bytes(),
+            moved_bytes: blocks.moved_bytes(),
+        }
+    }
+}
