@@ -1,6 +1,8 @@
 //! The driver process: the Postgres front end, sessions, and the event loop. See README.md.
 
 pub mod config;
+pub mod demo;
 pub mod driver;
+pub mod http;
 pub mod pg;
 pub mod session;
