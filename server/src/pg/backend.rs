@@ -4,6 +4,7 @@
 //! is small. Nothing here touches the socket.
 
 use bytes::{BufMut, Bytes, BytesMut};
+use functions::pg_type::{Format, PgType};
 use job::ErrorReport;
 use pgwire::messages::Message;
 use pgwire::messages::data::{FieldDescription, NoData, ParameterDescription, RowDescription};
@@ -42,6 +43,23 @@ impl Severity {
     }
 }
 
+impl Column {
+    /// A column of text, as SHOW and its like have.
+    pub fn text(name: impl Into<String>) -> Self {
+        Self::new(name, PgType::TEXT, Format::Text)
+    }
+
+    pub fn new(name: impl Into<String>, pg_type: PgType, format: Format) -> Self {
+        Self {
+            name: name.into(),
+            type_oid: pg_type.oid(),
+            type_size: pg_type.typlen(),
+            type_modifier: pg_type.typmod,
+            format,
+        }
+    }
+}
+
 /// A column of a result, as RowDescription tells it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Column {
@@ -50,7 +68,7 @@ pub struct Column {
     /// Bytes of a fixed-length type, -1 for others.
     pub type_size: i16,
     pub type_modifier: i32,
-    pub binary: bool,
+    pub format: Format,
 }
 
 /// Messages waiting to be sent.
@@ -156,7 +174,7 @@ impl Outbox {
                     column.type_oid,
                     column.type_size,
                     column.type_modifier,
-                    i16::from(column.binary),
+                    column.format.code(),
                 )
             })
             .collect();
@@ -234,7 +252,7 @@ mod tests {
             type_oid: 23,
             type_size: 4,
             type_modifier: -1,
-            binary: true,
+            format: Format::Binary,
         }]);
         assert_eq!(
             outbox.buf[..],

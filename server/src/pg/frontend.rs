@@ -5,6 +5,7 @@
 //! strict: a body holds exactly its fields, or it is a protocol violation.
 
 use bytes::{Buf, Bytes};
+use functions::pg_type::Format;
 use job::{ErrorReport, SqlState};
 
 use super::framing::Frame;
@@ -53,10 +54,12 @@ pub struct Parse {
 pub struct Bind {
     pub portal: String,
     pub statement: String,
-    pub parameter_formats: Formats,
+    /// None (all text), one for all, or one each.
+    pub parameter_formats: Vec<Format>,
     /// Slices of the message; `None` is NULL.
     pub parameters: Vec<Option<Bytes>>,
-    pub result_formats: Formats,
+    /// None (all text), one for all, or one each.
+    pub result_formats: Vec<Format>,
 }
 
 /// What `Describe` and `Close` are about.
@@ -64,21 +67,6 @@ pub struct Bind {
 pub enum Target {
     Statement,
     Portal,
-}
-
-/// Format codes as a client gives them: none (all text), one for all, or one each.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Formats(pub Vec<bool>);
-
-impl Formats {
-    /// One flag per column, `true` for binary; `None` when the counts don't fit.
-    pub fn expand(&self, columns: usize) -> Option<Vec<bool>> {
-        match self.0.as_slice() {
-            [] => Some(vec![false; columns]),
-            [all] => Some(vec![*all; columns]),
-            each => (each.len() == columns).then(|| each.to_vec()),
-        }
-    }
 }
 
 impl FrontendMessage {
@@ -134,24 +122,6 @@ impl FrontendMessage {
             return Err(malformed());
         }
         Ok(message)
-    }
-
-    /// Whether an error in answering it makes the server skip to the next Sync.
-    pub fn is_extended(&self) -> bool {
-        match self {
-            Self::Parse(_)
-            | Self::Bind(_)
-            | Self::Describe { .. }
-            | Self::Execute { .. }
-            | Self::Close { .. }
-            | Self::Flush => true,
-            Self::Query { .. }
-            | Self::Sync
-            | Self::FunctionCall
-            | Self::Copy
-            | Self::Password
-            | Self::Terminate => false,
-        }
     }
 }
 
@@ -223,16 +193,16 @@ impl Body {
         Ok(Some(self.0.split_to(length)))
     }
 
-    fn formats(&mut self) -> Result<Formats, ErrorReport> {
-        self.counted(2, |body| match body.0.get_i16() {
-            0 => Ok(false),
-            1 => Ok(true),
-            code => Err(ErrorReport::new(
-                SqlState::INVALID_PARAMETER_VALUE,
-                format!("unsupported format code: {code}"),
-            )),
+    fn formats(&mut self) -> Result<Vec<Format>, ErrorReport> {
+        self.counted(2, |body| {
+            let code = body.0.get_i16();
+            Format::from_code(code).ok_or_else(|| {
+                ErrorReport::new(
+                    SqlState::INVALID_PARAMETER_VALUE,
+                    format!("unsupported format code: {code}"),
+                )
+            })
         })
-        .map(Formats)
     }
 
     fn target(&mut self, message: &str) -> Result<Target, ErrorReport> {
@@ -296,9 +266,9 @@ mod tests {
         let expected = FrontendMessage::Bind(Bind {
             portal: "p".into(),
             statement: "s".into(),
-            parameter_formats: Formats(vec![true]),
+            parameter_formats: vec![Format::Binary],
             parameters: vec![Some(Bytes::from_static(b"ab")), None],
-            result_formats: Formats(vec![false, true]),
+            result_formats: vec![Format::Text, Format::Binary],
         });
         assert_eq!(message, Ok(expected));
     }
@@ -339,16 +309,6 @@ mod tests {
             error.message,
             "invalid byte sequence for encoding \"UTF8\": 0xc3 0x28"
         );
-    }
-
-    #[test]
-    fn formats_are_none_one_or_each() {
-        let formats = |codes: &[bool], columns| Formats(codes.to_vec()).expand(columns);
-        assert_eq!(formats(&[], 2), Some(vec![false, false]));
-        assert_eq!(formats(&[true], 2), Some(vec![true, true]));
-        assert_eq!(formats(&[true], 0), Some(vec![]));
-        assert_eq!(formats(&[true, false], 2), Some(vec![true, false]));
-        assert_eq!(formats(&[true, false], 3), None);
     }
 
     #[test]

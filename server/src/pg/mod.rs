@@ -1,12 +1,16 @@
 //! The Postgres front door: bytes in, bytes out.
 
 mod backend;
+mod connection;
 mod framing;
 mod frontend;
+mod listener;
 mod protocol_state;
+mod socket;
 mod startup;
 
 pub use backend::{Column, Severity};
-pub use frontend::{Bind, Formats, FrontendMessage, Parse, Target};
+pub use frontend::{Bind, FrontendMessage, Parse, Target};
+pub use listener::{ListenError, bind, serve};
 pub use protocol_state::{Action, ProtocolState, Recovery, Request, RequestKind};
 pub use startup::{StartupAction, StartupRequest, StartupState};

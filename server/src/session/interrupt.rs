@@ -36,7 +36,11 @@ impl Interrupted {
 pub struct Interrupt {
     /// A statement runs: only then does a cancel request mean anything.
     running: AtomicBool,
+    /// The statement makes its changes visible and can't stop in the middle.
+    critical: AtomicBool,
     cancelled: AtomicBool,
+    /// The session ends when it is idle next.
+    draining: AtomicBool,
     terminated: AtomicBool,
     wake: Notify,
 }
@@ -50,14 +54,21 @@ impl Interrupt {
         }
     }
 
-    /// Ends the session: at once when it is idle, else together with its statement.
+    /// Ends the session, and its statement with it.
     pub fn terminate(&self) {
         self.terminated.store(true, Ordering::SeqCst);
         self.wake.notify_one();
     }
 
-    pub fn is_terminated(&self) -> bool {
-        self.terminated.load(Ordering::SeqCst)
+    /// Ends the session as soon as no statement runs.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::SeqCst);
+        self.wake.notify_one();
+    }
+
+    /// Whether the session is to end now that no statement runs.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.draining.load(Ordering::SeqCst) || self.terminated.load(Ordering::SeqCst)
     }
 
     /// A statement starts; a cancel request that came before it is forgotten.
@@ -69,13 +80,24 @@ impl Interrupt {
     /// The statement is over.
     pub(crate) fn disarm(&self) {
         self.running.store(false, Ordering::SeqCst);
+        self.critical.store(false, Ordering::SeqCst);
         self.cancelled.store(false, Ordering::SeqCst);
+    }
+
+    /// From here to the end of the statement nothing stops it.
+    pub(crate) fn enter_critical(&self) {
+        self.critical.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_critical(&self) -> bool {
+        self.critical.load(Ordering::SeqCst)
     }
 
     /// Waits until the token is pulled. Meant for one waiter at a time.
     pub(crate) async fn raised(&self) -> Interrupted {
         loop {
-            if self.is_terminated() {
+            let running = self.running.load(Ordering::SeqCst);
+            if self.terminated.load(Ordering::SeqCst) || (!running && self.is_leaving()) {
                 return Interrupted::Terminated;
             }
             if self.cancelled.load(Ordering::SeqCst) {
@@ -111,10 +133,26 @@ mod tests {
     }
 
     #[test]
-    fn termination_reaches_idle_sessions_and_stays() {
+    fn termination_reaches_idle_and_running_sessions_and_stays() {
         let interrupt = Interrupt::default();
         interrupt.terminate();
+        assert_eq!(
+            interrupt.raised().now_or_never(),
+            Some(Interrupted::Terminated)
+        );
         interrupt.arm();
+        assert_eq!(
+            interrupt.raised().now_or_never(),
+            Some(Interrupted::Terminated)
+        );
+    }
+
+    #[test]
+    fn draining_waits_for_the_statement() {
+        let interrupt = Interrupt::default();
+        interrupt.arm();
+        interrupt.drain();
+        assert_eq!(interrupt.raised().now_or_never(), None);
         interrupt.disarm();
         assert_eq!(
             interrupt.raised().now_or_never(),

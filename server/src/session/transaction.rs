@@ -72,6 +72,11 @@ impl Transaction {
         self.block != Block::None
     }
 
+    /// Savepoints there are.
+    pub fn depth(&self) -> usize {
+        self.savepoints.len()
+    }
+
     /// Refuses a statement in a failed block. Statements that end it are not asked about.
     pub fn check_usable(&self) -> Result<(), ErrorReport> {
         match self.block {
@@ -81,6 +86,17 @@ impl Transaction {
                 "current transaction is aborted, commands ignored until end of transaction block",
             )),
         }
+    }
+
+    /// Refuses what can't be rolled back where it might have to be.
+    pub fn check_no_block(&self, command: &str) -> Result<(), ErrorReport> {
+        if self.in_block() {
+            return Err(ErrorReport::new(
+                SqlState::ACTIVE_SQL_TRANSACTION,
+                format!("{command} cannot run inside a transaction block"),
+            ));
+        }
+        Ok(())
     }
 
     /// BEGIN. The warning is for the client.

@@ -1,0 +1,665 @@
+//! One client's connection: moves bytes, and has its session do what the protocol state decides.
+//!
+//! ```text
+//!   socket --fill--> Inbox --take_frame--> ProtocolState --Action--> Session
+//!      ^                                                                |
+//!      +------------------- flush ----------- Writer <--rows, messages--+
+//! ```
+//!
+//! While the session works on a statement, the same task keeps an eye on everything that may stop
+//! it: the socket (a client that vanished, and read-ahead up to a bound), the session's interrupt
+//! token, and the statement's deadline. Stopping is dropping the statement's future: every await
+//! in it is a place where that leaves nothing half done, except inside
+//! [`Interrupt::critical`](crate::session::Interrupt), which is waited out.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use job::{ErrorReport, SqlState};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep_until, timeout};
+use tracing::{debug, error, trace};
+
+use super::backend::Severity;
+use super::framing::{take_frame, take_startup_packet};
+use super::frontend::Target;
+use super::protocol_state::{Action, ProtocolState, Recovery, Request};
+use super::socket::{FLUSH_SIZE, Inbox, Writer};
+use super::startup::{StartupAction, StartupRequest, StartupState};
+use crate::config::{KeyId, REPORTED};
+use crate::session::{
+    ActivityState, Executed, Interrupted, ParsedStatement, Reply, RowCursor, Services, Session,
+    SessionIdentity, TransactionStatus,
+};
+
+/// Rows wait so long for company before they are sent: a small result leaves in one piece, and a
+/// slow query's first rows still leave at once.
+const IDLE_FLUSH: Duration = Duration::from_millis(2);
+/// A client that does not read its farewell is left without one.
+const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// `idle_in_transaction_session_timeout`
+const IDLE_IN_TRANSACTION_TIMEOUT: SqlState = SqlState(*b"25P03");
+/// `idle_session_timeout`
+const IDLE_SESSION_TIMEOUT: SqlState = SqlState(*b"57P05");
+
+/// Why a connection ends.
+#[derive(Debug)]
+enum Hangup {
+    /// The client said goodbye or is gone: nobody to tell anything.
+    Gone,
+    /// The last message is an error.
+    Fatal(ErrorReport),
+}
+
+/// Why a statement ended without success.
+enum Failure {
+    Statement(ErrorReport),
+    Hangup(Hangup),
+}
+
+impl From<ErrorReport> for Failure {
+    fn from(error: ErrorReport) -> Self {
+        Failure::Statement(error)
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(_: std::io::Error) -> Self {
+        Failure::Hangup(Hangup::Gone)
+    }
+}
+
+impl From<std::io::Error> for Hangup {
+    fn from(_: std::io::Error) -> Self {
+        Hangup::Gone
+    }
+}
+
+/// Serves a client until it leaves. Never fails: what goes wrong is told to the client.
+pub(crate) async fn serve(socket: TcpStream, client: SocketAddr, services: Arc<Services>) {
+    // Small answers must not wait for acknowledgements of earlier ones.
+    if let Err(error) = socket.set_nodelay(true) {
+        debug!(%client, %error, "TCP_NODELAY");
+    }
+    let (read, write) = socket.into_split();
+    let mut inbox = Inbox::new(read);
+    let mut writer = Writer::new(write);
+    let limit = services.config.duration(KeyId::AuthenticationTimeout);
+    let started = start(&mut inbox, &mut writer, client, &services);
+    let started = match limit {
+        Some(limit) => timeout(limit, started).await.unwrap_or_else(|_| {
+            Err(Hangup::Fatal(ErrorReport::new(
+                SqlState::QUERY_CANCELED,
+                "canceling authentication due to timeout",
+            )))
+        }),
+        None => started.await,
+    };
+    let hangup = match started {
+        Ok(Some(session)) => {
+            let mut connection = Connection {
+                message_size_max: services.config.size(KeyId::MessageSizeMax),
+                pipeline_size_max: services.config.size(KeyId::PipelineSizeMax),
+                inbox,
+                writer,
+                state: ProtocolState::default(),
+                session,
+                reported: Vec::new(),
+                reported_version: None,
+            };
+            let hangup = connection.run().await;
+            connection.session.close();
+            writer = connection.writer;
+            hangup
+        }
+        Ok(None) => return,
+        Err(hangup) => hangup,
+    };
+    trace!(%client, ?hangup, "connection ends");
+    if let Hangup::Fatal(error) = hangup {
+        writer.messages.error(Severity::Fatal, &error);
+        // The client may be gone or not reading; either way this was the last thing to do.
+        let _ = timeout(FAREWELL_TIMEOUT, writer.flush()).await;
+    }
+}
+
+/// The start-up exchange. `None` when it was a cancel request.
+async fn start(
+    inbox: &mut Inbox,
+    writer: &mut Writer,
+    client: SocketAddr,
+    services: &Arc<Services>,
+) -> Result<Option<Session>, Hangup> {
+    let mut state = StartupState::default();
+    loop {
+        let packet = loop {
+            if let Some(packet) = take_startup_packet(&mut inbox.buf).map_err(Hangup::Fatal)? {
+                break packet;
+            }
+            inbox.fill().await;
+            if inbox.is_closed() {
+                return Err(Hangup::Gone);
+            }
+        };
+        match state.on_packet(packet).map_err(Hangup::Fatal)? {
+            StartupAction::DeclineEncryption => {
+                // Whoever sends more before the answer may be someone in the middle.
+                if !inbox.buf.is_empty() {
+                    return Err(Hangup::Fatal(ErrorReport::new(
+                        SqlState::PROTOCOL_VIOLATION,
+                        "received unencrypted data after SSL request",
+                    )));
+                }
+                writer.messages.encryption_declined();
+                writer.flush().await?;
+            }
+            StartupAction::Cancel { pid, secret } => {
+                services.registry.cancel(pid, &secret);
+                return Ok(None);
+            }
+            StartupAction::Begin(request) => {
+                return open_session(writer, client, services, request)
+                    .map(Some)
+                    .map_err(Hangup::Fatal);
+            }
+        }
+    }
+}
+
+/// Trusts the client, which is why only loopback addresses are listened on.
+fn open_session(
+    writer: &mut Writer,
+    client: SocketAddr,
+    services: &Arc<Services>,
+    request: StartupRequest,
+) -> Result<Session, ErrorReport> {
+    if services.shutdown.is_cancelled() {
+        return Err(ErrorReport::new(
+            SqlState::CANNOT_CONNECT_NOW,
+            "the database system is shutting down",
+        ));
+    }
+    let mut secret = vec![0; request.secret_size()];
+    getrandom::fill(&mut secret).map_err(|error| {
+        ErrorReport::new(
+            SqlState::INTERNAL_ERROR,
+            format!("no random numbers for the cancel key: {error}"),
+        )
+    })?;
+    let identity = SessionIdentity {
+        user: request.user.clone(),
+        database: request.database.clone(),
+        client: Some(client),
+    };
+    let registration = services.registry.register(identity, secret.into())?;
+    let session = Session::open(Arc::clone(services), registration, &request.settings)?;
+    if let Some(unknown_options) = request.negotiate {
+        writer
+            .messages
+            .negotiate_version(request.minor, unknown_options);
+    }
+    writer.messages.authentication_ok();
+    Ok(session)
+}
+
+struct Connection {
+    inbox: Inbox,
+    writer: Writer,
+    state: ProtocolState,
+    session: Session,
+    /// What the client believes the reported settings to be, parallel to [`REPORTED`].
+    reported: Vec<String>,
+    /// The settings' version that is true for.
+    reported_version: Option<u64>,
+    message_size_max: usize,
+    pipeline_size_max: usize,
+}
+
+impl Connection {
+    async fn run(&mut self) -> Hangup {
+        match self.serve_messages().await {
+            Ok(never) => match never {},
+            Err(hangup) => hangup,
+        }
+    }
+
+    async fn serve_messages(&mut self) -> Result<std::convert::Infallible, Hangup> {
+        self.report_settings();
+        let handle = Arc::clone(self.session.handle());
+        self.writer
+            .messages
+            .backend_key(handle.pid, handle.secret().clone());
+        self.ready().await?;
+        loop {
+            let frame = self.next_frame().await?;
+            match self.state.on_frame(frame) {
+                Action::Ignore => {}
+                Action::Flush => self.writer.flush().await?,
+                Action::Ready => self.sync().await?,
+                Action::Close => return Err(Hangup::Gone),
+                Action::Refuse { error, ready } => {
+                    self.fail(&error);
+                    if ready {
+                        self.ready().await?;
+                    }
+                }
+                Action::Serve(request) => {
+                    let kind = request.kind();
+                    let served = match request {
+                        Request::Query { sql } => self.query(sql).await,
+                        request => self.extended(request).await,
+                    };
+                    match served {
+                        Ok(()) => {}
+                        Err(Failure::Hangup(hangup)) => return Err(hangup),
+                        Err(Failure::Statement(error)) => {
+                            self.fail(&error);
+                            match self.state.request_failed(kind) {
+                                Recovery::Ready => self.ready().await?,
+                                Recovery::SkipToSync => {}
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// The next message, waiting for it as long as the session may idle.
+    async fn next_frame(&mut self) -> Result<super::framing::Frame, Hangup> {
+        loop {
+            match take_frame(&mut self.inbox.buf, self.message_size_max) {
+                Ok(Some(frame)) => return Ok(frame),
+                Ok(None) => {}
+                Err(error) => return Err(Hangup::Fatal(error)),
+            }
+            // Data that came before the end was looked at; what is left is half a message.
+            if self.inbox.is_closed() {
+                return Err(Hangup::Gone);
+            }
+            let (limit, idled_out) = self.idle_limit();
+            let handle = self.session.handle();
+            tokio::select! {
+                biased;
+                () = self.inbox.fill() => {}
+                why = handle.interrupt.raised() => {
+                    if why == Interrupted::Terminated {
+                        return Err(Hangup::Fatal(why.report()));
+                    }
+                }
+                () = sleep_for(limit) => return Err(Hangup::Fatal(idled_out())),
+            }
+        }
+    }
+
+    fn idle_limit(&self) -> (Option<Duration>, fn() -> ErrorReport) {
+        match self.session.status() {
+            TransactionStatus::Idle => (self.session.timeout(KeyId::IdleSessionTimeout), || {
+                ErrorReport::new(
+                    IDLE_SESSION_TIMEOUT,
+                    "terminating connection due to idle-session timeout",
+                )
+            }),
+            TransactionStatus::InTransaction | TransactionStatus::Failed => (
+                self.session.timeout(KeyId::IdleInTransactionSessionTimeout),
+                || {
+                    ErrorReport::new(
+                        IDLE_IN_TRANSACTION_TIMEOUT,
+                        "terminating connection due to idle-in-transaction timeout",
+                    )
+                },
+            ),
+        }
+    }
+
+    /// A simple query: its statements one after the other, all in one implicit transaction.
+    async fn query(&mut self, sql: String) -> Result<(), Failure> {
+        self.session.forget_unnamed();
+        let statements = self.guarded(|session, _| session.parse_batch(&sql))?;
+        if statements.is_empty() {
+            self.writer.messages.empty_query();
+        }
+        let batch = statements.len() > 1;
+        for statement in statements {
+            let watch = Watch::new(&self.session, &mut self.inbox, self.pipeline_size_max);
+            let work = answer_simple(&mut self.session, &mut self.writer, statement, batch);
+            watch.over(work).await?;
+        }
+        self.guarded(|session, _| session.end_implicit())?;
+        self.ready().await.map_err(Failure::Hangup)
+    }
+
+    async fn extended(&mut self, request: Request) -> Result<(), Failure> {
+        let watch = Watch::new(&self.session, &mut self.inbox, self.pipeline_size_max);
+        let work = answer_extended(&mut self.session, &mut self.writer, request);
+        watch.over(work).await?;
+        if self.writer.len() >= FLUSH_SIZE {
+            self.writer.flush().await?;
+        }
+        Ok(())
+    }
+
+    async fn sync(&mut self) -> Result<(), Hangup> {
+        if let Err(Failure::Statement(error)) = self.guarded(|session, _| session.end_implicit()) {
+            self.fail(&error);
+        }
+        self.ready().await
+    }
+
+    /// Runs something quick that may panic.
+    fn guarded<T>(
+        &mut self,
+        work: impl FnOnce(&mut Session, &mut Writer) -> Result<T, ErrorReport>,
+    ) -> Result<T, Failure> {
+        let work = AssertUnwindSafe(|| work(&mut self.session, &mut self.writer));
+        match std::panic::catch_unwind(work) {
+            Ok(result) => result.map_err(Failure::Statement),
+            Err(panic) => Err(Failure::Statement(panicked(panic.as_ref()))),
+        }
+    }
+
+    /// Tells the client about an error and has the session undo what must be undone.
+    fn fail(&mut self, error: &ErrorReport) {
+        trace!(sqlstate = %error.sqlstate, %error, "statement failed");
+        self.session.statement_failed();
+        send_notices(&mut self.session, &mut self.writer);
+        self.writer.messages.error(Severity::Error, error);
+    }
+
+    /// The client's turn.
+    async fn ready(&mut self) -> Result<(), Hangup> {
+        send_notices(&mut self.session, &mut self.writer);
+        self.report_settings();
+        let status = self.session.status();
+        self.session.handle().set_state(match status {
+            TransactionStatus::Idle => ActivityState::Idle,
+            TransactionStatus::InTransaction => ActivityState::IdleInTransaction,
+            TransactionStatus::Failed => ActivityState::IdleInFailedTransaction,
+        });
+        self.writer.messages.ready(status);
+        self.writer.flush().await?;
+        // Asked to leave while it worked: now that the answer is out, it does.
+        if self.session.handle().interrupt.is_leaving() {
+            return Err(Hangup::Fatal(Interrupted::Terminated.report()));
+        }
+        Ok(())
+    }
+
+    /// Tells the client which reported settings have changed; at first, all of them.
+    fn report_settings(&mut self) {
+        let version = self.session.settings_version();
+        if self.reported_version == Some(version) {
+            return;
+        }
+        let now = self.session.reported_settings();
+        for (i, (id, value)) in REPORTED.iter().zip(&now).enumerate() {
+            if self.reported.get(i) != Some(value) {
+                self.writer.messages.parameter_status(id.key().name, value);
+            }
+        }
+        self.reported = now;
+        self.reported_version = Some(version);
+    }
+}
+
+/// What may stop a statement besides its own end.
+struct Watch<'a> {
+    handle: Arc<crate::session::SessionHandle>,
+    inbox: &'a mut Inbox,
+    pipeline_size_max: usize,
+    deadline: Option<Instant>,
+}
+
+impl<'a> Watch<'a> {
+    fn new(session: &Session, inbox: &'a mut Inbox, pipeline_size_max: usize) -> Self {
+        let handle = Arc::clone(session.handle());
+        handle.interrupt.arm();
+        Self {
+            handle,
+            inbox,
+            pipeline_size_max,
+            deadline: session
+                .timeout(KeyId::StatementTimeout)
+                .map(|limit| Instant::now() + limit),
+        }
+    }
+
+    /// Runs `work` to its end, or drops it when it must stop.
+    async fn over(self, work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+        let Self {
+            handle,
+            inbox,
+            pipeline_size_max,
+            mut deadline,
+        } = self;
+        let interrupt = &handle.interrupt;
+        let _disarm = Disarm(interrupt);
+        let mut work = std::pin::pin!(AssertUnwindSafe(work).catch_unwind());
+        loop {
+            // When the client has sent more than may wait, its socket is left alone.
+            let reading = !inbox.is_closed() && inbox.buf.len() < pipeline_size_max;
+            tokio::select! {
+                biased;
+                done = &mut work => {
+                    return done
+                        .unwrap_or_else(|panic| Err(Failure::Statement(panicked(panic.as_ref()))));
+                }
+                why = interrupt.raised(), if !interrupt.is_critical() => {
+                    return Err(match why {
+                        Interrupted::Cancelled => Failure::Statement(why.report()),
+                        Interrupted::Terminated => Failure::Hangup(Hangup::Fatal(why.report())),
+                    });
+                }
+                () = inbox.fill(), if reading => {
+                    if inbox.is_closed() && !interrupt.is_critical() {
+                        return Err(Failure::Hangup(Hangup::Gone));
+                    }
+                }
+                () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
+                    // Too late to stop: the statement is about to be done.
+                    deadline = None;
+                    if !interrupt.is_critical() {
+                        return Err(Failure::Statement(ErrorReport::new(
+                            SqlState::QUERY_CANCELED,
+                            "canceling statement due to statement timeout",
+                        )));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Disarms the interrupt however the statement ends.
+struct Disarm<'a>(&'a crate::session::Interrupt);
+
+impl Drop for Disarm<'_> {
+    fn drop(&mut self) {
+        self.0.disarm();
+    }
+}
+
+async fn answer_simple(
+    session: &mut Session,
+    writer: &mut Writer,
+    statement: ParsedStatement,
+    batch: bool,
+) -> Result<(), Failure> {
+    let reply = session.run_simple(&statement, batch).await?;
+    let tag = match reply {
+        Reply::Rows(mut rows) => {
+            writer.messages.row_description(&rows.columns);
+            let limit = rows.fetch.as_ref().map(|(_, limit)| *limit);
+            let sent = stream_rows(writer, &mut rows.cursor, limit).await?;
+            let tag = rows.tag(sent.rows);
+            session.give_back(rows);
+            tag
+        }
+        Reply::Done(tag) => tag,
+    };
+    send_notices(session, writer);
+    writer.messages.command_complete(tag);
+    Ok(())
+}
+
+async fn answer_extended(
+    session: &mut Session,
+    writer: &mut Writer,
+    request: Request,
+) -> Result<(), Failure> {
+    match request {
+        // Simple queries are answered statement by statement, by `Connection::query`.
+        Request::Query { .. } => {}
+        Request::Parse(parse) => {
+            session.parse(parse).await?;
+            writer.messages.parse_complete();
+        }
+        Request::Bind(bind) => {
+            session.bind(bind).await?;
+            writer.messages.bind_complete();
+        }
+        Request::Describe {
+            target: Target::Statement,
+            name,
+        } => {
+            let (parameters, columns) = session.describe_statement(&name)?;
+            writer.messages.parameter_description(parameters);
+            describe(writer, columns);
+        }
+        Request::Describe {
+            target: Target::Portal,
+            name,
+        } => {
+            let columns = session.describe_portal(&name)?;
+            describe(writer, columns);
+        }
+        Request::Close { target, name } => {
+            session.close_target(target, &name);
+            writer.messages.close_complete();
+        }
+        Request::Execute { portal, rows_max } => match session.execute_portal(&portal).await? {
+            Executed::Empty => writer.messages.empty_query(),
+            Executed::Done(tag) => {
+                send_notices(session, writer);
+                writer.messages.command_complete(tag);
+            }
+            Executed::Rows(mut rows) => {
+                let fetch = rows.fetch.as_ref().map(|(_, limit)| *limit);
+                let limit = (rows_max > 0).then_some(u64::from(rows_max));
+                let sent = stream_rows(writer, &mut rows.cursor, fetch.or(limit)).await?;
+                send_notices(session, writer);
+                if sent.more && fetch.is_none() {
+                    session.suspend_portal(&portal, rows);
+                    writer.messages.portal_suspended();
+                } else {
+                    let tag = rows.tag(sent.rows);
+                    session.give_back(rows);
+                    session.finish_portal(&portal);
+                    writer.messages.command_complete(tag);
+                }
+            }
+        },
+    }
+    send_notices(session, writer);
+    Ok(())
+}
+
+fn describe(writer: &mut Writer, columns: Option<Vec<super::backend::Column>>) {
+    match columns {
+        Some(columns) => writer.messages.row_description(&columns),
+        None => writer.messages.no_data(),
+    }
+}
+
+/// How far a result got.
+struct Sent {
+    rows: u64,
+    /// The limit came before the end.
+    more: bool,
+}
+
+/// Moves rows to the socket as fast as the client reads them.
+async fn stream_rows(
+    writer: &mut Writer,
+    cursor: &mut RowCursor,
+    limit: Option<u64>,
+) -> Result<Sent, Failure> {
+    let mut sent = 0;
+    let mut unsent_rows = false;
+    loop {
+        let wanted = match limit {
+            Some(limit) if sent == limit => {
+                return Ok(Sent {
+                    rows: sent,
+                    more: true,
+                });
+            }
+            Some(limit) => limit - sent,
+            None => u64::MAX,
+        };
+        let next = {
+            let mut next = std::pin::pin!(cursor.next(wanted));
+            let early = if unsent_rows {
+                timeout(IDLE_FLUSH, &mut next).await.ok()
+            } else {
+                None
+            };
+            match early {
+                Some(next) => next,
+                None => {
+                    if unsent_rows {
+                        writer.flush().await?;
+                    }
+                    next.await
+                }
+            }
+        };
+        let Some(slice) = next? else {
+            return Ok(Sent {
+                rows: sent,
+                more: false,
+            });
+        };
+        sent += slice.rows;
+        writer.rows(slice.bytes);
+        unsent_rows = true;
+        if writer.len() >= FLUSH_SIZE {
+            writer.flush().await?;
+            unsent_rows = false;
+        }
+    }
+}
+
+fn send_notices(session: &mut Session, writer: &mut Writer) {
+    for (severity, report) in session.take_notices() {
+        writer.messages.notice(severity, &report);
+    }
+}
+
+/// Sleeps for ever without a limit.
+async fn sleep_for(limit: Option<Duration>) {
+    match limit {
+        Some(limit) => tokio::time::sleep(limit).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A panic is our bug: it is the client's statement's error and nobody else's.
+fn panicked(panic: &(dyn std::any::Any + Send)) -> ErrorReport {
+    let message = panic
+        .downcast_ref::<&str>()
+        .map(|s| (*s).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "no message".to_owned());
+    error!(%message, "panic while serving a statement");
+    ErrorReport::new(
+        SqlState::INTERNAL_ERROR,
+        format!("internal error: {message}"),
+    )
+    .with_hint("This is a bug in Firesteel; the session goes on.")
+}

@@ -1,0 +1,290 @@
+//! Catalog statements. The catalog decides and stores; here names, clauses and tags are matched up.
+//!
+//! Permanent objects are durable the moment their statement is answered, so they can't be part of
+//! a transaction block that may roll back: there they are refused. Temporary tables can: they are
+//! versions in memory, undone by going back to the old ones.
+
+use std::sync::Arc;
+
+use catalog::{
+    CatalogError, CommentTarget, DdlOutcome, DropBehavior, FileKind, IfExists, NewExternalTable,
+    ObjectName, RelationKind, SearchPath, SortColumn,
+};
+use datafusion::arrow::datatypes::{Field, FieldRef, Schema};
+use functions::pg_type::PgType;
+use job::{ErrorReport, SqlError, SqlState};
+use planner::{
+    CommentOn, CreateExternalTable, CreateView, Drop, DropKind, Name, ParsedStatement, Statement,
+};
+
+use super::Session;
+use super::registry::lock;
+use super::rows::Reply;
+use crate::pg::Severity;
+
+/// The command, as tags and errors name it.
+pub(super) fn drop_command(kind: DropKind) -> &'static str {
+    match kind {
+        DropKind::Table => "DROP TABLE",
+        DropKind::View => "DROP VIEW",
+        DropKind::Schema => "DROP SCHEMA",
+    }
+}
+
+impl Session {
+    pub(super) async fn run_ddl(&mut self, parsed: &ParsedStatement) -> Result<Reply, ErrorReport> {
+        let tag = match parsed.statement() {
+            Statement::CreateExternalTable(create) => {
+                self.create_external_table(create).await?;
+                "CREATE EXTERNAL TABLE"
+            }
+            Statement::CreateView(create) => {
+                self.create_view(create, parsed).await?;
+                "CREATE VIEW"
+            }
+            Statement::CreateSchema {
+                name,
+                if_not_exists,
+            } => {
+                self.transaction.check_no_block("CREATE SCHEMA")?;
+                self.critical();
+                let created = self
+                    .services
+                    .catalog
+                    .create_schema(name, *if_not_exists)
+                    .await;
+                self.tell(created)?;
+                "CREATE SCHEMA"
+            }
+            Statement::Drop(drop) => {
+                self.drop_objects(drop).await?;
+                drop_command(drop.kind)
+            }
+            Statement::Comment { on, comment } => {
+                self.comment(on, comment.clone()).await?;
+                "COMMENT"
+            }
+            _ => {
+                return Err(ErrorReport::new(
+                    SqlState::INTERNAL_ERROR,
+                    "statement is not DDL",
+                ));
+            }
+        };
+        Ok(Reply::Done(tag.to_owned()))
+    }
+
+    /// The catalog is about to change for good: the statement can't be stopped any more.
+    pub(super) fn critical(&self) {
+        self.handle().interrupt.enter_critical();
+    }
+
+    /// Notices to the client, errors to the statement.
+    fn tell(
+        &mut self,
+        outcome: Result<DdlOutcome, CatalogError>,
+    ) -> Result<DdlOutcome, ErrorReport> {
+        let mut outcome = outcome.map_err(|error| error.report())?;
+        for notice in outcome.notices.drain(..) {
+            self.notice(Severity::Notice, notice);
+        }
+        Ok(outcome)
+    }
+
+    /// The search path with the user's name in place of `"$user"`.
+    pub(super) fn search_path(&self) -> SearchPath {
+        let user = &self.handle().user;
+        SearchPath(
+            lock(&self.gucs)
+                .search_path()
+                .into_iter()
+                .map(|schema| match schema.as_str() {
+                    "$user" => user.clone(),
+                    _ => schema,
+                })
+                .collect(),
+        )
+    }
+
+    async fn create_external_table(
+        &mut self,
+        create: &CreateExternalTable,
+    ) -> Result<(), ErrorReport> {
+        self.transaction.check_no_block("CREATE EXTERNAL TABLE")?;
+        let mut fields: Vec<FieldRef> = create
+            .columns
+            .iter()
+            .map(|column| Arc::clone(&column.field))
+            .collect();
+        // PARTITIONED BY may give a column its type, or name one of the list.
+        for (name, field) in &create.partitioned_by {
+            if let Some(field) = field {
+                fields.push(Arc::clone(field));
+            } else if !fields.is_empty() && fields.iter().all(|field| field.name() != name) {
+                let text = PgType::TEXT.arrow_field(name, true).unwrap_or_else(|| {
+                    Field::new(name, datafusion::arrow::datatypes::DataType::Utf8, true)
+                });
+                fields.push(Arc::new(text));
+            }
+        }
+        let new = NewExternalTable {
+            location: create.location.clone(),
+            format: FileKind::parse(&create.format).ok_or_else(|| {
+                ErrorReport::new(
+                    SqlState::FEATURE_NOT_SUPPORTED,
+                    format!("file format {} is not supported", create.format),
+                )
+                .with_hint("Supported are PARQUET, CSV, JSON, AVRO and ARROW.")
+            })?,
+            columns: (!create.columns.is_empty()).then(|| Arc::new(Schema::new(fields))),
+            partitioned_by: create
+                .partitioned_by
+                .iter()
+                .map(|(name, _)| name.clone())
+                .collect(),
+            ordering: match create.order.as_slice() {
+                [] => Vec::new(),
+                [columns] => columns
+                    .iter()
+                    .map(|order| SortColumn {
+                        column: order.column.clone(),
+                        descending: order.descending,
+                        nulls_first: order.nulls_first,
+                    })
+                    .collect(),
+                [_, ..] => {
+                    return Err(ErrorReport::new(
+                        SqlState::FEATURE_NOT_SUPPORTED,
+                        "more than one WITH ORDER clause is not supported",
+                    ));
+                }
+            },
+            options: create.options.clone(),
+        };
+        let state = Arc::clone(self.services.planner.session_state());
+        let created = self
+            .services
+            .catalog
+            .create_external_table(
+                &object_name(&create.name),
+                &self.search_path(),
+                new,
+                if_exists(create.or_replace, create.if_not_exists),
+                state.as_ref(),
+            )
+            .await;
+        self.tell(created)?;
+        Ok(())
+    }
+
+    async fn create_view(
+        &mut self,
+        create: &CreateView,
+        parsed: &ParsedStatement,
+    ) -> Result<(), ErrorReport> {
+        self.transaction.check_no_block("CREATE VIEW")?;
+        let (view, columns) = self.plan_view(parsed, create).await?;
+        let path = self.search_path();
+        self.critical();
+        let created = self
+            .services
+            .catalog
+            .create_view(
+                &object_name(&create.name),
+                &path,
+                view,
+                columns,
+                if_exists(create.or_replace, create.if_not_exists),
+            )
+            .await;
+        self.tell(created)?;
+        Ok(())
+    }
+
+    async fn drop_objects(&mut self, drop: &Drop) -> Result<(), ErrorReport> {
+        let behavior = if drop.cascade {
+            DropBehavior::Cascade
+        } else {
+            DropBehavior::Restrict
+        };
+        for name in &drop.names {
+            if drop.kind == DropKind::Table && self.drop_temporary(name) {
+                continue;
+            }
+            self.transaction.check_no_block(drop_command(drop.kind))?;
+            self.critical();
+            let catalog = Arc::clone(&self.services.catalog);
+            let dropped = match drop.kind {
+                DropKind::Schema => {
+                    catalog
+                        .drop_schema(&name.name, drop.if_exists, behavior)
+                        .await
+                }
+                DropKind::Table | DropKind::View => {
+                    let kind = match drop.kind {
+                        DropKind::View => RelationKind::View,
+                        DropKind::Table | DropKind::Schema => RelationKind::Table,
+                    };
+                    catalog
+                        .drop_relation(
+                            kind,
+                            &object_name(name),
+                            &self.search_path(),
+                            drop.if_exists,
+                            behavior,
+                        )
+                        .await
+                }
+            };
+            self.tell(dropped)?;
+        }
+        Ok(())
+    }
+
+    /// Drops a temporary table if the name means one; its schema comes first in any search path.
+    fn drop_temporary(&self, name: &Name) -> bool {
+        match &name.schema {
+            Some(schema) if !self.tables.is_schema(schema) => false,
+            Some(_) | None => self.tables.drop_table(&name.name),
+        }
+    }
+
+    async fn comment(&mut self, on: &CommentOn, text: Option<String>) -> Result<(), ErrorReport> {
+        self.transaction.check_no_block("COMMENT")?;
+        let target = match on {
+            CommentOn::Schema(name) => CommentTarget::Schema(name.clone()),
+            CommentOn::Table(name) => CommentTarget::Relation {
+                kind: RelationKind::Table,
+                name: object_name(name),
+            },
+            CommentOn::View(name) => CommentTarget::Relation {
+                kind: RelationKind::View,
+                name: object_name(name),
+            },
+            CommentOn::Column { relation, column } => CommentTarget::Column {
+                relation: object_name(relation),
+                column: column.clone(),
+            },
+        };
+        self.critical();
+        let path = self.search_path();
+        let commented = self.services.catalog.comment(target, &path, text).await;
+        self.tell(commented)?;
+        Ok(())
+    }
+}
+
+fn object_name(name: &Name) -> ObjectName {
+    ObjectName {
+        schema: name.schema.clone(),
+        name: name.name.clone(),
+    }
+}
+
+fn if_exists(or_replace: bool, if_not_exists: bool) -> IfExists {
+    match (or_replace, if_not_exists) {
+        (true, _) => IfExists::Replace,
+        (false, true) => IfExists::Skip,
+        (false, false) => IfExists::Fail,
+    }
+}

@@ -1,0 +1,219 @@
+//! A result on its way to the client: encoded rows, taken as many at a time as are wanted.
+//!
+//! Rows stay in the chunks they were encoded in. A cursor that was stopped in the middle of a
+//! chunk goes on from there: the rest is a slice of the same bytes.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, PoisonError};
+
+use bytes::Bytes;
+use executor::RowStream;
+use futures::StreamExt;
+use job::ErrorReport;
+use operators::rows::RowChunk;
+
+use crate::driver::JobHandle;
+use crate::pg::Column;
+
+/// Where rows come from.
+pub(crate) enum RowSource {
+    /// A running job. Dropping it cancels the job.
+    Job(Box<JobHandle>),
+    /// A plan computed here as it is read.
+    Stream(RowStream),
+    /// Rows the driver had already.
+    Chunks(VecDeque<RowChunk>),
+}
+
+impl RowSource {
+    async fn next(&mut self) -> Option<Result<RowChunk, ErrorReport>> {
+        match self {
+            RowSource::Job(job) => job.next_rows().await,
+            RowSource::Stream(rows) => rows.next().await,
+            RowSource::Chunks(chunks) => chunks.pop_front().map(Ok),
+        }
+    }
+}
+
+/// Rows not taken yet.
+pub(crate) struct RowCursor {
+    /// Never contended: the lock only makes sessions, which hold cursors, shareable by reference.
+    source: Mutex<RowSource>,
+    /// What is left of a chunk, and the row it goes on with.
+    rest: Option<(RowChunk, usize)>,
+    exhausted: bool,
+}
+
+/// Some rows, ready for the socket.
+pub(crate) struct RowSlice {
+    pub(crate) bytes: Bytes,
+    pub(crate) rows: u64,
+}
+
+impl RowCursor {
+    pub(crate) fn new(source: RowSource) -> Self {
+        Self {
+            source: Mutex::new(source),
+            rest: None,
+            exhausted: false,
+        }
+    }
+
+    /// At most `limit` rows (which must not be 0), at least one; `None` at the end.
+    ///
+    /// Cancel safe: a future dropped before it is ready has taken nothing.
+    pub(crate) async fn next(&mut self, limit: u64) -> Result<Option<RowSlice>, ErrorReport> {
+        while !self.exhausted {
+            if let Some((chunk, from)) = self.rest.take() {
+                let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+                let to = from.saturating_add(limit).min(chunk.rows());
+                let offset = |row: usize| match row {
+                    0 => 0,
+                    row => chunk.row_ends[row - 1] as usize,
+                };
+                let slice = RowSlice {
+                    bytes: chunk.bytes.slice(offset(from)..offset(to)),
+                    rows: (to - from) as u64,
+                };
+                if to < chunk.rows() {
+                    self.rest = Some((chunk, to));
+                }
+                if slice.rows > 0 {
+                    return Ok(Some(slice));
+                }
+                continue;
+            }
+            let source = self
+                .source
+                .get_mut()
+                .unwrap_or_else(PoisonError::into_inner);
+            match source.next().await {
+                Some(Ok(chunk)) => self.rest = Some((chunk, 0)),
+                Some(Err(error)) => {
+                    self.exhausted = true;
+                    return Err(error);
+                }
+                None => self.exhausted = true,
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// A result: its shape, its rows, and the word its command tag starts with.
+pub(crate) struct Rows {
+    pub(crate) columns: Vec<Column>,
+    pub(crate) cursor: RowCursor,
+    command: &'static str,
+    /// The tag ends in the number of rows.
+    counted: bool,
+    /// A FETCH: the cursor it takes from, and how many rows.
+    pub(crate) fetch: Option<(String, u64)>,
+}
+
+impl Rows {
+    pub(crate) fn new(columns: Vec<Column>, source: RowSource, command: &'static str) -> Self {
+        Self {
+            columns,
+            cursor: RowCursor::new(source),
+            command,
+            counted: matches!(command, "SELECT" | "FETCH"),
+            fetch: None,
+        }
+    }
+
+    pub(crate) fn tag(&self, rows: u64) -> String {
+        match &self.fetch {
+            Some(_) => format!("FETCH {rows}"),
+            None if self.counted => format!("{} {rows}", self.command),
+            None => self.command.to_owned(),
+        }
+    }
+}
+
+/// What a statement answers.
+pub(crate) enum Reply {
+    Rows(Rows),
+    /// The command tag.
+    Done(String),
+}
+
+/// Rows of text cells, as SHOW and its like answer. Text looks the same in both formats.
+pub(crate) fn text_rows(rows: &[Vec<Option<String>>]) -> RowSource {
+    let mut bytes = Vec::new();
+    let mut row_ends = Vec::with_capacity(rows.len());
+    for row in rows {
+        bytes.push(b'D');
+        let start = bytes.len();
+        bytes.extend([0; 4]);
+        bytes.extend(u16::try_from(row.len()).unwrap_or(u16::MAX).to_be_bytes());
+        for cell in row {
+            match cell {
+                Some(text) => {
+                    bytes.extend(u32::try_from(text.len()).unwrap_or(u32::MAX).to_be_bytes());
+                    bytes.extend(text.as_bytes());
+                }
+                None => bytes.extend((-1_i32).to_be_bytes()),
+            }
+        }
+        let length = u32::try_from(bytes.len() - start).unwrap_or(u32::MAX);
+        bytes[start..start + 4].copy_from_slice(&length.to_be_bytes());
+        row_ends.push(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
+    }
+    RowSource::Chunks(VecDeque::from([RowChunk {
+        bytes: bytes.into(),
+        row_ends,
+    }]))
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    fn chunk(rows: &[&'static str]) -> RowChunk {
+        let bytes = rows.concat();
+        let mut end = 0;
+        let row_ends = rows
+            .iter()
+            .map(|row| {
+                end += row.len() as u32;
+                end
+            })
+            .collect();
+        RowChunk {
+            bytes: bytes.into(),
+            row_ends,
+        }
+    }
+
+    fn take(cursor: &mut RowCursor, limit: u64) -> Option<(Bytes, u64)> {
+        let next = cursor.next(limit).now_or_never().expect("ready");
+        next.expect("no error")
+            .map(|slice| (slice.bytes, slice.rows))
+    }
+
+    #[test]
+    fn chunks_are_split_at_rows() {
+        let chunks = [chunk(&["aa", "b", "ccc"]), chunk(&[]), chunk(&["d"])];
+        let mut cursor = RowCursor::new(RowSource::Chunks(chunks.into()));
+        assert_eq!(take(&mut cursor, 2), Some(("aab".into(), 2)));
+        assert_eq!(take(&mut cursor, 2), Some(("ccc".into(), 1)));
+        assert_eq!(take(&mut cursor, u64::MAX), Some(("d".into(), 1)));
+        assert_eq!(take(&mut cursor, 1), None);
+        assert_eq!(take(&mut cursor, 1), None);
+    }
+
+    #[test]
+    fn text_rows_are_data_rows() {
+        let RowSource::Chunks(chunks) = text_rows(&[vec![Some("on".into()), None]]) else {
+            panic!("chunks")
+        };
+        assert_eq!(
+            chunks[0].bytes,
+            &b"D\0\0\0\x10\0\x02\0\0\0\x02on\xff\xff\xff\xff"[..]
+        );
+        assert_eq!(chunks[0].row_ends, [17]);
+    }
+}

@@ -1,0 +1,35 @@
+//! What sessions share: the parts of the driver that serve all of them.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
+use std::time::SystemTime;
+
+use catalog::Catalog;
+use executor::InlineRunner;
+use planner::split::SplitOptions;
+use planner::{Planner, SystemTables};
+use tokio_util::sync::CancellationToken;
+
+use super::registry::SessionRegistry;
+use crate::config::Config;
+use crate::driver::Driver;
+
+/// Composed by `main`, used by every session.
+pub struct Services {
+    pub config: Config,
+    pub registry: Arc<SessionRegistry>,
+    pub catalog: Arc<Catalog>,
+    pub driver: Driver,
+    pub planner: Planner,
+    /// `pg_catalog` and `information_schema`.
+    pub system_tables: Arc<dyn SystemTables>,
+    /// Runs what is too small for executors.
+    pub inline: InlineRunner,
+    /// What splitting a plan depends on besides the session: slots, memory.
+    pub split: SplitOptions,
+    /// Cancelled when the server is to stop.
+    pub shutdown: CancellationToken,
+    pub started: SystemTime,
+    /// Numbers transactions, for `txid_current()`.
+    pub next_transaction: AtomicI64,
+}
