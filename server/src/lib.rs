@@ -1,8 +1,12 @@
 //! The driver process: the Postgres front end, sessions, and the event loop. See README.md.
 
+pub mod app;
+pub mod cli;
 pub mod config;
 pub mod demo;
 pub mod driver;
 pub mod http;
+pub mod machine;
+pub mod metrics;
 pub mod pg;
 pub mod session;
