@@ -127,11 +127,20 @@ impl Catalog {
         let snapshot = self.snapshot();
         let schema = snapshot.creation_schema(name, path)?.name.clone();
         // No need to look at files for a table that is there or may not be.
-        if let Some(old) = snapshot.relation(&schema, &name.name)
-            && (if_exists != IfExists::Replace || old.kind() != RelationKind::Table)
-        {
-            let probe = Relation::clone(old);
-            return Ok(ddl::create_relation(&snapshot, probe, if_exists, old.oid)?.outcome);
+        if let Some(old) = snapshot.relation(&schema, &name.name) {
+            match if_exists {
+                IfExists::Replace if old.kind() == RelationKind::Table => {}
+                IfExists::Replace => {
+                    return Err(CatalogError::report(
+                        SqlState::WRONG_OBJECT_TYPE,
+                        format!("\"{}\" is not a table", old.name),
+                    ));
+                }
+                IfExists::Fail | IfExists::Skip => {
+                    let same = Relation::clone(old);
+                    return Ok(ddl::create_relation(&snapshot, same, if_exists, old.oid)?.outcome);
+                }
+            }
         }
         let (table, columns) = self.complete(new, session).await?;
         let relation = Relation {

@@ -5,7 +5,8 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{Schema, SchemaRef};
-use arrow::ipc::convert::{IpcSchemaEncoder, try_schema_from_flatbuffer_bytes};
+use arrow::ipc::convert::{IpcSchemaEncoder, fb_to_schema};
+use arrow::ipc::root_as_schema;
 
 use crate::error::{CatalogError, Result};
 use crate::snapshot::Definition;
@@ -21,8 +22,8 @@ pub(crate) fn encode_columns(columns: &Schema) -> Vec<u8> {
 }
 
 pub(crate) fn decode_columns(bytes: &[u8]) -> Result<SchemaRef> {
-    try_schema_from_flatbuffer_bytes(bytes)
-        .map(Arc::new)
+    root_as_schema(bytes)
+        .map(|schema| Arc::new(fb_to_schema(schema)))
         .map_err(|error| CatalogError::Damaged(error.to_string()))
 }
 

@@ -8,6 +8,8 @@
 //!                                                  (now)       (versions)        (scan, guarded)
 //! ```
 //!
+//! [`system`] shows all of it as `pg_catalog` and `information_schema`.
+//!
 //! Nothing here plans or runs queries, knows the protocol, or evaluates SQL expressions.
 
 mod catalog;
@@ -27,6 +29,7 @@ pub mod pg_types;
 mod snapshot;
 mod snapshot_table;
 mod store;
+pub mod system;
 mod table_snapshot;
 mod temp;
 mod versions;

@@ -32,7 +32,8 @@ enum Shape {
     /// One byte; `\t`, `\n`, `\r` may be spelled so.
     Byte,
     Count,
-    Text,
+    /// The reader takes an empty field for null and nothing else.
+    Empty,
     Compression,
 }
 
@@ -45,7 +46,7 @@ fn known(format: FileKind) -> &'static [(&'static str, Shape)] {
             (DELIMITER, Shape::Byte),
             (QUOTE, Shape::Byte),
             (ESCAPE, Shape::Byte),
-            (NULL, Shape::Text),
+            (NULL, Shape::Empty),
             (COMMENT, Shape::Byte),
             (TERMINATOR, Shape::Byte),
             (COMPRESSION, Shape::Compression),
@@ -160,7 +161,11 @@ fn check_value(option: &str, shape: Shape, value: &str) -> Result<String> {
             .parse::<u32>()
             .map(|count| count.to_string())
             .map_err(|_| invalid("a count of rows")),
-        Shape::Text => Ok(value.to_owned()),
+        Shape::Empty if value.is_empty() => Ok(String::new()),
+        Shape::Empty => Err(CatalogError::report(
+            SqlState::FEATURE_NOT_SUPPORTED,
+            format!("option \"{option}\" is not supported with a value that is not empty"),
+        )),
         Shape::Compression => compression(value)
             .map(|variant| compression_name(variant).to_owned())
             .ok_or_else(|| invalid("none, gzip, bzip2, xz or zstd")),

@@ -32,6 +32,17 @@ impl PgType {
         }
     }
 
+    /// Precision and scale of a `numeric(p,s)`.
+    pub(crate) fn numeric(&self) -> Option<(i64, i64)> {
+        if self.name != "numeric" || self.typmod < 4 {
+            return None;
+        }
+        let packed = self.typmod - 4;
+        // The scale has eleven bits, the highest for the sign.
+        let scale = ((packed & 0x7ff) ^ 1024) - 1024;
+        Some((i64::from((packed >> 16) & 0xffff), i64::from(scale)))
+    }
+
     /// As `format_type(oid, typmod)` prints it: `integer`, `character varying(10)`, `text[]`.
     pub fn sql_name(&self) -> String {
         if let Some(element) = self.name.strip_prefix('_') {
@@ -47,11 +58,10 @@ impl PgType {
         }
         match self.name.as_str() {
             "varchar" | "bpchar" => format!("{base}({})", self.typmod - 4),
-            "numeric" => {
-                let packed = self.typmod - 4;
-                let scale = ((packed & 0x7ff) ^ 1024) - 1024;
-                format!("numeric({},{scale})", (packed >> 16) & 0xffff)
-            }
+            "numeric" => match self.numeric() {
+                Some((precision, scale)) => format!("numeric({precision},{scale})"),
+                None => base.to_owned(),
+            },
             "time" => format!("time({}) without time zone", self.typmod),
             "timestamp" => format!("timestamp({}) without time zone", self.typmod),
             "timetz" => format!("time({}) with time zone", self.typmod),
@@ -162,7 +172,10 @@ fn from_arrow(data_type: &DataType) -> PgType {
         DataType::Int8 | DataType::Int16 | DataType::UInt8 => PgType::plain("int2"),
         DataType::Int32 | DataType::UInt16 => PgType::plain("int4"),
         DataType::Int64 | DataType::UInt32 => PgType::plain("int8"),
-        DataType::UInt64 => PgType::plain("numeric"),
+        DataType::UInt64 => PgType {
+            name: "numeric".to_owned(),
+            typmod: numeric_typmod(20, 0),
+        },
         DataType::Float16 | DataType::Float32 => PgType::plain("float4"),
         DataType::Float64 => PgType::plain("float8"),
         DataType::Decimal32(precision, scale)
@@ -206,7 +219,8 @@ fn from_arrow(data_type: &DataType) -> PgType {
             }
         }
         DataType::Struct(_) | DataType::Union(_, _) => PgType::plain("record"),
-        DataType::Map(_, _) => PgType::plain("json"),
+        // The list of its entries, as `functions` sends it.
+        DataType::Map(_, _) => PgType::plain("record").array(),
         DataType::Dictionary(_, value) => from_arrow(value),
         DataType::RunEndEncoded(_, value) => pg_type(value),
     }
