@@ -1,1 +1,92 @@
-fn main() {}
+//! `cargo xtask …`: the project's own commands. `test` is the one test command, `bench` runs the
+//! benchmarks, `docs` writes the generated pages, `tidy` checks the house rules alone.
+//!
+//! Nothing here knows the server: it runs cargo, package installers and the benchmark binary. The
+//! rules of the house (crate arrows, features, licences, sources) live in [`tidy`] and run as
+//! tests of this crate, so that `cargo test` alone finds what breaks them.
+
+#![expect(
+    clippy::print_stdout,
+    reason = "a command-line tool: it talks on standard output"
+)]
+
+mod clients;
+mod command;
+mod tidy;
+
+use std::error::Error;
+use std::process::ExitCode;
+
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND
+
+  test [ARGS…]    everything: installs test clients, builds, runs all tests. ARGS go to `cargo test`
+  bench [ARGS…]   benchmarks; `cargo xtask bench --help` lists them
+  docs            writes the generated pages of docs/
+  tidy            the house rules alone: crate arrows, features, licences, sources
+";
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    let command = arguments.next().unwrap_or_default();
+    let rest: Vec<String> = arguments.collect();
+    let result = match command.as_str() {
+        "test" => test(&rest),
+        "bench" => bench(&rest),
+        "docs" => docs(),
+        "tidy" => tidy::report(),
+        _ => Err(USAGE.into()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            println!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Clients first (a missing one is said and its tests are skipped), then one build of all binaries
+/// and tests, so that the tests over the wire find a `firesteel` of the same sources.
+fn test(arguments: &[String]) -> Result<()> {
+    clients::install();
+    // `--tests` in the same build: features of dev-dependencies would otherwise make a second set.
+    command::cargo(
+        &["build", "--release", "--workspace", "--bins", "--tests"],
+        &[],
+    )?;
+    let mut test = vec!["test", "--release", "--workspace"];
+    test.extend(arguments.iter().map(String::as_str));
+    command::cargo(&test, &[])
+}
+
+fn bench(arguments: &[String]) -> Result<()> {
+    command::cargo(&["build", "--release", "--workspace", "--bins"], &[])?;
+    let mut run = vec![
+        "run",
+        "--release",
+        "--quiet",
+        "--package",
+        "benchmarks",
+        "--",
+    ];
+    run.extend(arguments.iter().map(String::as_str));
+    command::cargo(&run, &[])
+}
+
+/// The tests that compare the checked-in pages with what the code renders, told to write instead.
+fn docs() -> Result<()> {
+    command::cargo(
+        &[
+            "test",
+            "--release",
+            "--package",
+            "server",
+            "--lib",
+            "config::docs",
+        ],
+        &[("UPDATE_EXPECT", "1")],
+    )
+}
