@@ -148,6 +148,33 @@ impl Config {
         Ok(())
     }
 
+    /// All that is configured, as a `firesteel.toml` that would give the same: what
+    /// `check-config` prints.
+    pub fn describe(&self) -> String {
+        let mut text = String::new();
+        for section in Section::ALL {
+            let keys: Vec<_> = KEYS
+                .iter()
+                .filter(|key| key.section == section && key.scope != Scope::Fixed)
+                .collect();
+            if keys.is_empty() {
+                continue;
+            }
+            if !text.is_empty() {
+                text.push('\n');
+            }
+            text.push_str(&format!("[{}]\n", section.name()));
+            for key in keys {
+                let value = match self.get(key.id) {
+                    Value::Bool(flag) => toml::Value::Boolean(*flag),
+                    value => toml::Value::String(key.kind.show(value)),
+                };
+                text.push_str(&format!("{} = {value}\n", key.file_key()));
+            }
+        }
+        text
+    }
+
     pub fn get(&self, id: KeyId) -> &Value {
         &self.values[id as usize]
     }
@@ -307,6 +334,24 @@ mod tests {
             "environment variable FIRESTEEL__EXECUTOR__MEMROY: unknown key \"executor.memroy\", \
              did you mean \"executor.memory\"?"
         );
+    }
+
+    #[test]
+    fn descriptions_are_configuration_files() {
+        let config = Config::load(&Sources {
+            flags: vec![
+                (KeyId::Memory, "3GiB".into()),
+                (KeyId::SearchPath, "\"a b\", c".into()),
+            ],
+            ..Sources::default()
+        })
+        .expect("valid");
+        let again = Config::load(&Sources {
+            file: Some(("described".into(), config.describe())),
+            ..Sources::default()
+        })
+        .expect("valid");
+        assert_eq!(again.values(), config.values());
     }
 
     #[test]

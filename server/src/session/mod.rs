@@ -45,7 +45,7 @@ pub use registry::{
     Activity, ActivityState, Registration, SessionHandle, SessionIdentity, SessionRegistry,
 };
 pub(crate) use rows::{Reply, RowCursor};
-pub use services::Services;
+pub use services::{Services, system_tables};
 pub use transaction::{Ended, SavepointDepth, Transaction, TransactionStatus};
 
 use crate::config::{KeyId, Value};

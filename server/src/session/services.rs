@@ -33,3 +33,8 @@ pub struct Services {
     /// Numbers transactions, for `txid_current()`.
     pub next_transaction: AtomicI64,
 }
+
+/// The system catalogs there are: none before `pg_catalog` is built.
+pub fn system_tables() -> Arc<dyn SystemTables> {
+    Arc::new(planner::NoSystemTables)
+}
