@@ -1,1 +1,3 @@
-//! See docs/ARCHITECTURE.md.
+//! What the test suites share: a real PostgreSQL to compare with.
+
+pub mod postgres;

@@ -114,6 +114,11 @@ impl TimeZone {
         }
     }
 
+    /// Whether the zone has had one offset at all times.
+    pub(crate) fn is_fixed(&self) -> bool {
+        matches!(self.zone, Zone::Fixed { .. }) || self.is_utc()
+    }
+
     /// Seconds east of Greenwich at an instant given in seconds from 1970.
     pub fn offset_at(&self, utc_seconds: i64) -> i32 {
         match &self.zone {

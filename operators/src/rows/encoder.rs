@@ -166,3 +166,110 @@ fn row_too_large(bytes: usize) -> TypeError {
         "The row takes {bytes} bytes, a message can have {MESSAGE_BYTES_MAX}."
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, Int32Array, StringArray};
+    use job::SqlError;
+
+    use super::*;
+
+    fn batch(numbers: Vec<Option<i32>>, words: Vec<Option<&str>>) -> RecordBatch {
+        let columns: [(&str, ArrayRef); 2] = [
+            ("n", Arc::new(Int32Array::from(numbers))),
+            ("w", Arc::new(StringArray::from(words))),
+        ];
+        RecordBatch::try_from_iter_with_nullable(columns.map(|(name, array)| (name, array, true)))
+            .unwrap()
+    }
+
+    fn encoder(batch: &RecordBatch, formats: &[Format]) -> RowEncoder {
+        RowEncoder::new(&batch.schema(), formats, FormatSettings::default()).unwrap()
+    }
+
+    #[test]
+    fn rows_are_whole_messages() {
+        let batch = batch(vec![Some(-7), None], vec![None, Some("")]);
+        let chunks = encoder(&batch, &[]).encode(&batch).unwrap();
+        let [chunk] = &chunks[..] else { panic!() };
+        assert_eq!(
+            &chunk.bytes[..],
+            b"D\0\0\0\x10\0\x02\0\0\0\x02-7\xff\xff\xff\xffD\0\0\0\x0e\0\x02\xff\xff\xff\xff\0\0\0\0"
+        );
+        assert_eq!(chunk.row_ends, [17, 32]);
+        assert_eq!(chunk.rows(), 2);
+    }
+
+    #[test]
+    fn formats_are_per_column() {
+        let batch = batch(vec![Some(258)], vec![Some("é")]);
+        let formats = [Format::Binary, Format::Text];
+        let chunks = encoder(&batch, &formats).encode(&batch).unwrap();
+        assert_eq!(
+            &chunks[0].bytes[7..],
+            b"\0\0\0\x04\0\0\x01\x02\0\0\0\x02\xc3\xa9"
+        );
+        let error = RowEncoder::new(
+            &batch.schema(),
+            &[Format::Text; 3],
+            FormatSettings::default(),
+        )
+        .unwrap_err();
+        assert_eq!(error.sqlstate(), SqlState::PROTOCOL_VIOLATION);
+    }
+
+    #[test]
+    fn chunks_hold_all_rows_in_order() {
+        let rows = 20_000;
+        let words: Vec<String> = (0..rows).map(|row| "x".repeat(row % 50)).collect();
+        let batch = batch(
+            (0..rows as i32).map(Some).collect(),
+            words.iter().map(|word| Some(word.as_str())).collect(),
+        );
+        let chunks = encoder(&batch, &[]).encode(&batch).unwrap();
+        assert!(chunks.len() > 1);
+        let mut row = 0;
+        for chunk in &chunks {
+            assert!(chunk.bytes.len() < CHUNK_BYTES_TARGET + 100);
+            assert_eq!(chunk.bytes.len(), *chunk.row_ends.last().unwrap() as usize);
+            let mut start = 0;
+            for end in &chunk.row_ends {
+                let message = &chunk.bytes[start..*end as usize];
+                assert_eq!(message[0], b'D');
+                let number = row.to_string();
+                assert_eq!(&message[11..11 + number.len()], number.as_bytes());
+                start = *end as usize;
+                row += 1;
+            }
+        }
+        assert_eq!(row, rows);
+    }
+
+    #[test]
+    fn a_large_row_is_its_own_chunk() {
+        let large = "y".repeat(3 * CHUNK_BYTES_TARGET);
+        let batch = batch(
+            vec![Some(1), Some(2)],
+            vec![Some(large.as_str()), Some(large.as_str())],
+        );
+        let chunks = encoder(&batch, &[]).encode(&batch).unwrap();
+        assert_eq!(chunks.len(), 2);
+        assert!(
+            encoder(&batch, &[])
+                .encode(&batch.slice(0, 0))
+                .unwrap()
+                .is_empty()
+        );
+    }
+
+    #[test]
+    fn a_result_without_columns_has_rows() {
+        let options = arrow::array::RecordBatchOptions::new().with_row_count(Some(2));
+        let batch =
+            RecordBatch::try_new_with_options(Arc::new(Schema::empty()), vec![], &options).unwrap();
+        let chunks = encoder(&batch, &[]).encode(&batch).unwrap();
+        assert_eq!(&chunks[0].bytes[..], b"D\0\0\0\x06\0\0D\0\0\0\x06\0\0");
+    }
+}

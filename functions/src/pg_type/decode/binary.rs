@@ -12,6 +12,7 @@ use crate::pg_type::civil::{
     PG_EPOCH_MICROS, TIMESTAMP_END, TIMESTAMP_INFINITY, TIMESTAMP_MIN, TIMESTAMP_MINUS_INFINITY,
 };
 use crate::pg_type::error::{Result, TypeError};
+use crate::pg_type::parse::array::unsupported_lower_bound;
 use crate::pg_type::parse::numeric::{Digits, Numeric, not_a_decimal, too_many_digits};
 use crate::pg_type::parse::{interval, json};
 use crate::pg_type::types::{Base, PgType};
@@ -154,8 +155,8 @@ impl<'a> Input<'a> {
             | Base::Regtype
             | Base::Regnamespace
             | Base::Regrole => ScalarValue::UInt32(Some(self.u32()?)),
-            Base::Int2vector => self.array(PgType::INT2.array_of())?,
-            Base::Oidvector => self.array(PgType::OID.array_of())?,
+            Base::Int2vector => self.array(PgType::INT2.array_of(), 0)?,
+            Base::Oidvector => self.array(PgType::OID.array_of(), 0)?,
             Base::Record => {
                 return Err(match arrow_type(pg_type) {
                     Err(error) => error,
@@ -243,7 +244,8 @@ impl<'a> Input<'a> {
     }
 
     /// Dimensions, a flag for NULLs, the element type, then the elements, each with its length.
-    pub(super) fn array(&mut self, pg_type: PgType) -> Result<ScalarValue> {
+    /// Every dimension must start at `lower_bound`, which is 1 but for the vector types.
+    pub(super) fn array(&mut self, pg_type: PgType, lower_bound: i32) -> Result<ScalarValue> {
         let element = pg_type.element().unwrap_or(pg_type);
         let dimensions = self.i32()?;
         if !(0..=DIMENSIONS_MAX).contains(&dimensions) {
@@ -269,8 +271,10 @@ impl<'a> Input<'a> {
         for _ in 0..dimensions {
             let length = usize::try_from(self.i32()?)
                 .map_err(|_| TypeError::invalid_binary("invalid array length"))?;
-            // Lower bounds are dropped: lists start where they start.
-            self.i32()?;
+            let lower = self.i32()?;
+            if lower != lower_bound {
+                return Err(unsupported_lower_bound(lower));
+            }
             lengths.push(length);
         }
         let count = lengths

@@ -55,7 +55,7 @@ pub fn decode_text(pg_type: PgType, text: &str, context: InputContext) -> Result
 pub fn decode_binary(pg_type: PgType, bytes: &[u8]) -> Result<ScalarValue> {
     let mut input = binary::Input::new(bytes);
     let value = if pg_type.is_array {
-        input.array(pg_type)
+        input.array(pg_type, 1)
     } else {
         input.value(pg_type)
     }?;

@@ -1,4 +1,4 @@
-//! Array literals: `{1,2}`, `{{"a b",NULL},{c,"d\"e"}}`, `[2:3]={7,8}`.
+//! Array literals: `{1,2}`, `{{"a b",NULL},{c,"d\"e"}}`, `[1:2]={7,8}`.
 
 use job::SqlState;
 
@@ -16,7 +16,7 @@ pub struct ArrayLiteral {
     pub elements: Vec<Option<String>>,
 }
 
-/// Cuts a literal up. Lower bounds are read and dropped: Arrow's lists start where they start.
+/// Cuts a literal up. Bounds must start at 1: Arrow's lists have no others.
 pub fn array(text: &str) -> Result<ArrayLiteral> {
     Parser {
         text,
@@ -26,6 +26,13 @@ pub fn array(text: &str) -> Result<ArrayLiteral> {
         elements: Vec::new(),
     }
     .parse()
+}
+
+/// PostgreSQL's arrays may start anywhere; ours start at 1.
+#[cold]
+pub(crate) fn unsupported_lower_bound(lower: i32) -> TypeError {
+    TypeError::unsupported(format!("array lower bound {lower} is not supported"))
+        .with_hint("Array subscripts start at 1.")
 }
 
 struct Parser<'a> {
@@ -116,7 +123,10 @@ impl Parser<'_> {
                     "upper bound cannot be less than lower bound",
                 ));
             }
-            lengths.push((i64::from(upper) - i64::from(lower) + 1) as usize);
+            if lower != 1 {
+                return Err(unsupported_lower_bound(lower));
+            }
+            lengths.push(upper as usize);
         }
         self.rest = tail;
         self.skip_space();
@@ -288,7 +298,7 @@ mod tests {
         );
         assert_eq!(cut("{}"), (vec![], vec![]));
         assert_eq!(cut("{{1,2},{3,4}}").0, [2, 2]);
-        assert_eq!(cut("[2:3]={7,8}").0, [2]);
+        assert_eq!(cut("[1:2]={7,8}").0, [2]);
     }
 
     #[test]
@@ -327,6 +337,10 @@ mod tests {
             );
             assert_eq!(error.detail().as_deref(), Some(detail), "{text}");
         }
+        assert_eq!(
+            array("[2:3]={7,8}").unwrap_err().to_string(),
+            "array lower bound 2 is not supported"
+        );
         assert!(array("{{{{{{{1}}}}}}}").is_err());
         assert!(array(&"{".repeat(100_000)).is_err());
     }

@@ -260,8 +260,12 @@ impl Decoder {
         self.date(text)
     }
 
-    /// Names first, so that the numbers know whether the month is taken.
+    /// Names first, so that the numbers know whether the month is taken. PostgreSQL takes such
+    /// a date only before the time.
     fn date(&mut self, text: &str) -> Decoded<()> {
+        if self.time.is_some() {
+            return Err(Problem::Syntax);
+        }
         let mut numbers = Vec::with_capacity(3);
         let mut rest = text;
         while let Some(first) = rest.chars().next() {
@@ -440,6 +444,13 @@ impl Decoder {
         match self.expect {
             Expect::Date if date.is_none() => return Err(Problem::Syntax),
             Expect::Time if self.time.is_none() => return Err(Problem::Syntax),
+            // Without a date there is no telling which of a zone's offsets is meant.
+            Expect::Time
+                if date.is_none()
+                    && matches!(&self.zone, Some(Zone::Named(zone)) if !zone.is_fixed()) =>
+            {
+                return Err(Problem::Syntax);
+            }
             Expect::Date | Expect::Time => {}
         }
         let time = match (self.time, self.afternoon) {
@@ -595,8 +606,7 @@ pub(super) fn offset(text: &str) -> Decoded<i32> {
         let number = parse(digits)?;
         match digits.len() {
             ..=2 => (number, 0, 0),
-            ..=4 => (number / 100, number % 100, 0),
-            _ => (number / 10_000, number / 100 % 100, number % 100),
+            _ => (number / 100, number % 100, 0),
         }
     };
     if hours > ZONE_HOURS_MAX || minutes > 59 || seconds > 59 {

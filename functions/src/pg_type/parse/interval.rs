@@ -1,5 +1,7 @@
 //! Intervals from text: words, clock times, the SQL standard's and ISO 8601's forms.
 
+use std::borrow::Cow;
+
 use job::SqlState;
 
 use super::fields::fraction;
@@ -17,7 +19,10 @@ const TOKENS_MAX: usize = 25;
 
 enum Problem {
     Syntax,
+    /// One field is.
     Overflow,
+    /// The whole is, though no field is.
+    TotalOverflow,
 }
 
 /// Reads a literal; the style tells how far the sign of the first part reaches.
@@ -34,12 +39,14 @@ pub fn interval(text: &str, style: IntervalStyle) -> Result<PgInterval> {
             INTERVAL_FIELD_OVERFLOW,
             format!("interval field value out of range: \"{text}\""),
         ),
+        Problem::TotalOverflow => TypeError::value_out_of_range(NAME),
     })
 }
 
 /// A sum that must stay in range.
 #[derive(Default)]
 struct Sum {
+    years: i64,
     months: i64,
     days: i64,
     micros: i64,
@@ -188,21 +195,38 @@ impl Sum {
         fraction: f64,
         factor: i64,
     ) -> std::result::Result<(), Problem> {
-        add_to(&mut self.months, whole, 12 * factor)?;
+        add_to(&mut self.years, whole, factor)?;
         let months = (fraction * (12 * factor) as f64).round_ties_even() as i64;
         add_to(&mut self.months, months, 1)
     }
 
+    /// PostgreSQL keeps years, months and days in 32 bits each.
+    fn check(&self) -> std::result::Result<(), Problem> {
+        let fits = |value: i64| i32::try_from(value).is_ok();
+        if fits(self.years) && fits(self.months) && fits(self.days) {
+            Ok(())
+        } else {
+            Err(Problem::Overflow)
+        }
+    }
+
     fn finish(self) -> std::result::Result<PgInterval, Problem> {
+        self.check()?;
         Ok(PgInterval {
-            months: i32::try_from(self.months).map_err(|_| Problem::Overflow)?,
+            months: i32::try_from(self.years * 12 + self.months)
+                .map_err(|_| Problem::TotalOverflow)?,
             days: i32::try_from(self.days).map_err(|_| Problem::Overflow)?,
             micros: self.micros,
         })
     }
 
     fn negate(&mut self) -> std::result::Result<(), Problem> {
-        for field in [&mut self.months, &mut self.days, &mut self.micros] {
+        for field in [
+            &mut self.years,
+            &mut self.months,
+            &mut self.days,
+            &mut self.micros,
+        ] {
             *field = field.checked_neg().ok_or(Problem::Overflow)?;
         }
         Ok(())
@@ -219,59 +243,90 @@ fn add_to(sum: &mut i64, value: i64, factor: i64) -> std::result::Result<(), Pro
 
 enum Token<'a> {
     /// `[±]HH:MM[:SS[.ffffff]]`
-    Clock(&'a str),
+    Clock(Cow<'a, str>),
     /// `[±]Y-M`
-    YearMonth(&'a str),
-    Number(&'a str),
+    YearMonth(Cow<'a, str>),
+    Number(Cow<'a, str>),
     Word(String),
 }
 
-/// Numbers and words may touch: `1day`, `2h30m`.
+/// Numbers and words may touch: `1day`, `2h30m`. A sign may stand apart from its number.
 fn tokenize(text: &str) -> Option<Vec<Token<'_>>> {
     let mut tokens = Vec::new();
     let mut rest = text;
     while let Some(first) = rest.chars().next() {
-        if first.is_ascii_whitespace() || matches!(first, '@' | ',' | ';') {
+        // Punctuation without a meaning of its own separates.
+        if first.is_ascii_whitespace()
+            || (first.is_ascii_punctuation() && !matches!(first, '+' | '-' | '.' | ':'))
+        {
             rest = &rest[1..];
             continue;
         }
         if tokens.len() == TOKENS_MAX {
             return None;
         }
-        let (token, tail) = if first.is_ascii_alphabetic() {
-            let end = rest
-                .find(|c: char| !c.is_ascii_alphabetic())
-                .unwrap_or(rest.len());
-            (Token::Word(rest[..end].to_ascii_lowercase()), &rest[end..])
-        } else {
-            let sign = usize::from(matches!(first, '+' | '-'));
-            let body = &rest[sign..];
-            let end = sign
-                + body
-                    .find(|c: char| !(c.is_ascii_digit() || matches!(c, ':' | '.')))
-                    .unwrap_or(body.len());
-            let body = &rest[sign..end];
-            if body.is_empty() {
+        if first.is_ascii_alphabetic() {
+            let (word, tail) = split(rest, |c| c.is_ascii_alphabetic());
+            tokens.push(Token::Word(word.to_ascii_lowercase()));
+            rest = tail;
+            continue;
+        }
+        let sign = usize::from(matches!(first, '+' | '-'));
+        let unsigned = rest[sign..].trim_start_matches(|c: char| c.is_ascii_whitespace());
+        let (body, mut tail) = split(unsigned, |c| c.is_ascii_digit() || matches!(c, ':' | '.'));
+        if body.is_empty() {
+            return None;
+        }
+        let is_clock = body.contains(':');
+        let mut length = body.len();
+        let mut is_year_month = false;
+        if let Some(after) = tail.strip_prefix('-')
+            && !is_clock
+        {
+            let (months, rest) = split(after, |c| c.is_ascii_digit());
+            if months.is_empty() {
                 return None;
             }
-            let after = &rest[end..];
-            if body.contains(':') {
-                (Token::Clock(&rest[..end]), after)
-            } else if after.starts_with('-') && after[1..].starts_with(|c: char| c.is_ascii_digit())
-            {
-                let months = after[1..]
-                    .find(|c: char| !c.is_ascii_digit())
-                    .unwrap_or(after.len() - 1);
-                let end = end + 1 + months;
-                (Token::YearMonth(&rest[..end]), &rest[end..])
-            } else {
-                (Token::Number(&rest[..end]), after)
-            }
+            is_year_month = true;
+            length += 1 + months.len();
+            tail = rest;
+        }
+        let body = &unsigned[..length];
+        let text = if sign == 0 {
+            Cow::Borrowed(body)
+        } else {
+            Cow::Owned(format!("{first}{body}"))
         };
-        tokens.push(token);
+        tokens.push(match (is_clock, is_year_month) {
+            (true, _) => Token::Clock(text),
+            (false, true) => Token::YearMonth(text),
+            (false, false) => Token::Number(text),
+        });
         rest = tail;
     }
     Some(tokens)
+}
+
+/// The longest prefix of accepted characters, and the rest.
+fn split(text: &str, accept: impl Fn(char) -> bool) -> (&str, &str) {
+    text.split_at(text.find(|c| !accept(c)).unwrap_or(text.len()))
+}
+
+/// Each unit may be given once; a clock time gives hours, minutes and seconds.
+#[derive(Default)]
+struct Given(u32);
+
+impl Given {
+    fn add(&mut self, units: &[Unit]) -> std::result::Result<(), Problem> {
+        for unit in units {
+            let bit = 1 << *unit as u32;
+            if self.0 & bit != 0 {
+                return Err(Problem::Syntax);
+            }
+            self.0 |= bit;
+        }
+        Ok(())
+    }
 }
 
 /// From right to left, as a number's unit stands after it. A number without a unit is days
@@ -287,7 +342,7 @@ fn words(text: &str, style: IntervalStyle) -> std::result::Result<PgInterval, Pr
     let mut ago = false;
     let mut unit: Option<Unit> = None;
     let mut after_clock = false;
-    let mut any = false;
+    let mut given = Given::default();
     for (index, token) in tokens.iter().enumerate().rev() {
         match token {
             Token::Word(word) if word == "ago" => {
@@ -306,16 +361,16 @@ fn words(text: &str, style: IntervalStyle) -> std::result::Result<PgInterval, Pr
                 if unit.take().is_some_and(|unit| unit != Unit::Day) || after_clock {
                     return Err(Problem::Syntax);
                 }
+                given.add(&[Unit::Hour, Unit::Minute, Unit::Second])?;
                 add_to(&mut sum.micros, clock(text, all_negative)?, 1)?;
                 after_clock = true;
-                any = true;
             }
             Token::YearMonth(text) => {
                 if unit.take().is_some() {
                     return Err(Problem::Syntax);
                 }
+                given.add(&[Unit::Month])?;
                 add_to(&mut sum.months, year_month(text, all_negative)?, 1)?;
-                any = true;
             }
             Token::Number(text) => {
                 let mut quantity = Quantity::parse(text)?;
@@ -330,12 +385,12 @@ fn words(text: &str, style: IntervalStyle) -> std::result::Result<PgInterval, Pr
                     None => return Err(Problem::Syntax),
                 };
                 after_clock = false;
+                given.add(&[unit])?;
                 sum.add(quantity, unit)?;
-                any = true;
             }
         }
     }
-    if unit.is_some() || !any {
+    if unit.is_some() || given.0 == 0 {
         return Err(Problem::Syntax);
     }
     if ago {
@@ -439,7 +494,6 @@ fn iso_8601(text: &str) -> std::result::Result<PgInterval, Problem> {
     }
     match time {
         None => {}
-        Some("") => return Err(Problem::Syntax),
         Some(time) if time.contains(':') => {
             let mut units = [Unit::Hour, Unit::Minute, Unit::Second].into_iter();
             for part in time.split(':') {
@@ -553,9 +607,8 @@ mod tests {
             "day",
             "1 2",
             "P",
-            "PT",
             "P1",
-            "1 day day",
+            "1 day 1 day",
             "ago",
             "é",
         ] {

@@ -1,0 +1,3 @@
+//! Differential tests against a real PostgreSQL.
+
+mod types;
