@@ -9,6 +9,7 @@
 mod bind;
 mod engine;
 mod error;
+pub mod explain;
 mod explain_rows;
 mod insert;
 mod normalize;

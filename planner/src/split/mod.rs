@@ -24,6 +24,7 @@ use datafusion::common::Result;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::prelude::SessionConfig;
 use job::JobGraph;
 use operators::{Sink, StagePlan};
 
@@ -84,7 +85,7 @@ async fn physical_plan(
     if state.config().target_partitions() == partitions {
         return create(state, optimized).await;
     }
-    let config = state.config().clone().with_target_partitions(partitions);
+    let config = planning_config(state, partitions);
     let state = SessionStateBuilder::new_from_existing(state.clone())
         .with_config(config)
         .build();
@@ -97,10 +98,7 @@ async fn staged_plan(
     optimized: &LogicalPlan,
     partitions: u32,
 ) -> Result<Arc<dyn ExecutionPlan>> {
-    let mut config = state
-        .config()
-        .clone()
-        .with_target_partitions(partitions as usize);
+    let mut config = planning_config(state, partitions as usize);
     let optimizer = &mut config.options_mut().optimizer;
     // A broadcast build is built again by every task, but spares an exchange of the probe side.
     optimizer.hash_join_single_partition_threshold = BROADCAST_BYTES_MAX;
@@ -110,6 +108,16 @@ async fn staged_plan(
         .with_physical_optimizer_rules(partition_joins::with_rule(state.physical_optimizers()))
         .build();
     create(&state, optimized).await
+}
+
+fn planning_config(state: &SessionState, partitions: usize) -> SessionConfig {
+    state
+        .config()
+        .clone()
+        .with_target_partitions(partitions)
+        // A state that is built with this on puts an empty catalog in the place of the session's,
+        // whose list of catalogs it shares.
+        .with_create_default_catalog_and_schema(false)
 }
 
 const BROADCAST_BYTES_MAX: usize = 8 << 20;
