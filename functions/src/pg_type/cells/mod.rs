@@ -10,6 +10,8 @@
 
 mod nested;
 mod scalar;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -66,10 +68,8 @@ pub fn cell_writer<'a>(
     settings: &'a FormatSettings,
 ) -> Result<Box<dyn CellWriter + 'a>> {
     let data_type = array.data_type();
-    if !fits(pg_type, data_type) || matches!(data_type, DataType::Union(..)) {
-        return Err(TypeError::unsupported(format!(
-            "cannot send values of Arrow type {data_type} as type {pg_type}"
-        )));
+    if !fits(pg_type, data_type) {
+        return Err(cannot_send(data_type, pg_type));
     }
     match data_type {
         DataType::Null => Ok(Box::new(Nulls)),
@@ -108,7 +108,34 @@ pub fn check_cell_writer(
     format: Format,
     settings: &FormatSettings,
 ) -> Result<()> {
+    // Arrow cannot make every union, not even an empty one, and none can be sent.
+    if holds_union(data_type) {
+        return Err(cannot_send(data_type, pg_type));
+    }
     cell_writer(&new_empty_array(data_type), pg_type, format, settings).map(|_| ())
+}
+
+fn holds_union(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Union(..) => true,
+        DataType::List(item)
+        | DataType::LargeList(item)
+        | DataType::FixedSizeList(item, _)
+        | DataType::ListView(item)
+        | DataType::LargeListView(item)
+        | DataType::Map(item, _)
+        | DataType::RunEndEncoded(_, item) => holds_union(item.data_type()),
+        DataType::Struct(fields) => fields.iter().any(|field| holds_union(field.data_type())),
+        DataType::Dictionary(_, value) => holds_union(value),
+        _ => false,
+    }
+}
+
+#[cold]
+fn cannot_send(data_type: &DataType, pg_type: PgType) -> TypeError {
+    TypeError::unsupported(format!(
+        "cannot send values of Arrow type {data_type} as type {pg_type}"
+    ))
 }
 
 /// A whole column as text: what a cast to text gives.
@@ -165,7 +192,7 @@ fn mismatch(array: &dyn Array) -> TypeError {
     ))
 }
 
-fn downcast<'a, A: 'static>(array: &'a dyn Array) -> Result<&'a A> {
+fn downcast<A: 'static>(array: &dyn Array) -> Result<&A> {
     array
         .as_any()
         .downcast_ref::<A>()

@@ -37,18 +37,18 @@ pub(super) fn list_writer<'a>(
         _ => (pg_type.element().unwrap_or(pg_type), Style::Array),
     };
     let lists = Lists::new(array, element, format, settings, 1)?;
-    let quoted = match element.base {
+    let quoted = !matches!(
+        element.base,
         Base::Bool
-        | Base::Int2
-        | Base::Int4
-        | Base::Int8
-        | Base::Float4
-        | Base::Float8
-        | Base::Numeric
-        | Base::Oid
-        | Base::Uuid => false,
-        _ => true,
-    };
+            | Base::Int2
+            | Base::Int4
+            | Base::Int8
+            | Base::Float4
+            | Base::Float8
+            | Base::Numeric
+            | Base::Oid
+            | Base::Uuid
+    );
     Ok(match (format, style) {
         (Format::Binary, _) => Box::new(BinaryArray {
             lists,

@@ -3,13 +3,13 @@
 //! One plain function per type, used alike for parameters, for casts from text and for COPY.
 //! What a literal may depend on besides itself is in [`InputContext`].
 //!
-//! - [`number`]: booleans, integers, floats
-//! - [`numeric`]: decimals
-//! - [`bytes`]: bytea and uuid
-//! - [`datetime`]: dates, times, timestamps; made of [`tokens`], [`words`] and [`fields`]
-//! - [`interval`]: intervals
-//! - [`array`]: array literals, whatever the element
-//! - [`json`]: json syntax, and jsonb's normal form
+//! - `number`: booleans, integers, floats
+//! - `numeric`: decimals
+//! - `bytes`: bytea and uuid
+//! - `datetime`: dates, times, timestamps; made of `tokens`, `words` and `fields`
+//! - `interval`: intervals
+//! - `array`: array literals, whatever the element
+//! - `json`: json syntax, and jsonb's normal form
 
 pub mod array;
 pub mod bytes;

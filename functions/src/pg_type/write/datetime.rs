@@ -238,10 +238,10 @@ pub fn utc_offset(out: &mut Vec<u8>, seconds_east: i32) {
     } else {
         super::number::integer(out, hours);
     }
-    if seconds % 3600 != 0 {
+    if !seconds.is_multiple_of(3600) {
         out.push(b':');
         push_pair(out, seconds / 60 % 60);
-        if seconds % 60 != 0 {
+        if !seconds.is_multiple_of(60) {
             out.push(b':');
             push_pair(out, seconds % 60);
         }

@@ -176,7 +176,7 @@ impl Decimal {
     /// Whether this decimal is exactly half way between the float and one of its neighbours.
     fn is_midpoint(&self, float: Binary) -> bool {
         // The shortest-digits algorithm takes a midpoint only where rounding to even leads back.
-        if float.mantissa % 2 != 0 {
+        if !float.mantissa.is_multiple_of(2) {
             return false;
         }
         let power = self.exponent + 1 - self.len as i32;

@@ -9,7 +9,9 @@ mod random;
 use std::error::Error;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{
+    ArrayRef, BooleanArray, Date32Array, Int32Array, RecordBatch, StringArray, StructArray,
+};
 use arrow::datatypes::{Field, Schema};
 use bytes::Bytes;
 use datafusion::common::ScalarValue;
@@ -366,5 +368,47 @@ async fn mutated_literals() {
             .literals(pg_type, &literals, Outcomes::Values)
             .await;
     }
+    comparison.finish();
+}
+
+/// Records have no input: ours are made by hand.
+#[tokio::test]
+async fn records() {
+    let Some(server) = server().await else { return };
+    let mut comparison = Comparison::start(&server).await;
+    let columns: Vec<(&str, ArrayRef)> = vec![
+        ("a", Arc::new(Int32Array::from(vec![1]))),
+        ("b", Arc::new(StringArray::from(vec!["a b"]))),
+        ("c", Arc::new(StringArray::from(vec![None::<&str>]))),
+        ("d", Arc::new(StringArray::from(vec!["q\"\\,()"]))),
+        ("e", Arc::new(StringArray::from(vec![""]))),
+        ("f", Arc::new(BooleanArray::from(vec![true]))),
+        ("g", Arc::new(Date32Array::from(vec![0]))),
+    ];
+    let record = StructArray::from(
+        RecordBatch::try_from_iter_with_nullable(
+            columns
+                .into_iter()
+                .map(|(name, column)| (name, column, true)),
+        )
+        .unwrap(),
+    );
+    let sql = "SELECT ROW(1, 'a b'::text, NULL::text, 'q\"\\,()'::text, ''::text, true, '1970-01-01'::date)";
+    let value = ScalarValue::Struct(Arc::new(record));
+    let Raw(binary) = comparison.client.query_one(sql, &[]).await.unwrap().get(0);
+    let texts = comparison.client.simple_query(sql).await.unwrap();
+    let text = texts.iter().find_map(|message| match message {
+        SimpleQueryMessage::Row(row) => row.get(0),
+        _ => None,
+    });
+    let ours = comparison
+        .encode(PgType::RECORD, &value, Format::Binary)
+        .unwrap();
+    comparison.expect("binary of a record", &hex(&ours), &hex(&binary.unwrap()));
+    let ours = comparison
+        .encode(PgType::RECORD, &value, Format::Text)
+        .unwrap();
+    let ours = String::from_utf8_lossy(&ours).into_owned();
+    comparison.expect("text of a record", &ours, text.unwrap());
     comparison.finish();
 }
