@@ -1,3 +1,14 @@
-//! What the test suites share: a real PostgreSQL to compare with.
+//! What the test suites over the wire share.
+//!
+//! In reading order: [`server`] runs a `firesteel` of its own, [`postgres`] a real PostgreSQL to
+//! compare with, [`wire`] is a small protocol client that shows every field, [`slt`] runs
+//! sqllogictest files through it, [`known_failures`] keeps a list of failures exact, [`tpch`]
+//! makes data, [`places`] says where things are. The suites themselves are in `tests/it`.
 
+pub mod known_failures;
+pub mod places;
 pub mod postgres;
+pub mod server;
+pub mod slt;
+pub mod tpch;
+pub mod wire;

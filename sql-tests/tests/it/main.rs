@@ -1,3 +1,9 @@
-//! Differential tests against a real PostgreSQL.
+//! The suites over the wire, in one binary: linking DataFusion takes long.
 
+mod clients;
+mod data_files;
+mod lifecycle;
+mod robustness;
+mod slt;
+mod tpch;
 mod types;
