@@ -1,5 +1,24 @@
 //! Types, casts, operators and functions with PostgreSQL's semantics. See README.md.
 
+mod aggregates;
+mod arithmetic;
+mod cast;
+mod datetime;
 pub mod error;
+mod install;
+mod kit;
+mod math;
+mod numeric;
 pub mod pg_type;
 pub mod session;
+pub mod syntax;
+mod text;
+mod type_planner;
+mod typing;
+
+pub use install::{
+    aggregate_udfs, analyzer_rules, expr_planners, install, scalar_udfs, session_config,
+    type_planner, window_udfs,
+};
+pub use type_planner::{PgTypePlanner, pg_type as pg_type_of_sql};
+pub use typing::{OperatorPlanner, PgTyping, parameter};

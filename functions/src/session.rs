@@ -8,7 +8,6 @@
 //! is why both functions are folded to constants while the driver plans.
 
 use std::any::Any;
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -17,6 +16,7 @@ use datafusion::common::config_err;
 use datafusion::error::Result;
 
 use crate::error::PgError;
+use crate::pg_type::{Base, FormatSettings};
 
 /// The facts of one statement.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,10 +38,8 @@ pub struct SessionFacts {
     pub statement_time_us: i64,
     /// What `txid_current()` answers.
     pub transaction_id: i64,
-    /// The session's TimeZone setting.
-    pub time_zone: String,
-    /// Other settings that decide how values look (`DateStyle`, `IntervalStyle` …), by name.
-    pub format_settings: BTreeMap<String, String>,
+    /// TimeZone, DateStyle and the other settings that decide how values look and are read.
+    pub format: FormatSettings,
 }
 
 impl Default for SessionFacts {
@@ -57,8 +55,7 @@ impl Default for SessionFacts {
             transaction_time_us: 0,
             statement_time_us: 0,
             transaction_id: 1,
-            time_zone: "UTC".to_owned(),
-            format_settings: BTreeMap::new(),
+            format: FormatSettings::default(),
         }
     }
 }
@@ -72,12 +69,38 @@ pub trait Settings: fmt::Debug + Send + Sync {
     fn set(&self, name: &str, value: &str, local: bool) -> Result<String, PgError>;
 }
 
+/// Names of catalog objects and their OIDs, as the driver's catalog snapshot has them.
+///
+/// Only names that the session's search path finds count. The texts are as SQL spells them:
+/// possibly qualified, possibly quoted.
+pub trait Names: fmt::Debug + Send + Sync {
+    /// The object that a cast of `text` to the reg type `kind` means.
+    fn oid(&self, kind: Base, text: &str) -> Result<Option<u32>, PgError>;
+
+    /// How a reg type prints the OID; for [`Base::Regrole`] the role's name.
+    fn name(&self, kind: Base, oid: u32) -> Option<String>;
+
+    /// Whether the relation is found by its bare name.
+    fn is_visible(&self, kind: Base, oid: u32) -> bool;
+
+    /// The SQL of a view.
+    fn view_definition(&self, oid: u32) -> Option<String>;
+
+    /// The comment on an object, or on one of its columns when `column` is not 0.
+    fn description(&self, oid: u32, column: i32) -> Option<String>;
+
+    /// Whether `role` holds `privilege` (`SELECT`, `USAGE` …) on the object.
+    fn has_privilege(&self, kind: Base, role: &str, oid: u32, privilege: &str) -> bool;
+}
+
 /// The extension of `ConfigOptions` that carries the facts.
 #[derive(Debug, Clone, Default)]
 pub struct Session {
     pub facts: Arc<SessionFacts>,
     /// Only the driver has one.
     pub settings: Option<Arc<dyn Settings>>,
+    /// Only the driver has one.
+    pub names: Option<Arc<dyn Names>>,
 }
 
 impl Session {
@@ -85,12 +108,19 @@ impl Session {
         Self {
             facts: Arc::new(facts),
             settings: None,
+            names: None,
         }
     }
 
     #[must_use]
     pub fn with_settings(mut self, settings: Arc<dyn Settings>) -> Self {
         self.settings = Some(settings);
+        self
+    }
+
+    #[must_use]
+    pub fn with_names(mut self, names: Arc<dyn Names>) -> Self {
+        self.names = Some(names);
         self
     }
 

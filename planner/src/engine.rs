@@ -3,5 +3,5 @@
 use datafusion::execution::session_state::SessionStateBuilder;
 
 pub(crate) fn install(builder: SessionStateBuilder) -> SessionStateBuilder {
-    builder
+    functions::install(builder)
 }

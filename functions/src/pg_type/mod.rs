@@ -17,7 +17,7 @@
 
 pub mod arrow_types;
 pub mod cells;
-mod civil;
+pub(crate) mod civil;
 pub mod decode;
 mod error;
 pub mod parse;

@@ -22,6 +22,7 @@ use datafusion::sql::sqlparser::ast::{
     WildcardAdditionalOptions, WindowType,
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
+use job::ErrorReport;
 
 use crate::error::{PlanError, Result};
 use crate::parse::{Source, fold};
@@ -36,7 +37,13 @@ pub(crate) struct Style {
 
 /// Rewrites a query.
 pub(crate) fn query(query: &mut Query, source: &Source, style: Style) -> Result<()> {
-    run(|visitor| VisitMut::visit(query, visitor), source, style)
+    run(|visitor| VisitMut::visit(query, visitor), source, style)?;
+    lower(query)
+}
+
+/// Forms that PostgreSQL itself reads as function calls: after output names were taken.
+fn lower(tree: &mut impl VisitMut) -> Result<()> {
+    functions::syntax::lower(tree).map_err(|error| PlanError::from(ErrorReport::from(error)))
 }
 
 /// Rewrites an expression that stands alone: a default, an argument of EXECUTE.
@@ -45,7 +52,8 @@ pub(crate) fn expr(expr: &mut Expr, source: &Source) -> Result<()> {
         |visitor| VisitMut::visit(expr, visitor),
         source,
         Style::default(),
-    )
+    )?;
+    lower(expr)
 }
 
 fn run(

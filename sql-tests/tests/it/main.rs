@@ -1,7 +1,6 @@
 //! The suites over the wire, in one binary: linking DataFusion takes long.
 
 mod clients;
-mod copy;
 mod data_files;
 mod lifecycle;
 mod robustness;

@@ -1,0 +1,38 @@
+//! Aggregates and window functions whose result PostgreSQL types or checks differently.
+//!
+//! | call | DataFusion | here |
+//! | --- | --- | --- |
+//! | sum(int2, int4) | wraps in int8 | int8, or `bigint out of range` |
+//! | sum(int8) | wraps in int8 | exact numeric |
+//! | avg(int), avg(numeric) | double; scale + 4 | numeric with 16 digits behind the point |
+//! | row_number, rank, ntile … | unsigned | int8 (ntile: int4) |
+//!
+//! sum and avg of floats, and sum of numerics that cannot outgrow 128 bits, stay DataFusion's.
+//!
+//! - [`exact`]: sums and averages in 128 bits, of rows and of groups
+//! - [`windows`]: signed window functions
+
+mod exact;
+mod windows;
+
+use std::sync::Arc;
+
+use datafusion::execution::SessionStateDefaults;
+use datafusion::logical_expr::AggregateUDF;
+
+pub(crate) use windows::window_udfs;
+
+pub(crate) fn aggregate_udfs() -> Vec<Arc<AggregateUDF>> {
+    let mut functions = vec![
+        Arc::new(AggregateUDF::new_from_impl(exact::ExactAggregate::sum())),
+        Arc::new(AggregateUDF::new_from_impl(exact::ExactAggregate::avg())),
+    ];
+    // `every` is the standard's name of bool_and.
+    functions.extend(
+        SessionStateDefaults::default_aggregate_functions()
+            .into_iter()
+            .filter(|function| function.name() == "bool_and")
+            .map(|function| Arc::new(function.as_ref().clone().with_aliases(["every"]))),
+    );
+    functions
+}

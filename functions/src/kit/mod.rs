@@ -1,0 +1,298 @@
+//! The kit our scalar functions are made of.
+//!
+//! A [`PgFunction`] is a name and a list of [`Overload`]s, as in `pg_proc`: argument types, result
+//! type, and a Rust function that computes it over columns. This module owns overload choice and
+//! the DataFusion trait; [`args`] owns reading arguments row by row and building results.
+//! Functions are stateless: two of the same name are the same function, in the driver and on
+//! every executor.
+
+mod args;
+mod ty;
+
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
+use datafusion::error::Result;
+use datafusion::logical_expr::{
+    ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
+    Volatility,
+};
+use datafusion::scalar::ScalarValue;
+
+pub(crate) use args::{Args, Interval, Numeric};
+pub(crate) use ty::{INTERVAL, TEXT, TIMESTAMP, TIMESTAMPTZ, Ty};
+
+use crate::error::{PgError, type_name};
+
+/// How an overload's result type is found.
+#[derive(Clone, Copy)]
+pub(crate) enum Returns {
+    Is(Ty),
+    /// The type of the argument at this index.
+    Argument(usize),
+    /// Computed from the argument types and those arguments that are constants.
+    Computed(fn(&[DataType], &[Option<&ScalarValue>]) -> Result<DataType>),
+}
+
+pub(crate) type Body = fn(&Args) -> Result<ColumnarValue>;
+
+/// One signature of a function.
+#[derive(Clone, Copy)]
+pub(crate) struct Overload {
+    pub(crate) arguments: &'static [Ty],
+    /// The last argument may be repeated any number of times, or left out.
+    pub(crate) variadic: bool,
+    pub(crate) returns: Returns,
+    pub(crate) body: Body,
+}
+
+impl Overload {
+    pub(crate) const fn new(arguments: &'static [Ty], returns: Ty, body: Body) -> Self {
+        Self {
+            arguments,
+            variadic: false,
+            returns: Returns::Is(returns),
+            body,
+        }
+    }
+
+    pub(crate) const fn returning(
+        arguments: &'static [Ty],
+        returns: Returns,
+        body: Body,
+    ) -> Self {
+        Self {
+            arguments,
+            variadic: false,
+            returns,
+            body,
+        }
+    }
+
+    pub(crate) const fn variadic(mut self) -> Self {
+        self.variadic = true;
+        self
+    }
+
+    fn argument(&self, index: usize) -> Option<Ty> {
+        match self.arguments.get(index) {
+            Some(ty) => Some(*ty),
+            None if self.variadic => self.arguments.last().copied(),
+            None => None,
+        }
+    }
+
+    fn takes(&self, count: usize) -> bool {
+        if self.variadic {
+            count + 1 >= self.arguments.len()
+        } else {
+            count == self.arguments.len()
+        }
+    }
+}
+
+/// A scalar function of ours.
+pub(crate) struct PgFunction {
+    name: &'static str,
+    aliases: Vec<String>,
+    overloads: &'static [Overload],
+    signature: Signature,
+    /// The operator that a call of this function stands for, in column names.
+    symbol: Option<&'static str>,
+}
+
+impl PgFunction {
+    pub(crate) fn immutable(name: &'static str, overloads: &'static [Overload]) -> Self {
+        Self::with_volatility(name, overloads, Volatility::Immutable)
+    }
+
+    /// The same answer within a statement: it reads session facts.
+    pub(crate) fn stable(name: &'static str, overloads: &'static [Overload]) -> Self {
+        Self::with_volatility(name, overloads, Volatility::Stable)
+    }
+
+    pub(crate) fn volatile(name: &'static str, overloads: &'static [Overload]) -> Self {
+        Self::with_volatility(name, overloads, Volatility::Volatile)
+    }
+
+    fn with_volatility(
+        name: &'static str,
+        overloads: &'static [Overload],
+        volatility: Volatility,
+    ) -> Self {
+        Self {
+            name,
+            aliases: Vec::new(),
+            overloads,
+            signature: Signature::user_defined(volatility),
+            symbol: None,
+        }
+    }
+
+    pub(crate) fn shown_as(mut self, symbol: &'static str) -> Self {
+        self.symbol = Some(symbol);
+        self
+    }
+
+    pub(crate) fn alias(mut self, alias: &str) -> Self {
+        self.aliases.push(alias.to_owned());
+        self
+    }
+
+    pub(crate) fn udf(self) -> Arc<ScalarUDF> {
+        Arc::new(ScalarUDF::new_from_impl(self))
+    }
+
+    /// The cheapest overload for these arguments, and the types to give it.
+    ///
+    /// `unknown` says of each argument whether it is an untyped literal, which becomes whatever
+    /// the overload asks for.
+    pub(crate) fn resolve(
+        &self,
+        types: &[DataType],
+        unknown: &[bool],
+    ) -> Option<(&Overload, Vec<DataType>)> {
+        let mut best: Option<(u32, &Overload)> = None;
+        for overload in self.overloads.iter().filter(|o| o.takes(types.len())) {
+            let cost = types.iter().enumerate().try_fold(0_u32, |cost, (i, from)| {
+                let ty = overload.argument(i)?;
+                let unknown = unknown.get(i).copied().unwrap_or(false);
+                Some(cost + ty.cost_from(from, unknown)?)
+            });
+            if let Some(cost) = cost
+                && best.is_none_or(|(least, _)| cost < least)
+            {
+                best = Some((cost, overload));
+            }
+        }
+        let (_, overload) = best?;
+        let types = types
+            .iter()
+            .enumerate()
+            .map(|(i, from)| match overload.argument(i) {
+                Some(ty) => ty.given(from),
+                None => from.clone(),
+            })
+            .collect();
+        Some((overload, types))
+    }
+
+    fn overload(&self, types: &[DataType]) -> Result<&Overload> {
+        // Text may be an untyped literal here: before analysis nobody has told them apart.
+        let maybe_unknown: Vec<bool> = types.iter().map(|t| *t == DataType::Utf8).collect();
+        self.resolve(types, &maybe_unknown)
+            .map(|(overload, _)| overload)
+            .ok_or_else(|| self.undefined(types).into())
+    }
+
+    pub(crate) fn undefined(&self, types: &[DataType]) -> PgError {
+        let names: Vec<String> = types.iter().map(type_name).collect();
+        PgError::undefined_function(self.name, &names)
+    }
+}
+
+impl std::fmt::Debug for PgFunction {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PgFunction").field("name", &self.name).finish()
+    }
+}
+
+impl PartialEq for PgFunction {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for PgFunction {}
+
+impl Hash for PgFunction {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.name.hash(state);
+    }
+}
+
+impl ScalarUDFImpl for PgFunction {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn aliases(&self) -> &[String] {
+        &self.aliases
+    }
+
+    fn schema_name(&self, args: &[Expr]) -> Result<String> {
+        let names: Vec<String> = args.iter().map(|arg| arg.schema_name().to_string()).collect();
+        Ok(match (self.symbol, names.as_slice()) {
+            (Some(symbol), [left, right]) => format!("{left} {symbol} {right}"),
+            _ => format!("{}({})", self.name, names.join(",")),
+        })
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
+        let maybe_unknown: Vec<bool> = types.iter().map(|t| *t == DataType::Utf8).collect();
+        self.resolve(types, &maybe_unknown)
+            .map(|(_, types)| types)
+            .ok_or_else(|| self.undefined(types).into())
+    }
+
+    fn return_type(&self, types: &[DataType]) -> Result<DataType> {
+        let constants = vec![None; types.len()];
+        self.result_type(types, &constants)
+    }
+
+    fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
+        let types: Vec<DataType> = args
+            .arg_fields
+            .iter()
+            .map(|field| field.data_type().clone())
+            .collect();
+        let data_type = self.result_type(&types, args.scalar_arguments)?;
+        Ok(Arc::new(Field::new(self.name, data_type, true)))
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let types: Vec<DataType> = args
+            .arg_fields
+            .iter()
+            .map(|field| field.data_type().clone())
+            .collect();
+        let overload = self.overload(&types)?;
+        (overload.body)(&Args::new(args)?)
+    }
+}
+
+impl PgFunction {
+    fn result_type(
+        &self,
+        types: &[DataType],
+        constants: &[Option<&ScalarValue>],
+    ) -> Result<DataType> {
+        match self.overload(types)?.returns {
+            Returns::Is(ty) => Ok(ty.given(&DataType::Null)),
+            Returns::Argument(index) => types
+                .get(index)
+                .cloned()
+                .ok_or_else(|| self.undefined(types).into()),
+            Returns::Computed(compute) => compute(types, constants),
+        }
+    }
+}
+
+/// The [`PgFunction`] behind a call, if it is one of ours.
+pub(crate) fn as_ours(udf: &ScalarUDF) -> Option<&PgFunction> {
+    let inner: &dyn std::any::Any = udf.inner().as_ref();
+    inner.downcast_ref::<PgFunction>()
+}
+
+/// A call of one of our functions in a plan.
+pub(crate) fn call(udf: &Arc<ScalarUDF>, args: Vec<Expr>) -> Expr {
+    Expr::ScalarFunction(datafusion::logical_expr::expr::ScalarFunction::new_udf(
+        Arc::clone(udf),
+        args,
+    ))
+}

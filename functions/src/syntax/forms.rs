@@ -1,0 +1,297 @@
+//! The forms that are lowered, one function each.
+
+use datafusion::sql::sqlparser::ast::{
+    BinaryOperator, CastKind, DataType, DateTimeField, Expr, Function, FunctionArg,
+    FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident, Interval, ObjectName,
+    ObjectNamePart, UnaryOperator, Value, ValueWithSpan,
+};
+
+use super::simple_name;
+use crate::error::PgError;
+
+/// Functions that give a set of rows. In a select list each becomes `unnest(f(…))`, where `f`
+/// gives the set as an array.
+const SET_FUNCTIONS: [&str; 4] = [
+    "generate_series",
+    "generate_subscripts",
+    "regexp_split_to_table",
+    "string_to_table",
+];
+
+/// More digits than this and a number is a float to us: our numerics have 38.
+const NUMBER_DIGITS_MAX: usize = 38;
+
+/// Forms that must be seen before their parts are.
+pub(super) fn lower_before(expr: &mut Expr) -> Result<(), PgError> {
+    match expr {
+        Expr::UnaryOp {
+            op: UnaryOperator::Minus,
+            expr: operand,
+        } if is_power(operand) => bind_minus_tighter(expr),
+        Expr::Interval(interval) => {
+            if let Some(text) = interval_text(interval)? {
+                *expr = interval_cast(text);
+            }
+        }
+        Expr::UnaryOp {
+            op: UnaryOperator::Minus,
+            expr: operand,
+        } if matches!(operand.as_ref(), Expr::Interval(_)) => {
+            // Minus is applied to the value, so that `- interval '1 day -1 hour'` is exact.
+            let Expr::Interval(interval) = operand.as_mut() else {
+                return Ok(());
+            };
+            if let Some(text) = interval_text(interval)? {
+                **operand = interval_cast(text);
+            }
+        }
+        Expr::Function(function) => {
+            // `pg_catalog.f(…)` is `f(…)`.
+            if function.name.0.len() == 2
+                && let Some(name) = simple_name(&function.name)
+            {
+                function.name = object_name(&name);
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Forms that are lowered after their parts were.
+pub(super) fn lower_after(expr: &mut Expr) -> Result<(), PgError> {
+    let taken = |expr: &mut Expr| std::mem::replace(expr, Expr::Value(Value::Null.into()));
+    match expr {
+        Expr::AtTimeZone {
+            timestamp,
+            time_zone,
+        } => {
+            let (timestamp, zone) = (taken(timestamp), taken(time_zone));
+            *expr = call("timezone", vec![zone, timestamp]);
+        }
+        Expr::Substring {
+            expr: text,
+            substring_from,
+            substring_for,
+            ..
+        } => {
+            let mut args = vec![taken(text)];
+            match (substring_from, substring_for) {
+                (Some(from), Some(length)) => args.extend([taken(from), taken(length)]),
+                (Some(from), None) => args.push(taken(from)),
+                (None, Some(length)) => args.extend([number("1"), taken(length)]),
+                (None, None) => {}
+            }
+            *expr = call("substring", args);
+        }
+        Expr::Position { expr: part, r#in } => {
+            let (part, whole) = (taken(part), taken(r#in));
+            *expr = call("strpos", vec![whole, part]);
+        }
+        Expr::UnaryOp { op, expr: operand } => {
+            let name = match op {
+                UnaryOperator::PGAbs => "abs",
+                UnaryOperator::PGSquareRoot => "sqrt",
+                UnaryOperator::PGCubeRoot => "cbrt",
+                UnaryOperator::BitwiseNot => "int_not",
+                _ => return Ok(()),
+            };
+            *expr = call(name, vec![taken(operand)]);
+        }
+        Expr::Function(function) if function.over.is_none() => {
+            if let Some(name) = simple_name(&function.name)
+                && SET_FUNCTIONS.contains(&name.as_str())
+            {
+                *expr = call("unnest", vec![taken(expr)]);
+            }
+        }
+        Expr::Value(ValueWithSpan {
+            value: Value::Number(digits, _),
+            ..
+        }) if is_beyond_numeric(digits) => {
+            let text = digits.replace('_', "");
+            *expr = cast(string(text), DataType::DoublePrecision);
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+fn is_power(expr: &Expr) -> bool {
+    matches!(
+        expr,
+        Expr::BinaryOp {
+            op: BinaryOperator::PGExp,
+            ..
+        }
+    )
+}
+
+/// `-(a ^ b)`, as the parser reads `-a ^ b`, becomes `(-a) ^ b`: in PostgreSQL unary minus binds
+/// tighter than `^`. Brackets in the statement are a node of their own and are not touched.
+fn bind_minus_tighter(expr: &mut Expr) {
+    let whole = std::mem::replace(expr, Expr::Value(Value::Null.into()));
+    let Expr::UnaryOp { op, expr: operand } = whole else {
+        return;
+    };
+    let mut power = *operand;
+    let mut leftmost = &mut power;
+    while let Expr::BinaryOp {
+        left,
+        op: BinaryOperator::PGExp,
+        ..
+    } = leftmost
+    {
+        leftmost = left.as_mut();
+    }
+    let base = std::mem::replace(leftmost, Expr::Value(Value::Null.into()));
+    *leftmost = Expr::UnaryOp {
+        op,
+        expr: Box::new(base),
+    };
+    *expr = power;
+}
+
+/// The interval's text with its unit, or `None` when it is not a plain literal.
+fn interval_text(interval: &Interval) -> Result<Option<String>, PgError> {
+    if interval.leading_precision.is_some() || interval.fractional_seconds_precision.is_some() {
+        return Err(PgError::not_supported(
+            "interval precision is not supported",
+        ));
+    }
+    let Expr::Value(value) = interval.value.as_ref() else {
+        return Ok(None);
+    };
+    let text = match &value.value {
+        Value::SingleQuotedString(text) => text.clone(),
+        Value::DollarQuotedString(text) => text.value.clone(),
+        _ => return Ok(None),
+    };
+    let unit = interval.last_field.as_ref().or(interval.leading_field.as_ref());
+    let is_number = text.trim().parse::<f64>().is_ok();
+    Ok(Some(match unit {
+        Some(unit) if is_number => format!("{} {}", text.trim(), unit_name(unit)),
+        Some(DateTimeField::Second) | None => text,
+        // `'1:02' minute to second`: without it the colon would mean hours.
+        Some(_) => text,
+    }))
+}
+
+fn unit_name(unit: &DateTimeField) -> String {
+    unit.to_string().to_lowercase()
+}
+
+fn interval_cast(text: String) -> Expr {
+    cast(
+        string(text),
+        DataType::Interval {
+            fields: None,
+            precision: None,
+        },
+    )
+}
+
+fn is_beyond_numeric(digits: &str) -> bool {
+    let plain = digits
+        .bytes()
+        .filter(u8::is_ascii_digit)
+        .count();
+    match digits.split_once(['e', 'E']) {
+        Some((mantissa, exponent)) => {
+            let mantissa_digits = mantissa.bytes().filter(u8::is_ascii_digit).count();
+            let exponent: i64 = exponent.parse().unwrap_or(i64::MAX);
+            exponent.unsigned_abs().saturating_add(mantissa_digits as u64)
+                > NUMBER_DIGITS_MAX as u64
+        }
+        None => plain > NUMBER_DIGITS_MAX,
+    }
+}
+
+fn string(text: String) -> Expr {
+    Expr::Value(Value::SingleQuotedString(text).into())
+}
+
+fn number(digits: &str) -> Expr {
+    Expr::Value(Value::Number(digits.to_owned(), false).into())
+}
+
+fn cast(expr: Expr, data_type: DataType) -> Expr {
+    Expr::Cast {
+        kind: CastKind::Cast,
+        expr: Box::new(expr),
+        data_type,
+        format: None,
+        array: false,
+    }
+}
+
+fn object_name(name: &str) -> ObjectName {
+    ObjectName(vec![ObjectNamePart::Identifier(Ident::new(name))])
+}
+
+fn call(name: &str, args: Vec<Expr>) -> Expr {
+    Expr::Function(Function {
+        name: object_name(name),
+        uses_odbc_syntax: false,
+        parameters: FunctionArguments::None,
+        args: FunctionArguments::List(FunctionArgumentList {
+            duplicate_treatment: None,
+            args: args
+                .into_iter()
+                .map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg)))
+                .collect(),
+            clauses: Vec::new(),
+        }),
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: Vec::new(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+    use datafusion::sql::sqlparser::parser::Parser;
+
+    fn lowered(sql: &str) -> String {
+        let mut statements = Parser::parse_sql(&PostgreSqlDialect {}, sql).unwrap();
+        crate::syntax::lower(&mut statements[0]).unwrap();
+        statements[0].to_string()
+    }
+
+    #[test]
+    fn minus_binds_tighter_than_power() {
+        assert_eq!(lowered("SELECT -2 ^ 2"), "SELECT -2 ^ 2");
+        let mut statements =
+            Parser::parse_sql(&PostgreSqlDialect {}, "SELECT -2 ^ 2").unwrap();
+        let before = statements[0].clone();
+        crate::syntax::lower(&mut statements[0]).unwrap();
+        assert_ne!(statements[0], before);
+        assert_eq!(lowered("SELECT -(2 ^ 2)"), "SELECT -(2 ^ 2)");
+    }
+
+    #[test]
+    fn zones_intervals_and_sets_become_calls() {
+        assert_eq!(
+            lowered("SELECT a AT TIME ZONE 'UTC'"),
+            "SELECT timezone('UTC', a)"
+        );
+        assert_eq!(
+            lowered("SELECT interval '90' day"),
+            "SELECT CAST('90 day' AS INTERVAL)"
+        );
+        assert_eq!(
+            lowered("SELECT generate_series(1, 3)"),
+            "SELECT unnest(generate_series(1, 3))"
+        );
+        assert_eq!(
+            lowered("SELECT substring(a FROM 2)"),
+            "SELECT substring(a, 2)"
+        );
+        assert_eq!(
+            lowered("SELECT 1e300"),
+            "SELECT CAST('1e300' AS DOUBLE PRECISION)"
+        );
+    }
+}

@@ -1,0 +1,303 @@
+//! Which function a cast is.
+//!
+//! Arrow's casts stay where they agree with PostgreSQL: widening, integers to narrower ones
+//! (checked; the report names the type), dates to timestamps. Everything that rounds, parses,
+//! prints, pads or depends on the session is one of the functions in [`crate::cast`], which bear
+//! the names PostgreSQL gives them.
+
+use datafusion::arrow::datatypes::{DataType, Field, TimeUnit};
+use datafusion::error::Result;
+use datafusion::logical_expr::expr::Cast;
+use datafusion::logical_expr::{Expr, lit};
+use datafusion::scalar::ScalarValue;
+use job::SqlState;
+
+use super::literals;
+use crate::cast;
+use crate::error::{PgError, type_name};
+use crate::kit::call;
+use crate::pg_type::{Base, PG_TYPE_KEY, PgType, pg_type_of};
+
+/// Casts `expr` of type `from` to the type of `target`, as `CAST(expr AS target)` would.
+pub(crate) fn explicit(expr: Expr, from: &DataType, target: &Field) -> Result<Expr> {
+    let to = pg_type_of(target);
+    let expr = convert(expr, from, to, target.data_type())?;
+    if target.metadata().contains_key(PG_TYPE_KEY) && to.base != Base::Numeric {
+        // The Arrow type alone does not tell a varchar(3) or a uuid from others.
+        return Ok(Expr::Cast(Cast::new_from_field(
+            Box::new(expr),
+            target.clone().into(),
+        )));
+    }
+    Ok(expr)
+}
+
+/// Casts to an Arrow type that stands for the PostgreSQL type of the same name.
+pub(crate) fn to_type(expr: Expr, from: &DataType, to: &DataType) -> Result<Expr> {
+    explicit(expr, from, &Field::new("", to.clone(), true))
+}
+
+/// An untyped literal or NULL as a value of type `to`.
+pub(crate) fn from_unknown(expr: Expr, to: &DataType) -> Result<Expr> {
+    to_type(expr, &DataType::Utf8, to)
+}
+
+fn native(expr: Expr, to: &DataType) -> Expr {
+    Expr::Cast(Cast::new(Box::new(expr), to.clone()))
+}
+
+fn convert(expr: Expr, from: &DataType, to: PgType, arrow: &DataType) -> Result<Expr> {
+    if literals::is_null(&expr) || from.is_null() {
+        return Ok(Expr::Literal(ScalarValue::try_new_null(arrow)?, None));
+    }
+    if let DataType::Dictionary(_, value) = from {
+        return convert(native(expr, value), value, to, arrow);
+    }
+    let from_text = from.is_string();
+    if to.is_array {
+        return Ok(match from {
+            _ if from == arrow => expr,
+            DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(_, _) => {
+                native(expr, arrow)
+            }
+            _ if from_text => input(expr, to),
+            _ => return Err(cannot(from, to)),
+        });
+    }
+    match to.base {
+        Base::Bool => match from {
+            DataType::Boolean => Ok(expr),
+            DataType::Int32 => Ok(native(expr, arrow)),
+            _ if from_text => Ok(call(&cast::bool(), vec![expr])),
+            _ => Err(cannot(from, to)),
+        },
+        Base::Int2 | Base::Int4 | Base::Int8 => to_integer(expr, from, to, arrow),
+        Base::Float4 | Base::Float8 => to_float(expr, from, to, arrow),
+        Base::Numeric => to_numeric(expr, from, to),
+        Base::Text | Base::Varchar | Base::Bpchar | Base::Name | Base::Char | Base::Unknown => {
+            to_text(expr, from, to, arrow)
+        }
+        Base::Bytea => match from {
+            DataType::Binary => Ok(expr),
+            DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => {
+                Ok(native(expr, arrow))
+            }
+            _ if from_text => Ok(call(&cast::bytea(), vec![expr])),
+            _ => Err(cannot(from, to)),
+        },
+        Base::Date => match from {
+            DataType::Date32 => Ok(expr),
+            DataType::Date64 | DataType::Timestamp(_, None) => Ok(native(expr, arrow)),
+            DataType::Timestamp(_, Some(_)) => Ok(call(&cast::date(), vec![expr])),
+            _ if from_text => Ok(call(&cast::date(), vec![expr])),
+            _ => Err(cannot(from, to)),
+        },
+        Base::Time => match from {
+            DataType::Time64(TimeUnit::Microsecond) if to.typmod < 0 => Ok(expr),
+            DataType::Time32(_) | DataType::Time64(_) if to.typmod < 0 => Ok(native(expr, arrow)),
+            DataType::Timestamp(_, _)
+            | DataType::Interval(_)
+            | DataType::Time32(_)
+            | DataType::Time64(_) => Ok(call(&cast::time(), with_typmod(expr, to))),
+            _ if from_text => Ok(call(&cast::time(), with_typmod(expr, to))),
+            _ => Err(cannot(from, to)),
+        },
+        Base::Timestamp => match from {
+            DataType::Timestamp(TimeUnit::Microsecond, None) if to.typmod < 0 => Ok(expr),
+            DataType::Timestamp(_, None) | DataType::Date32 | DataType::Date64
+                if to.typmod < 0 =>
+            {
+                Ok(native(expr, arrow))
+            }
+            DataType::Timestamp(_, _) | DataType::Date32 | DataType::Date64 => {
+                Ok(call(&cast::timestamp(), with_typmod(expr, to)))
+            }
+            _ if from_text => Ok(call(&cast::timestamp(), with_typmod(expr, to))),
+            _ => Err(cannot(from, to)),
+        },
+        Base::Timestamptz => match from {
+            DataType::Timestamp(TimeUnit::Microsecond, Some(_)) if to.typmod < 0 => {
+                Ok(if from == arrow { expr } else { native(expr, arrow) })
+            }
+            DataType::Timestamp(_, Some(_)) if to.typmod < 0 => Ok(native(expr, arrow)),
+            DataType::Timestamp(_, _) | DataType::Date32 | DataType::Date64 => {
+                Ok(call(&cast::timestamptz(), with_typmod(expr, to)))
+            }
+            _ if from_text => Ok(call(&cast::timestamptz(), with_typmod(expr, to))),
+            _ => Err(cannot(from, to)),
+        },
+        Base::Interval => match from {
+            _ if from == arrow => Ok(expr),
+            DataType::Interval(_) | DataType::Duration(_) => Ok(native(expr, arrow)),
+            DataType::Time32(_) | DataType::Time64(_) => Ok(call(&cast::interval(), vec![expr])),
+            _ if from_text => Ok(call(&cast::interval(), vec![expr])),
+            _ => Err(cannot(from, to)),
+        },
+        Base::Oid | Base::Xid => match from {
+            _ if from == arrow => Ok(expr),
+            _ if from.is_integer() => Ok(native(expr, arrow)),
+            _ if from_text => Ok(input(expr, to)),
+            _ => Err(cannot(from, to)),
+        },
+        Base::Regproc
+        | Base::Regprocedure
+        | Base::Regoper
+        | Base::Regoperator
+        | Base::Regclass
+        | Base::Regtype
+        | Base::Regnamespace
+        | Base::Regrole => match from {
+            _ if from == arrow => Ok(expr),
+            _ if from.is_integer() => Ok(native(expr, arrow)),
+            _ if from_text => Ok(call(
+                &cast::reg(),
+                vec![expr, lit(to.base.name())],
+            )),
+            _ => Err(cannot(from, to)),
+        },
+        Base::Uuid
+        | Base::Json
+        | Base::Jsonb
+        | Base::PgLsn
+        | Base::PgNodeTree
+        | Base::Aclitem
+        | Base::Int2vector
+        | Base::Oidvector
+        | Base::Record
+        | Base::Void => match from {
+            _ if from_text => Ok(input(expr, to)),
+            _ if from == arrow => Ok(expr),
+            _ => Err(cannot(from, to)),
+        },
+    }
+}
+
+/// The general input function: text and the type's name.
+fn input(expr: Expr, to: PgType) -> Expr {
+    call(&cast::input(), vec![expr, lit(to.metadata_name())])
+}
+
+fn with_typmod(expr: Expr, to: PgType) -> Vec<Expr> {
+    if to.typmod < 0 {
+        vec![expr]
+    } else {
+        vec![expr, lit(to.typmod)]
+    }
+}
+
+fn to_integer(expr: Expr, from: &DataType, to: PgType, arrow: &DataType) -> Result<Expr> {
+    let function = match to.base {
+        Base::Int2 => cast::int2(),
+        Base::Int4 => cast::int4(),
+        _ => cast::int8(),
+    };
+    match from {
+        _ if from == arrow => Ok(expr),
+        DataType::Boolean if to.base == Base::Int4 => Ok(native(expr, arrow)),
+        _ if from.is_integer() => Ok(native(expr, arrow)),
+        _ if from.is_floating() || from.is_decimal() || from.is_string() => {
+            Ok(call(&function, vec![expr]))
+        }
+        _ => Err(cannot(from, to)),
+    }
+}
+
+/// Decimals of so few digits are exact in a double, and so is the power of ten: one rounding.
+const EXACT_DIGITS_MAX: u8 = 15;
+
+fn to_float(expr: Expr, from: &DataType, to: PgType, arrow: &DataType) -> Result<Expr> {
+    let function = match to.base {
+        Base::Float4 => cast::float4(),
+        _ => cast::float8(),
+    };
+    match from {
+        _ if from == arrow => Ok(expr),
+        _ if from.is_integer() => Ok(native(expr, arrow)),
+        DataType::Float16 | DataType::Float32 => Ok(native(expr, arrow)),
+        DataType::Decimal128(precision, scale)
+            if *precision <= EXACT_DIGITS_MAX && *scale >= 0 && to.base == Base::Float8 =>
+        {
+            Ok(native(expr, arrow))
+        }
+        _ if from.is_floating() || from.is_decimal() || from.is_string() => {
+            Ok(call(&function, vec![expr]))
+        }
+        _ => Err(cannot(from, to)),
+    }
+}
+
+fn to_numeric(expr: Expr, from: &DataType, to: PgType) -> Result<Expr> {
+    if !(from.is_numeric() || from.is_string()) {
+        return Err(cannot(from, to));
+    }
+    let Some((precision, scale)) = to.numeric_precision_scale() else {
+        return Ok(match from {
+            DataType::Decimal128(_, _) => expr,
+            _ if from.is_integer() => {
+                let decimal = crate::kit::Ty::Numeric.given(from);
+                native(expr, &decimal)
+            }
+            _ => call(&cast::numeric(), vec![expr]),
+        });
+    };
+    let widening = match (from, u8::try_from(precision), i8::try_from(scale)) {
+        (DataType::Decimal128(p, s), Ok(precision), Ok(scale)) if precision <= 38 => {
+            (scale >= *s
+                && i16::from(precision) - i16::from(scale) >= i16::from(*p) - i16::from(*s))
+            .then_some(DataType::Decimal128(precision, scale))
+        }
+        _ => None,
+    };
+    match widening {
+        Some(wider) if wider == *from => Ok(expr),
+        Some(wider) => Ok(native(expr, &wider)),
+        None => Ok(call(
+            &cast::numeric(),
+            vec![expr, lit(i32::from(precision)), lit(i32::from(scale))],
+        )),
+    }
+}
+
+fn to_text(expr: Expr, from: &DataType, to: PgType, arrow: &DataType) -> Result<Expr> {
+    let text = if from.is_string() {
+        match expr {
+            // An untyped literal becomes text by being looked at as text.
+            Expr::Literal(ScalarValue::Utf8(Some(text)), _) => {
+                literals::typed(ScalarValue::Utf8(Some(text)))
+            }
+            other if from == arrow || to.base != Base::Text => other,
+            other => native(other, arrow),
+        }
+    } else if from.is_integer() {
+        native(expr, &DataType::Utf8)
+    } else {
+        call(&cast::text(), vec![expr])
+    };
+    Ok(match (to.base, to.character_length()) {
+        (Base::Varchar, Some(length)) => call(&cast::varchar(), vec![text, lit(length)]),
+        (Base::Bpchar, Some(length)) => call(&cast::bpchar(), vec![text, lit(length)]),
+        (Base::Name, _) => call(&cast::name(), vec![text]),
+        (Base::Char, _) => call(&cast::varchar(), vec![text, lit(1_i32)]),
+        _ => text,
+    })
+}
+
+fn cannot(from: &DataType, to: PgType) -> datafusion::error::DataFusionError {
+    PgError::new(
+        SqlState(*b"42846"),
+        format!("cannot cast type {} to {}", type_name(from), to.sql_name()),
+    )
+    .into()
+}
+
+/// A type by its SQL spelling, as casts to regtype take it.
+pub(crate) fn type_by_sql_name(text: &str) -> Option<PgType> {
+    use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
+    use datafusion::sql::sqlparser::parser::Parser;
+    let sql_type = Parser::new(&PostgreSqlDialect {})
+        .try_with_sql(text)
+        .ok()?
+        .parse_data_type()
+        .ok()?;
+    crate::type_planner::pg_type(&sql_type).ok().flatten()
+}

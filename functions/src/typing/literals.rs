@@ -1,0 +1,187 @@
+//! Types of literals, and constants folded while a plan is analysed.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::metadata::{FieldMetadata, ScalarAndMetadata};
+use datafusion::error::Result;
+use datafusion::logical_expr::expr::ScalarFunction;
+use datafusion::logical_expr::{
+    ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, Volatility,
+};
+use datafusion::scalar::ScalarValue;
+
+use crate::numeric;
+
+/// Literal metadata that says: this value came with its type, as statement parameters do.
+const TYPED_KEY: &str = "firesteel.typed";
+
+/// A statement parameter's value, for `LogicalPlan::with_param_values`. Without the mark, an
+/// int8 parameter of 5 would be taken for the literal `5`, which is an int4, and text for an
+/// untyped literal.
+pub fn parameter(value: ScalarValue) -> ScalarAndMetadata {
+    ScalarAndMetadata::new(value, Some(typed_mark()))
+}
+
+fn typed_mark() -> FieldMetadata {
+    FieldMetadata::from(BTreeMap::from([(TYPED_KEY.to_owned(), "1".to_owned())]))
+}
+
+/// A literal whose type is settled.
+pub(crate) fn typed(value: ScalarValue) -> Expr {
+    match value {
+        // Only these could be taken for literals of the SQL text.
+        ScalarValue::Int64(_) | ScalarValue::Utf8(_) | ScalarValue::UInt64(_) => {
+            Expr::Literal(value, Some(typed_mark()))
+        }
+        other => Expr::Literal(other, None),
+    }
+}
+
+/// Takes the marks away again once nothing is left to decide.
+pub(crate) fn unmarked(expr: Expr) -> Expr {
+    match expr {
+        Expr::Literal(value, metadata) if is_typed(metadata.as_ref()) => {
+            Expr::Literal(value, None)
+        }
+        other => other,
+    }
+}
+
+fn is_typed(metadata: Option<&FieldMetadata>) -> bool {
+    metadata.is_some_and(|metadata| metadata.inner().contains_key(TYPED_KEY))
+}
+
+/// An untyped string literal's text.
+pub(crate) fn unknown_text(expr: &Expr) -> Option<&str> {
+    match expr {
+        Expr::Literal(ScalarValue::Utf8(Some(text)), metadata) if !is_typed(metadata.as_ref()) => {
+            Some(text)
+        }
+        Expr::Alias(alias) => unknown_text(&alias.expr),
+        _ => None,
+    }
+}
+
+/// A bare NULL.
+pub(crate) fn is_null(expr: &Expr) -> bool {
+    matches!(expr, Expr::Literal(value, _) if value.data_type() == DataType::Null)
+}
+
+/// Gives a number of the SQL text its PostgreSQL type: int4, int8 or numeric.
+///
+/// The parser makes every integer an Int64 (or UInt64), and a numeric as wide as its digits.
+pub(crate) fn narrow(expr: Expr) -> Expr {
+    match expr {
+        Expr::Literal(ScalarValue::Int64(Some(value)), metadata)
+            if !is_typed(metadata.as_ref()) =>
+        {
+            match i32::try_from(value) {
+                Ok(value) => Expr::Literal(ScalarValue::Int32(Some(value)), None),
+                Err(_) => typed(ScalarValue::Int64(Some(value))),
+            }
+        }
+        Expr::Literal(ScalarValue::UInt64(Some(value)), metadata)
+            if !is_typed(metadata.as_ref()) =>
+        {
+            Expr::Literal(
+                ScalarValue::Decimal128(Some(i128::from(value)), 20, 0),
+                None,
+            )
+        }
+        // `1e5` arrives with a negative scale.
+        Expr::Literal(ScalarValue::Decimal128(Some(value), precision, scale), metadata)
+            if scale < 0 =>
+        {
+            let number = crate::kit::Numeric { value, scale };
+            match numeric::rescale(number, 0) {
+                Some(value) => {
+                    Expr::Literal(numeric::literal(crate::kit::Numeric { value, scale: 0 }), None)
+                }
+                None => Expr::Literal(
+                    ScalarValue::Decimal128(Some(value), precision, scale),
+                    metadata,
+                ),
+            }
+        }
+        other => other,
+    }
+}
+
+/// The value of a call of an immutable or stable function whose arguments are literals;
+/// otherwise the call as it was. Errors are those of the call itself: `'abc'::int` fails here.
+pub(crate) fn fold(expr: Expr, config: &Arc<ConfigOptions>) -> Result<Expr> {
+    let Expr::ScalarFunction(call) = &expr else {
+        return Ok(expr);
+    };
+    if call.func.signature().volatility == Volatility::Volatile {
+        return Ok(expr);
+    }
+    let Some(values) = literal_arguments(call) else {
+        return Ok(expr);
+    };
+    let arg_fields: Vec<FieldRef> = values
+        .iter()
+        .map(|value| Arc::new(Field::new("", value.data_type(), true)))
+        .collect();
+    let types: Vec<DataType> = values.iter().map(ScalarValue::data_type).collect();
+    // Only calls whose arguments have their final types: coercion has not run yet.
+    if call.func.coerce_types(&types).is_ok_and(|wanted| wanted != types) {
+        return Ok(expr);
+    }
+    let constants: Vec<Option<&ScalarValue>> = values.iter().map(Some).collect();
+    let return_field = call.func.return_field_from_args(ReturnFieldArgs {
+        arg_fields: &arg_fields,
+        scalar_arguments: &constants,
+    })?;
+    let result = call.func.invoke_with_args(ScalarFunctionArgs {
+        args: values.into_iter().map(ColumnarValue::Scalar).collect(),
+        arg_fields,
+        number_rows: 1,
+        return_field,
+        config_options: Arc::clone(config),
+    })?;
+    match result {
+        ColumnarValue::Scalar(value) => Ok(typed(value)),
+        ColumnarValue::Array(array) => Ok(typed(ScalarValue::try_from_array(&array, 0)?)),
+    }
+}
+
+fn literal_arguments(call: &ScalarFunction) -> Option<Vec<ScalarValue>> {
+    call.args
+        .iter()
+        .map(|arg| match arg {
+            Expr::Literal(value, _) => Some(value.clone()),
+            _ => None,
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use datafusion::logical_expr::lit;
+
+    #[test]
+    fn integer_literals_are_int4_unless_they_are_too_large() {
+        assert_eq!(narrow(lit(5_i64)), lit(5_i32));
+        let large = narrow(lit(5_000_000_000_i64));
+        assert!(matches!(large, Expr::Literal(ScalarValue::Int64(_), _)));
+        // And stay what they are when seen again.
+        assert_eq!(narrow(large.clone()), large);
+        let parameter = parameter(ScalarValue::Int64(Some(5)));
+        let literal = Expr::Literal(parameter.value().clone(), parameter.metadata().cloned());
+        assert_eq!(narrow(literal.clone()), literal);
+    }
+
+    #[test]
+    fn exponents_give_whole_numerics() {
+        let literal = Expr::Literal(ScalarValue::Decimal128(Some(1), 1, -5), None);
+        assert_eq!(
+            narrow(literal),
+            Expr::Literal(ScalarValue::Decimal128(Some(100_000), 6, 0), None)
+        );
+    }
+}

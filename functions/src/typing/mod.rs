@@ -1,0 +1,23 @@
+//! Which operator, cast or function a SQL expression means, decided as PostgreSQL decides it.
+//!
+//! Twice. While SQL is planned, [`OperatorPlanner`] sees each operator with the types of its
+//! operands and chooses ours or DataFusion's, so that nothing PostgreSQL allows is refused before
+//! analysis. Then [`PgTyping`], the first analyzer rule, walks the whole plan with types that
+//! are final: integer literals get their PostgreSQL type, untyped literals (`'5'`, NULL) take the
+//! type their place asks for, casts become PostgreSQL's, and constants among them are folded at
+//! once so that predicates reach the scans in the form DataFusion can prune by.
+//!
+//! - [`literals`]: types of literals, folding
+//! - [`casts`]: which function a cast is
+//! - [`operators`]: which function an operator is
+//! - [`rule`]: the walk over plans
+
+pub(crate) mod casts;
+pub(crate) mod literals;
+pub(crate) mod operators;
+mod planner;
+mod rule;
+
+pub use literals::parameter;
+pub use planner::OperatorPlanner;
+pub use rule::PgTyping;

@@ -1,0 +1,99 @@
+//! Operators as SQL is planned.
+//!
+//! What is chosen here may be chosen again by the rule, when types are final; what matters is
+//! that nothing is refused or typed wrongly before that.
+
+use datafusion::arrow::datatypes::DataType;
+use datafusion::common::DFSchema;
+use datafusion::error::Result;
+use datafusion::logical_expr::expr::Placeholder;
+use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
+use datafusion::logical_expr::{Expr, ExprSchemable, Operator};
+use datafusion::sql::sqlparser::ast::BinaryOperator;
+
+use super::literals;
+use super::operators::{self, Operand};
+use crate::kit::call;
+use crate::{datetime, math};
+
+/// DataFusion's hook for operators in SQL.
+#[derive(Debug)]
+pub struct OperatorPlanner;
+
+impl ExprPlanner for OperatorPlanner {
+    fn plan_binary_op(
+        &self,
+        expr: RawBinaryExpr,
+        schema: &DFSchema,
+    ) -> Result<PlannerResult<RawBinaryExpr>> {
+        let RawBinaryExpr { op, left, right } = expr;
+        let (left, right) = (literals::narrow(left), literals::narrow(right));
+        let Some(operator) = operator(&op) else {
+            return Ok(match op {
+                BinaryOperator::PGExp => PlannerResult::Planned(call(
+                    &math::power(),
+                    vec![left, right],
+                )),
+                op => PlannerResult::Original(RawBinaryExpr { op, left, right }),
+            });
+        };
+        let (left_type, right_type) = (left.get_type(schema)?, right.get_type(schema)?);
+        let left = typed_placeholder(left, &right_type);
+        let right = typed_placeholder(right, &left_type);
+        let (left_type, right_type) = (left.get_type(schema)?, right.get_type(schema)?);
+        // Arrays, maps and structs have planners of their own behind this one.
+        if left_type.is_nested() || right_type.is_nested() {
+            return Ok(PlannerResult::Original(RawBinaryExpr { op, left, right }));
+        }
+        let resolved = operators::resolve(
+            Operand {
+                expr: left,
+                data_type: left_type,
+            },
+            operator,
+            Operand {
+                expr: right,
+                data_type: right_type,
+            },
+        )?;
+        Ok(PlannerResult::Planned(resolved))
+    }
+
+    fn plan_extract(&self, args: Vec<Expr>) -> Result<PlannerResult<Vec<Expr>>> {
+        Ok(PlannerResult::Planned(call(&datetime::extract(), args)))
+    }
+}
+
+/// A parameter of unknown type takes the type of what stands beside it.
+fn typed_placeholder(expr: Expr, other: &DataType) -> Expr {
+    match expr {
+        Expr::Placeholder(Placeholder { id, field: None }) if !other.is_null() => {
+            let field = datafusion::arrow::datatypes::Field::new("", other.clone(), true);
+            Expr::Placeholder(Placeholder::new_with_field(id, Some(field.into())))
+        }
+        other => other,
+    }
+}
+
+/// The operators whose meaning depends on us.
+fn operator(op: &BinaryOperator) -> Option<Operator> {
+    Some(match op {
+        BinaryOperator::Plus => Operator::Plus,
+        BinaryOperator::Minus => Operator::Minus,
+        BinaryOperator::Multiply => Operator::Multiply,
+        BinaryOperator::Divide => Operator::Divide,
+        BinaryOperator::Modulo => Operator::Modulo,
+        BinaryOperator::Eq => Operator::Eq,
+        BinaryOperator::NotEq => Operator::NotEq,
+        BinaryOperator::Lt => Operator::Lt,
+        BinaryOperator::LtEq => Operator::LtEq,
+        BinaryOperator::Gt => Operator::Gt,
+        BinaryOperator::GtEq => Operator::GtEq,
+        BinaryOperator::And => Operator::And,
+        BinaryOperator::Or => Operator::Or,
+        BinaryOperator::StringConcat => Operator::StringConcat,
+        BinaryOperator::PGBitwiseShiftLeft => Operator::BitwiseShiftLeft,
+        BinaryOperator::PGBitwiseShiftRight => Operator::BitwiseShiftRight,
+        _ => return None,
+    })
+}
