@@ -2,7 +2,6 @@
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::Schema;
-use bytes::Bytes;
 use functions::pg_type::{
     CellWriter, Format, FormatSettings, PgType, Result, TypeError, cell_writer, check_cell_writer,
     pg_type_of,
@@ -10,16 +9,9 @@ use functions::pg_type::{
 use job::SqlState;
 
 use super::RowChunk;
+use super::chunks::{Chunker, finish_message};
 
-/// A chunk is closed by the row that reaches this size. Large enough that per-chunk costs vanish,
-/// small enough that a client's first rows leave early and that few bytes wait behind a slow one.
-pub const CHUNK_BYTES_TARGET: usize = 128 * 1024;
-
-/// What a row is thought to take before any row has been seen, per column.
-const CELL_BYTES_GUESS: usize = 16;
-
-/// The protocol counts a message's bytes and its columns in signed integers.
-const MESSAGE_BYTES_MAX: usize = i32::MAX as usize;
+/// The protocol counts columns in a signed integer.
 const COLUMNS_MAX: usize = i16::MAX as usize;
 
 /// Encodes the rows of one result. Made once per task from what Bind settled.
@@ -28,8 +20,7 @@ pub struct RowEncoder {
     columns: Vec<Column>,
     column_count: i16,
     settings: FormatSettings,
-    /// Running mean, so that chunks are allocated about as large as they become.
-    row_bytes_estimate: usize,
+    chunker: Chunker,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -76,7 +67,7 @@ impl RowEncoder {
             })
             .collect::<Result<Vec<_>>>()?;
         Ok(Self {
-            row_bytes_estimate: 7 + columns.len() * (4 + CELL_BYTES_GUESS),
+            chunker: Chunker::new(columns.len()),
             columns,
             column_count,
             settings,
@@ -85,7 +76,7 @@ impl RowEncoder {
 
     /// All rows of a batch, in order, in chunks of about [`CHUNK_BYTES_TARGET`].
     ///
-    /// A batch without rows gives no chunk. A row may be larger than a chunk; it then is one.
+    /// A batch without rows gives no chunk.
     pub fn encode(&mut self, batch: &RecordBatch) -> Result<Vec<RowChunk>> {
         if batch.num_columns() != self.columns.len() {
             return Err(TypeError::internal(format!(
@@ -102,29 +93,9 @@ impl RowEncoder {
                 cell_writer(array, column.pg_type, column.format, &self.settings)
             })
             .collect::<Result<Vec<_>>>()?;
-        let rows = batch.num_rows();
-        let mut chunks = Vec::new();
-        let mut row = 0;
-        while row < rows {
-            // One row more than the target: the last row reaches over it.
-            let rows_expected = (CHUNK_BYTES_TARGET / self.row_bytes_estimate + 2).min(rows - row);
-            // An eighth more for rows above the mean.
-            let expected = rows_expected * self.row_bytes_estimate;
-            let mut out = Vec::with_capacity(expected + expected / 8);
-            let mut row_ends = Vec::with_capacity(rows_expected);
-            while row < rows && out.len() < CHUNK_BYTES_TARGET {
-                write_row(&mut cells, self.column_count, row, &mut out)?;
-                // A row has at most 2^31 bytes and starts below the target.
-                row_ends.push(out.len() as u32);
-                row += 1;
-            }
-            self.row_bytes_estimate = (out.len() / row_ends.len()).max(1);
-            chunks.push(RowChunk {
-                bytes: Bytes::from(out),
-                row_ends,
-            });
-        }
-        Ok(chunks)
+        self.chunker.chunks(batch.num_rows(), |row, out| {
+            write_row(&mut cells, self.column_count, row, out)
+        })
     }
 }
 
@@ -148,23 +119,7 @@ fn write_row(
             out[at..at + 4].copy_from_slice(&length.to_be_bytes());
         }
     }
-    let length = out.len() - start - 1;
-    if length > MESSAGE_BYTES_MAX {
-        return Err(row_too_large(length));
-    }
-    out[start + 1..start + 5].copy_from_slice(&(length as u32).to_be_bytes());
-    Ok(())
-}
-
-#[cold]
-fn row_too_large(bytes: usize) -> TypeError {
-    TypeError::new(
-        SqlState::PROGRAM_LIMIT_EXCEEDED,
-        "row is too large for the protocol",
-    )
-    .with_detail(format!(
-        "The row takes {bytes} bytes, a message can have {MESSAGE_BYTES_MAX}."
-    ))
+    finish_message(out, start)
 }
 
 #[cfg(test)]
@@ -174,6 +129,7 @@ mod tests {
     use arrow::array::{ArrayRef, Int32Array, StringArray};
     use job::SqlError;
 
+    use super::super::CHUNK_BYTES_TARGET;
     use super::*;
 
     fn batch(numbers: Vec<Option<i32>>, words: Vec<Option<&str>>) -> RecordBatch {
