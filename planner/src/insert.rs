@@ -174,6 +174,38 @@ fn check_width(found: usize, targets: &Targets, listed: bool) -> Result<()> {
     Ok(())
 }
 
+/// May a query's columns be assigned to the table's? `analyzed` is `plan` with its types settled.
+pub(crate) fn check_types(
+    analyzed: &LogicalPlan,
+    plan: &LogicalPlan,
+    targets: &Targets,
+    table: &TempTable,
+) -> Result<()> {
+    for (position, &column) in targets.wanted.iter().enumerate() {
+        let Some(from) = analyzed.schema().fields().get(position) else {
+            break;
+        };
+        // A literal in the select list is of no type yet, and takes the column's.
+        if *from.data_type() == DataType::Null || is_unknown(plan, position) {
+            continue;
+        }
+        let field = table.columns.field(column);
+        check_assignable(field.name(), pg_type_of(from), pg_type_of(field))?;
+    }
+    Ok(())
+}
+
+fn is_unknown(plan: &LogicalPlan, position: usize) -> bool {
+    let LogicalPlan::Projection(projection) = plan else {
+        return false;
+    };
+    let mut expr = projection.expr.get(position);
+    while let Some(Expr::Alias(alias)) = expr {
+        expr = Some(&alias.expr);
+    }
+    matches!(expr, Some(Expr::Literal(ScalarValue::Utf8(_), _)))
+}
+
 /// Projects a bound source to the table's columns. `defaults` has one bound expression per
 /// column that has a default.
 pub(crate) fn project(
@@ -192,15 +224,9 @@ pub(crate) fn project(
             .get(index)
             .copied()
             .flatten()
-            .and_then(|position| columns.get(position).map(|column| (position, column)));
+            .and_then(|position| columns.get(position));
         let value = match source {
-            Some((position, column)) => {
-                let from = plan.schema().field(position);
-                if *from.data_type() != DataType::Null {
-                    check_assignable(field.name(), pg_type_of(from), pg_type_of(field))?;
-                }
-                Expr::Column(column.clone())
-            }
+            Some(column) => Expr::Column(column.clone()),
             None => match defaults.get(index).and_then(Option::as_ref) {
                 Some(default) => default.clone(),
                 None => lit(ScalarValue::Null),

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::logical_expr::{LogicalPlan, TableSource};
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::logical_expr::{Expr, LogicalPlan, TableSource};
 use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use job::{JobGraph, Slicing, Stage, StageId, StageOutput};
@@ -48,8 +48,13 @@ pub(crate) async fn job(
     let base = states.base();
     let placement = placement(&bound, &sink).map_err(error)?;
     let optimizer = StatementOptimizer::new(base, Arc::clone(options), view.session);
-    let optimized = base
-        .optimizer()
+    let bare = placement == Placement::Driver && is_bare(&bound.plan).map_err(error)?;
+    let rules = if bare {
+        states.simplifier()
+    } else {
+        base.optimizer()
+    };
+    let optimized = rules
         .optimize(bound.plan, &optimizer, |_, _| {})
         .map_err(error)?;
     let settings = view.settings;
@@ -58,6 +63,7 @@ pub(crate) async fn job(
             let state = states.variant(Variant {
                 partitions: 1,
                 batch_size: settings.batch_size,
+                bare,
             });
             let plan = state
                 .query_planner()
@@ -71,6 +77,7 @@ pub(crate) async fn job(
             let state = states.variant(Variant {
                 partitions: split.fused_partitions(),
                 batch_size: settings.batch_size,
+                bare: false,
             });
             let split = plan_stages(&state, &optimized, split, sink)
                 .await
@@ -116,6 +123,50 @@ fn placement(bound: &Bound, sink: &Sink) -> datafusion::common::Result<Placement
     } else {
         Placement::Executors
     })
+}
+
+/// Nothing but constants, and what can be done to them row by row: no scan, join, group, set
+/// operation, window or subquery for the optimizers to work on.
+fn is_bare(plan: &LogicalPlan) -> datafusion::common::Result<bool> {
+    let mut bare = true;
+    plan.apply(|node| {
+        bare = match node {
+            LogicalPlan::EmptyRelation(_) | LogicalPlan::Values(_) => true,
+            LogicalPlan::Projection(_)
+            | LogicalPlan::Filter(_)
+            | LogicalPlan::Sort(_)
+            | LogicalPlan::Limit(_)
+            | LogicalPlan::SubqueryAlias(_) => true,
+            _ => false,
+        };
+        if bare {
+            node.apply_expressions(|expr| {
+                if expr.exists(|part| Ok(is_subquery(part)))? {
+                    bare = false;
+                    return Ok(TreeNodeRecursion::Stop);
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })?;
+        }
+        Ok(if bare {
+            TreeNodeRecursion::Continue
+        } else {
+            TreeNodeRecursion::Stop
+        })
+    })?;
+    Ok(bare)
+}
+
+fn is_subquery(expr: &Expr) -> bool {
+    matches!(
+        expr,
+        Expr::Exists(_)
+            | Expr::InSubquery(_)
+            | Expr::ScalarSubquery(_)
+            | Expr::SetComparison(_)
+            | Expr::OuterReferenceColumn(..)
+            | Expr::Unnest(_)
+    )
 }
 
 fn single_stage(

@@ -20,6 +20,7 @@ use operators::{FileSpec, RowSpec, Sink};
 
 use crate::bind::relations::{self, Relations};
 use crate::bind::{Binder, params, plan_error};
+use crate::engine;
 use crate::error::{PlanError, Result};
 use crate::insert;
 use crate::parse::{self, ParsedStatement, Source};
@@ -51,6 +52,18 @@ struct Binding {
     schema: SchemaRef,
     depends_on: Vec<catalog::Oid>,
     reads_temporary: bool,
+}
+
+impl Binding {
+    /// Settles types. Once per plan: what it has decided about literals it would not know again.
+    fn analyze(&mut self, binder: &Binder<'_>, source: &Source) -> Result<()> {
+        let plan = std::mem::take(&mut self.bound.plan);
+        self.bound.plan = binder
+            .analyze(plan)
+            .map_err(|error| plan_error(&error, source))?;
+        self.schema = visible_schema(self.bound.plan.schema());
+        Ok(())
+    }
 }
 
 impl Planner {
@@ -447,7 +460,9 @@ impl Planner {
         let binder = self.binder(view, &options);
         let relations =
             relations::resolve(&self.catalog, self.states.base(), &binder, query, source).await?;
-        self.bind_resolved(&binder, query, source, &relations, params)
+        let mut binding = self.bind_resolved(&binder, query, source, &relations, params)?;
+        binding.analyze(&binder, source)?;
+        Ok(binding)
     }
 
     fn bind_resolved(
@@ -463,31 +478,21 @@ impl Planner {
                 let param_types = infer(binder, query, source, relations, declared)?;
                 let known: Vec<_> = param_types.iter().copied().map(Some).collect();
                 let fields = params::fields(&known)?;
-                (
-                    binder.bind(query, source, relations, &fields)?,
-                    param_types,
-                )
+                (binder.bind(query, source, relations, &fields)?, param_types)
             }
             Params::Values { types, values } => {
                 let fields = value_fields(types, values)?;
                 let plan = binder.bind(query, source, relations, &fields)?;
-                let plan = if values.is_empty() {
-                    plan
-                } else {
-                    plan.with_param_values(ParamValues::from(values.to_vec()))
-                        .map_err(|error| plan_error(&error, source))?
-                };
-                (plan, types.to_vec())
+                (with_values(plan, values, source)?, types.to_vec())
             }
         };
-        let schema = visible_schema(plan.schema());
         Ok(Binding {
+            schema: visible_schema(plan.schema()),
             bound: Bound {
                 plan,
                 system: relations.system.clone(),
             },
             param_types,
-            schema,
             depends_on: relations.depends_on.iter().copied().collect(),
             reads_temporary: relations.reads_temporary,
         })
@@ -542,10 +547,19 @@ impl Planner {
                 reads_temporary: false,
             },
         };
-        let plan = insert::project(binding.bound.plan, insert, &targets, &table, &defaults)?;
-        binding.bound.plan = binder
-            .analyze(plan)
-            .map_err(|error| plan_error(&error, source))?;
+        let is_values = insert
+            .source
+            .as_ref()
+            .is_none_or(|query| matches!(query.body.as_ref(), ast::SetExpr::Values(_)));
+        if !is_values {
+            let types = binder
+                .analyze(binding.bound.plan.clone())
+                .map_err(|error| plan_error(&error, source))?;
+            insert::check_types(&types, &binding.bound.plan, &targets, &table)?;
+        }
+        let plan = std::mem::take(&mut binding.bound.plan);
+        binding.bound.plan = insert::project(plan, insert, &targets, &table, &defaults)?;
+        binding.analyze(&binder, source)?;
         Ok(binding)
     }
 
@@ -647,7 +661,7 @@ fn infer(
         let fields = params::fields(&types)?;
         // An operator may refuse an operand without a type; then text has to do, as it does in
         // PostgreSQL for unknown operands.
-        if let Ok(plan) = binder.bind_only(query, source, relations, &fields) {
+        if let Ok(plan) = binder.bind(query, source, relations, &fields) {
             params::from_plan(&plan, &mut types).map_err(|error| plan_error(&error, source))?;
         }
     }
@@ -674,6 +688,16 @@ fn value_fields(types: &[PgType], values: &[ScalarValue]) -> Result<Vec<Option<F
             Ok(Some(Arc::new(field)))
         })
         .collect()
+}
+
+/// Puts the values of parameters into a plan whose types are not settled yet.
+fn with_values(plan: LogicalPlan, values: &[ScalarValue], source: &Source) -> Result<LogicalPlan> {
+    if values.is_empty() {
+        return Ok(plan);
+    }
+    let values = values.iter().cloned().map(engine::parameter).collect();
+    plan.with_param_values(ParamValues::List(values))
+        .map_err(|error| plan_error(&error, source))
 }
 
 fn refuse_params(types: &[PgType]) -> Result<()> {

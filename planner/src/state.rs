@@ -15,7 +15,8 @@ use datafusion::execution::FunctionRegistry;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::planner::TypePlanner;
-use datafusion::optimizer::OptimizerConfig;
+use datafusion::optimizer::simplify_expressions::SimplifyExpressions;
+use datafusion::optimizer::{Optimizer, OptimizerConfig};
 use datafusion::prelude::SessionConfig;
 use functions::session::Session;
 
@@ -27,12 +28,17 @@ const VARIANTS_MAX: usize = 32;
 pub(crate) struct Variant {
     pub(crate) partitions: usize,
     pub(crate) batch_size: usize,
+    /// Without physical optimizer rules: for plans of one partition that join, group and read
+    /// nothing. Running rules that find nothing to do is most of the planning of `SELECT 1`.
+    pub(crate) bare: bool,
 }
 
 #[derive(Debug)]
 pub(crate) struct States {
     base: Arc<SessionState>,
     type_planner: Arc<dyn TypePlanner>,
+    /// For plans where there is nothing to optimise but expressions.
+    simplifier: Optimizer,
     variants: Mutex<BTreeMap<Variant, Arc<SessionState>>>,
 }
 
@@ -42,7 +48,8 @@ impl States {
             .with_config(config())
             .with_runtime_env(runtime)
             .with_default_features();
-        let mut builder = crate::engine::install(builder);
+        let mut builder = crate::engine::install(builder)
+            .with_relation_planners(vec![Arc::new(crate::bind::alias::ColumnAliases)]);
         let type_planner = builder
             .type_planner()
             .clone()
@@ -50,12 +57,17 @@ impl States {
         Self {
             base: Arc::new(builder.build()),
             type_planner,
+            simplifier: Optimizer::with_rules(vec![Arc::new(SimplifyExpressions::new())]),
             variants: Mutex::new(BTreeMap::new()),
         }
     }
 
     pub(crate) fn type_planner(&self) -> &Arc<dyn TypePlanner> {
         &self.type_planner
+    }
+
+    pub(crate) fn simplifier(&self) -> &Optimizer {
+        &self.simplifier
     }
 
     /// Any state: functions and rules are the same in all.
@@ -74,11 +86,12 @@ impl States {
             .clone()
             .with_target_partitions(variant.partitions)
             .with_batch_size(variant.batch_size);
-        let state = Arc::new(
-            SessionStateBuilder::new_from_existing(self.base.as_ref().clone())
-                .with_config(config)
-                .build(),
-        );
+        let mut builder =
+            SessionStateBuilder::new_from_existing(self.base.as_ref().clone()).with_config(config);
+        if variant.bare {
+            builder = builder.with_physical_optimizer_rules(Vec::new());
+        }
+        let state = Arc::new(builder.build());
         if variants.len() >= VARIANTS_MAX {
             variants.pop_first();
         }

@@ -10,7 +10,9 @@
 //! what binding finds it next to, else text; so a statement whose parameters are not all declared
 //! is bound twice.
 
+pub(crate) mod alias;
 mod context;
+mod errors;
 pub(crate) mod params;
 pub(crate) mod relations;
 
@@ -25,14 +27,14 @@ use datafusion::logical_expr::planner::TypePlanner;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::sql::planner::{ParserOptions, PlannerContext, SqlToRel};
 use datafusion::sql::sqlparser::ast::{self, Query};
-use job::SqlState;
 
-use crate::error::{PlanError, Result};
+use crate::error::Result;
 use crate::normalize::{self, Style};
 use crate::parse::Source;
 use crate::view::SessionView;
 
 use context::StatementContext;
+pub(crate) use errors::plan_error;
 use relations::Relations;
 
 /// Binds the queries of one statement.
@@ -45,20 +47,9 @@ pub(crate) struct Binder<'a> {
 }
 
 impl Binder<'_> {
-    /// A query to a plan whose types are settled. `params` are the fields of `$1`, `$2` …
+    /// A query to a plan whose types are not settled: [`Binder::analyze`] does that, once, when
+    /// the plan is complete. `params` are the fields of `$1`, `$2` …; those without a type stay.
     pub(crate) fn bind(
-        &self,
-        query: &Query,
-        source: &Source,
-        relations: &Relations,
-        params: &[Option<FieldRef>],
-    ) -> Result<LogicalPlan> {
-        let plan = self.bind_only(query, source, relations, params)?;
-        self.analyze(plan).map_err(|error| plan_error(&error, source))
-    }
-
-    /// As [`Binder::bind`], before types are settled: parameters without a type stay.
-    pub(crate) fn bind_only(
         &self,
         query: &Query,
         source: &Source,
@@ -133,30 +124,4 @@ fn is_twin_error(error: &DataFusionError) -> bool {
         ),
         _ => false,
     }
-}
-
-/// What the client is told, with the position where DataFusion knows the place.
-pub(crate) fn plan_error(error: &DataFusionError, source: &Source) -> PlanError {
-    let mut report = functions::error::report(error);
-    if report.position.is_none() {
-        report.position = error
-            .diagnostic()
-            .and_then(|diagnostic| diagnostic.span)
-            .and_then(|span| {
-                source.position(datafusion::sql::sqlparser::tokenizer::Location::new(
-                    span.start.line,
-                    span.start.column,
-                ))
-            });
-    }
-    report.message = report
-        .message
-        .split('\0')
-        .next()
-        .unwrap_or_default()
-        .to_owned();
-    if report.sqlstate == SqlState::INTERNAL_ERROR {
-        tracing::error!(%error, "planning failed");
-    }
-    PlanError::from(report)
 }

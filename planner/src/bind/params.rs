@@ -206,6 +206,15 @@ fn walk(expr: &Expr, schema: &DFSchema, wanted: Option<&Field>, found: &mut [Opt
         Expr::Cast(Cast { expr, field }) | Expr::TryCast(TryCast { expr, field }) => {
             walk(expr, schema, Some(field), found);
         }
+        // `x = ANY($1)`: an array of what it is compared with.
+        Expr::ScalarFunction(ScalarFunction { func, args })
+            if func.name() == "array_has" && args.len() == 2 =>
+        {
+            let array = type_of(&args[1], schema)
+                .map(|item| Field::new("", DataType::new_list(item.data_type().clone(), true), true));
+            walk(&args[0], schema, array.as_ref(), found);
+            walk(&args[1], schema, None, found);
+        }
         Expr::ScalarFunction(ScalarFunction { func, args }) => {
             let wanted = wanted_arguments(args, schema, |fields| {
                 fields_with_udf(fields, func.as_ref())

@@ -18,7 +18,9 @@ use datafusion::catalog::view::ViewTable;
 use datafusion::datasource::provider_as_source;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, TableSource};
-use datafusion::sql::sqlparser::ast::{ObjectName, Query, TableFactor, Visit, Visitor};
+use datafusion::sql::sqlparser::ast::{
+    Ident, ObjectName, Query, SetExpr, TableFactor, Visit, Visitor,
+};
 use futures::future::BoxFuture;
 use job::{SqlError, SqlState};
 
@@ -355,6 +357,44 @@ struct Names {
     ctes: BTreeSet<String>,
 }
 
+impl Names {
+    /// `TABLE t` has no table factor.
+    fn note_tables(&mut self, body: &SetExpr) {
+        let mut body = body;
+        loop {
+            match body {
+                SetExpr::SetOperation { left, right, .. } => {
+                    self.note_tables(right);
+                    body = left;
+                }
+                SetExpr::Table(table) => {
+                    let parts: Vec<Ident> = [&table.schema_name, &table.table_name]
+                        .into_iter()
+                        .flatten()
+                        .map(Ident::new)
+                        .collect();
+                    self.note(&ObjectName::from(parts));
+                    return;
+                }
+                _ => return,
+            }
+        }
+    }
+
+    fn note(&mut self, name: &ObjectName) {
+        let mut parts: Vec<String> = name
+            .0
+            .iter()
+            .filter_map(|part| part.as_ident().map(fold))
+            .collect();
+        if let Some(table) = parts.pop() {
+            self.relations
+                .entry((parts.pop(), table))
+                .or_insert_with(|| name.clone());
+        }
+    }
+}
+
 impl Visitor for Names {
     type Break = ();
 
@@ -363,6 +403,7 @@ impl Visitor for Names {
             self.ctes
                 .extend(with.cte_tables.iter().map(|cte| fold(&cte.alias.name)));
         }
+        self.note_tables(&query.body);
         ControlFlow::Continue(())
     }
 
@@ -371,16 +412,7 @@ impl Visitor for Names {
             name, args: None, ..
         } = factor
         {
-            let mut parts: Vec<String> = name
-                .0
-                .iter()
-                .filter_map(|part| part.as_ident().map(fold))
-                .collect();
-            if let Some(table) = parts.pop() {
-                self.relations
-                    .entry((parts.pop(), table))
-                    .or_insert_with(|| name.clone());
-            }
+            self.note(name);
         }
         ControlFlow::Continue(())
     }

@@ -7,6 +7,8 @@
 //! are functions, names of function columns. Nothing is looked up: the rewrites are syntax only,
 //! and all of them keep spans, so that errors point into the client's text.
 
+mod exists;
+mod from;
 mod literals;
 pub(crate) mod names;
 mod rows;
@@ -99,13 +101,26 @@ impl VisitorMut for Normalizer<'_> {
         }
         for window in &mut select.named_window {
             if let NamedWindowExpr::WindowSpec(spec) = &mut window.1 {
-                literals::protect_frame(spec);
+                literals::protect_frame(spec, true);
             }
         }
         if select.projection.is_empty() {
             return ControlFlow::Break(PlanError::unsupported("SELECT without columns is"));
         }
+        if let Err(error) = from::check_names(&select.from, self.source) {
+            return ControlFlow::Break(error);
+        }
         names::name_items(select, self.style.unique_columns);
+        exists::in_projection(select);
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<PlanError> {
+        for window in &mut select.named_window {
+            if let NamedWindowExpr::WindowSpec(spec) = &mut window.1 {
+                literals::protect_frame(spec, false);
+            }
+        }
         ControlFlow::Continue(())
     }
 
@@ -180,6 +195,15 @@ impl VisitorMut for Normalizer<'_> {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => ControlFlow::Break(error),
         }
+    }
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<PlanError> {
+        if let Expr::Function(function) = expr
+            && let Some(WindowType::WindowSpec(spec)) = &mut function.over
+        {
+            literals::protect_frame(spec, false);
+        }
+        ControlFlow::Continue(())
     }
 }
 
@@ -262,7 +286,7 @@ fn rewrite(expr: &mut Expr) -> Result<()> {
         Expr::Function(function) => {
             fold_function(&mut function.name);
             if let Some(WindowType::WindowSpec(spec)) = &mut function.over {
-                literals::protect_frame(spec);
+                literals::protect_frame(spec, true);
             }
         }
         Expr::Cast { data_type, .. } => {
@@ -327,6 +351,28 @@ fn replace_table(body: &mut SetExpr) {
 }
 
 fn select_star(name: ObjectName) -> Select {
+    let mut select = empty_select();
+    select.projection = vec![SelectItem::Wildcard(WildcardAdditionalOptions::default())];
+    select.from = vec![TableWithJoins {
+        relation: TableFactor::Table {
+            name,
+            alias: None,
+            args: None,
+            with_hints: Vec::new(),
+            version: None,
+            with_ordinality: false,
+            partitions: Vec::new(),
+            json_path: None,
+            sample: None,
+            index_hints: Vec::new(),
+        },
+        joins: Vec::new(),
+    }];
+    select
+}
+
+/// `SELECT` of nothing from nothing, to fill in.
+fn empty_select() -> Select {
     Select {
         select_token: AttachedToken::empty(),
         optimizer_hints: Vec::new(),
@@ -334,24 +380,10 @@ fn select_star(name: ObjectName) -> Select {
         select_modifiers: None,
         top: None,
         top_before_distinct: false,
-        projection: vec![SelectItem::Wildcard(WildcardAdditionalOptions::default())],
+        projection: Vec::new(),
         exclude: None,
         into: None,
-        from: vec![TableWithJoins {
-            relation: TableFactor::Table {
-                name,
-                alias: None,
-                args: None,
-                with_hints: Vec::new(),
-                version: None,
-                with_ordinality: false,
-                partitions: Vec::new(),
-                json_path: None,
-                sample: None,
-                index_hints: Vec::new(),
-            },
-            joins: Vec::new(),
-        }],
+        from: Vec::new(),
         lateral_views: Vec::new(),
         prewhere: None,
         selection: None,
@@ -366,6 +398,21 @@ fn select_star(name: ObjectName) -> Select {
         window_before_qualify: false,
         value_table_mode: None,
         flavor: SelectFlavor::Standard,
+    }
+}
+
+fn empty_query() -> Query {
+    Query {
+        with: None,
+        body: Box::new(SetExpr::Select(Box::new(empty_select()))),
+        order_by: None,
+        limit_clause: None,
+        fetch: None,
+        locks: Vec::new(),
+        for_clause: None,
+        settings: None,
+        format_clause: None,
+        pipe_operators: Vec::new(),
     }
 }
 

@@ -28,6 +28,9 @@ pub(crate) fn visible_name(name: &str) -> &str {
 
 /// Gives every item its PostgreSQL name. With `unique_columns`, plain columns that may also come
 /// from a wildcard are marked too.
+///
+/// Of twins that are the same expression the first keeps the bare name; other twins are all
+/// marked, so that a reference to them finds none, as it is ambiguous in PostgreSQL.
 pub(super) fn name_items(select: &mut Select, unique_columns: bool) {
     let has_wildcard = select.projection.iter().any(|item| {
         matches!(
@@ -35,42 +38,74 @@ pub(super) fn name_items(select: &mut Select, unique_columns: bool) {
             SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..)
         )
     });
+    let names: Vec<Option<(String, bool)>> = select.projection.iter().map(item_name).collect();
     let mut seen: BTreeMap<String, usize> = BTreeMap::new();
-    for item in &mut select.projection {
-        let (name, is_column) = match item {
-            SelectItem::UnnamedExpr(expr) => {
-                let expr = strip(expr);
-                let is_column = matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_));
-                (column_name(expr), is_column)
-            }
-            SelectItem::ExprWithAlias { alias, .. } => (fold(alias), false),
-            SelectItem::ExprWithAliases { .. }
-            | SelectItem::QualifiedWildcard(..)
-            | SelectItem::Wildcard(_) => continue,
+    let mut aliases = Vec::with_capacity(names.len());
+    for (index, name) in names.iter().enumerate() {
+        let Some((name, is_column)) = name else {
+            aliases.push(None);
+            continue;
         };
         let count = seen.entry(name.clone()).or_default();
         *count += 1;
-        let twin = *count > 1 || (has_wildcard && unique_columns);
-        let alias = if twin {
-            format!("{name}{MARK}{count}")
-        } else if is_column {
-            continue;
+        let twins = || {
+            names.iter().enumerate().filter(|(other, twin)| {
+                *other != index && twin.as_ref().is_some_and(|(twin, _)| twin == name)
+            })
+        };
+        let own = item_expr(&select.projection[index]);
+        let differs =
+            || twins().any(|(other, _)| item_expr(&select.projection[other]) != own);
+        let marked = *count > 1 || (has_wildcard && unique_columns) || differs();
+        aliases.push(if marked {
+            Some(format!("{name}{MARK}{count}"))
+        } else if *is_column {
+            None
         } else {
-            name
-        };
-        let expr = match item {
-            SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => {
-                std::mem::replace(expr, Expr::Identifier(Ident::new("")))
-            }
-            SelectItem::ExprWithAliases { .. }
-            | SelectItem::QualifiedWildcard(..)
-            | SelectItem::Wildcard(_) => continue,
-        };
-        *item = SelectItem::ExprWithAlias {
-            expr,
-            alias: Ident::with_quote('"', alias),
-        };
+            Some(name.clone())
+        });
     }
+    for (item, alias) in select.projection.iter_mut().zip(aliases) {
+        let Some(alias) = alias else {
+            continue;
+        };
+        if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
+            let expr = std::mem::replace(expr, Expr::Identifier(Ident::new("")));
+            *item = SelectItem::ExprWithAlias {
+                expr,
+                alias: Ident::with_quote('"', alias),
+            };
+        }
+    }
+}
+
+/// An item's name, and whether it has it by being a column. Wildcards have none.
+fn item_name(item: &SelectItem) -> Option<(String, bool)> {
+    match item {
+        SelectItem::UnnamedExpr(expr) => {
+            let expr = strip(expr);
+            let is_column = matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_));
+            Some((column_name(expr), is_column))
+        }
+        SelectItem::ExprWithAlias { alias, .. } => Some((fold(alias), false)),
+        SelectItem::ExprWithAliases { .. }
+        | SelectItem::QualifiedWildcard(..)
+        | SelectItem::Wildcard(_) => None,
+    }
+}
+
+fn item_expr(item: &SelectItem) -> Option<&Expr> {
+    match item {
+        SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => Some(expr),
+        SelectItem::ExprWithAliases { .. }
+        | SelectItem::QualifiedWildcard(..)
+        | SelectItem::Wildcard(_) => None,
+    }
+}
+
+/// Was this column called `name` before it was marked?
+pub(crate) fn is_marked(column: &str, name: &str) -> bool {
+    column.len() > name.len() && column.contains(MARK) && visible_name(column) == name
 }
 
 fn strip(mut expr: &Expr) -> &Expr {

@@ -1,0 +1,79 @@
+//! The names FROM makes: no two relations of one SELECT may share one.
+
+use std::collections::BTreeSet;
+
+use datafusion::sql::sqlparser::ast::{Ident, ObjectName, TableFactor, TableWithJoins};
+use job::SqlState;
+
+use crate::error::{PlanError, Result};
+use crate::parse::{Source, fold};
+
+/// 42712: an alias used twice.
+const DUPLICATE_ALIAS: SqlState = SqlState(*b"42712");
+
+pub(super) fn check_names(from: &[TableWithJoins], source: &Source) -> Result<()> {
+    let mut names = Names {
+        seen: BTreeSet::new(),
+        source,
+    };
+    from.iter().try_for_each(|item| names.item(item))
+}
+
+struct Names<'a> {
+    /// Qualified, so that `a.t` and `b.t` may stand side by side.
+    seen: BTreeSet<(Option<String>, String)>,
+    source: &'a Source,
+}
+
+impl Names<'_> {
+    fn item(&mut self, item: &TableWithJoins) -> Result<()> {
+        self.factor(&item.relation)?;
+        item.joins
+            .iter()
+            .try_for_each(|join| self.factor(&join.relation))
+    }
+
+    fn factor(&mut self, factor: &TableFactor) -> Result<()> {
+        match factor {
+            TableFactor::Table { name, alias, .. } => match alias {
+                Some(alias) => self.add(None, &alias.name),
+                None => self.table(name),
+            },
+            TableFactor::Derived { alias, .. }
+            | TableFactor::TableFunction { alias, .. }
+            | TableFactor::Function { alias, .. }
+            | TableFactor::UNNEST { alias, .. } => match alias {
+                Some(alias) => self.add(None, &alias.name),
+                None => Ok(()),
+            },
+            TableFactor::NestedJoin {
+                table_with_joins,
+                alias,
+            } => match alias {
+                Some(alias) => self.add(None, &alias.name),
+                None => self.item(table_with_joins),
+            },
+            _ => Ok(()),
+        }
+    }
+
+    fn table(&mut self, name: &ObjectName) -> Result<()> {
+        let mut parts = name.0.iter().rev().filter_map(|part| part.as_ident());
+        match (parts.next(), parts.next()) {
+            (Some(table), schema) => self.add(schema.map(fold), table),
+            (None, _) => Ok(()),
+        }
+    }
+
+    fn add(&mut self, schema: Option<String>, name: &Ident) -> Result<()> {
+        let folded = fold(name);
+        if self.seen.insert((schema, folded.clone())) {
+            return Ok(());
+        }
+        Err(PlanError::new(
+            DUPLICATE_ALIAS,
+            format!("table name \"{folded}\" specified more than once"),
+        )
+        .with_position(self.source.position(name.span.start)))
+    }
+}
