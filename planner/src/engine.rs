@@ -10,5 +10,5 @@ pub(crate) fn install(builder: SessionStateBuilder) -> SessionStateBuilder {
 
 /// A parameter's value, as a plan holds it.
 pub(crate) fn parameter(value: ScalarValue) -> ScalarAndMetadata {
-    ScalarAndMetadata::from(value)
+    functions::parameter(value)
 }

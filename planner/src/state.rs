@@ -48,15 +48,11 @@ impl States {
             .with_config(config())
             .with_runtime_env(runtime)
             .with_default_features();
-        let mut builder = crate::engine::install(builder)
+        let builder = crate::engine::install(builder)
             .with_relation_planners(vec![Arc::new(crate::bind::alias::ColumnAliases)]);
-        let type_planner = builder
-            .type_planner()
-            .clone()
-            .unwrap_or_else(|| Arc::new(crate::types::PgTypePlanner));
         Self {
             base: Arc::new(builder.build()),
-            type_planner,
+            type_planner: functions::type_planner(),
             simplifier: Optimizer::with_rules(vec![Arc::new(SimplifyExpressions::new())]),
             variants: Mutex::new(BTreeMap::new()),
         }

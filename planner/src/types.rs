@@ -1,9 +1,6 @@
 //! SQL type names to PostgreSQL types and Arrow fields.
 
-use std::sync::Arc;
-
-use datafusion::arrow::datatypes::{Field, FieldRef};
-use datafusion::logical_expr::planner::TypePlanner;
+use datafusion::arrow::datatypes::Field;
 use datafusion::sql::sqlparser::ast::{
     ArrayElemTypeDef, CharacterLength, DataType, ExactNumberInfo, ObjectName, TimezoneInfo,
 };
@@ -202,18 +199,5 @@ fn fractional(pg_type: PgType, precision: Option<u64>) -> PgType {
     match precision {
         None => pg_type,
         Some(digits) => pg_type.with_typmod(i32::try_from(digits.min(6)).unwrap_or(6)),
-    }
-}
-
-/// SQL types as DataFusion's binder asks for them, where no other planner was installed.
-#[derive(Debug)]
-pub(crate) struct PgTypePlanner;
-
-impl TypePlanner for PgTypePlanner {
-    fn plan_type_field(
-        &self,
-        sql_type: &DataType,
-    ) -> datafusion::common::Result<Option<FieldRef>> {
-        Ok(Some(Arc::new(field("", sql_type, true)?)))
     }
 }
