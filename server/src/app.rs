@@ -17,8 +17,8 @@ use executor::{
     Executor, ExecutorConfig, ExecutorError, ExecutorLink, ExecutorServices, InlineRunner,
 };
 use job::{Epoch, ExecutorId};
+use planner::Planner;
 use planner::split::SplitOptions;
-use planner::{NoSystemTables, Planner};
 use scheduler::SchedulerConfig;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -72,7 +72,7 @@ pub enum StartError {
 pub struct App {
     postgres: SocketAddr,
     http: Option<SocketAddr>,
-    shutdown: CancellationToken,
+    services: Arc<Services>,
     executor: Arc<Executor>,
     front_end: JoinHandle<()>,
     /// Held for the life of the process: one driver per data directory.
@@ -126,11 +126,9 @@ impl App {
             reports,
         );
 
-        let shutdown = CancellationToken::new();
         let services = Arc::new(Services {
             registry: SessionRegistry::new(config.size(KeyId::MaxConnections)),
             planner: Planner::new(Arc::clone(&catalog), runtime),
-            system_tables: Arc::new(NoSystemTables),
             inline: InlineRunner::new(INLINE_MEMORY_BYTES, shared)?,
             split: SplitOptions {
                 slots,
@@ -139,7 +137,7 @@ impl App {
                 ..SplitOptions::default()
             },
             driver: driver.clone(),
-            shutdown: shutdown.clone(),
+            shutdown: CancellationToken::new(),
             started: SystemTime::now(),
             next_transaction: AtomicI64::new(1),
             catalog,
@@ -151,11 +149,11 @@ impl App {
             "" => None,
             address => Some(start_http(address, &services, &executor).await?),
         };
-        let front_end = tokio::spawn(serve(listener, services));
+        let front_end = tokio::spawn(serve(listener, Arc::clone(&services)));
         Ok(Self {
             postgres,
             http,
-            shutdown,
+            services,
             executor,
             front_end,
             _lock: lock,
@@ -177,11 +175,16 @@ impl App {
         }
     }
 
+    /// What all sessions share.
+    pub fn services(&self) -> &Arc<Services> {
+        &self.services
+    }
+
     /// Lets running statements finish within the drain timeout, then ends sessions, tasks and
     /// temporary files.
     pub async fn drain(self) {
         info!("shutting down");
-        self.shutdown.cancel();
+        self.services.shutdown.cancel();
         if let Err(error) = self.front_end.await {
             warn!(%error, "the front end did not end well");
         }

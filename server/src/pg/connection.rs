@@ -39,6 +39,8 @@ use crate::session::{
 /// Rows wait so long for company before they are sent: a small result leaves in one piece, and a
 /// slow query's first rows still leave at once.
 const IDLE_FLUSH: Duration = Duration::from_millis(2);
+/// A client may think so long between two fetches before its rows are taken off their job.
+const PORTAL_PATIENCE: Duration = Duration::from_millis(100);
 /// A client that does not read its farewell is left without one.
 const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -283,7 +285,8 @@ impl Connection {
                 return Err(Hangup::Gone);
             }
             let (limit, idled_out) = self.idle_limit();
-            let handle = self.session.handle();
+            let handle = Arc::clone(self.session.handle());
+            let holds_slots = self.session.holds_slots();
             tokio::select! {
                 biased;
                 () = self.inbox.fill() => {}
@@ -293,6 +296,8 @@ impl Connection {
                     }
                 }
                 () = sleep_for(limit) => return Err(Hangup::Fatal(idled_out())),
+                // A client that pauses between fetches must not keep others from the slots.
+                () = after(PORTAL_PATIENCE, self.session.set_portals_aside()), if holds_slots => {}
             }
         }
     }
@@ -639,6 +644,11 @@ fn send_notices(session: &mut Session, writer: &mut Writer) {
     for (severity, report) in session.take_notices() {
         writer.messages.notice(severity, &report);
     }
+}
+
+async fn after<T>(delay: Duration, then: impl Future<Output = T>) -> T {
+    tokio::time::sleep(delay).await;
+    then.await
 }
 
 /// Sleeps for ever without a limit.

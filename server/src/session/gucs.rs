@@ -74,6 +74,8 @@ pub struct Gucs {
     levels: Vec<Notes>,
     /// Counts changes, so that readers know when to look again.
     version: u64,
+    /// The format settings of a version.
+    format: Option<(u64, FormatSettings)>,
 }
 
 impl Gucs {
@@ -87,6 +89,7 @@ impl Gucs {
             defaults,
             levels: Vec::new(),
             version: 0,
+            format: None,
         }
     }
 
@@ -316,6 +319,11 @@ impl Gucs {
         self.keys[id as usize].value()
     }
 
+    /// What RESET goes back to.
+    pub fn default_of(&self, id: KeyId) -> &Value {
+        &self.defaults[id as usize]
+    }
+
     pub fn flag(&self, id: KeyId) -> bool {
         matches!(self.value(id), Value::Bool(true))
     }
@@ -379,8 +387,19 @@ impl Gucs {
         split_identifiers(self.text(KeyId::SearchPath)).unwrap_or_default()
     }
 
-    /// What decides how values look.
-    pub fn format_settings(&self) -> FormatSettings {
+    /// What decides how values look. Read from the settings once per change of any of them.
+    pub fn format_settings(&mut self) -> FormatSettings {
+        if let Some((version, settings)) = &self.format
+            && *version == self.version
+        {
+            return settings.clone();
+        }
+        let settings = self.read_format_settings();
+        self.format = Some((self.version, settings.clone()));
+        settings
+    }
+
+    fn read_format_settings(&self) -> FormatSettings {
         let mut settings = FormatSettings::default();
         for name in FormatSettings::NAMES {
             if let Some(id) = KeyId::by_name(name) {

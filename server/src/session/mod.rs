@@ -25,7 +25,9 @@ mod registry;
 mod rows;
 mod services;
 mod settings;
+mod spool;
 mod statement;
+mod system;
 mod transaction;
 mod utility;
 
@@ -45,7 +47,7 @@ pub use registry::{
     Activity, ActivityState, Registration, SessionHandle, SessionIdentity, SessionRegistry,
 };
 pub(crate) use rows::{Reply, RowCursor};
-pub use services::{Services, system_tables};
+pub use services::Services;
 pub use transaction::{Ended, SavepointDepth, Transaction, TransactionStatus};
 
 use crate::config::{KeyId, Value};

@@ -8,6 +8,7 @@
 //!
 //! SQL's PREPARE and DECLARE CURSOR make the same objects.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use datafusion::scalar::ScalarValue;
@@ -360,6 +361,30 @@ impl Session {
     pub(crate) fn suspend_portal(&mut self, name: &str, rows: Rows) {
         if let Some(portal) = self.portals.get_mut(name) {
             portal.state = PortalState::Open(rows);
+        }
+    }
+
+    /// Whether a suspended portal may hold slots of executors.
+    pub(crate) fn holds_slots(&self) -> bool {
+        self.portals.values().any(|portal| match &portal.state {
+            PortalState::Open(rows) => rows.cursor.has_job(),
+            PortalState::Ready
+            | PortalState::Taken
+            | PortalState::Finished
+            | PortalState::Failed => false,
+        })
+    }
+
+    /// Takes the rows of suspended portals off their jobs, so that the slots are free for others
+    /// and for this session's next statement. Cancel safe.
+    pub(crate) async fn set_portals_aside(&mut self) {
+        let config = &self.services.config;
+        let dir = Path::new(config.text(KeyId::DataDir));
+        let bytes_max = config.size(KeyId::SpillQuota) as u64;
+        for portal in self.portals.values_mut() {
+            if let PortalState::Open(rows) = &mut portal.state {
+                rows.cursor.set_aside(dir, bytes_max).await;
+            }
         }
     }
 

@@ -29,6 +29,7 @@ use super::prepared::Prepared;
 use super::registry::lock;
 use super::rows::{Reply, RowSource, Rows};
 use super::settings::SharedSettings;
+use super::system::StatementTables;
 use super::{Session, epoch_us};
 use crate::config::KeyId;
 use crate::driver::JobSummary;
@@ -48,6 +49,7 @@ struct StatementContext {
     settings: PlannerSettings,
     format: FormatSettings,
     session: FunctionSession,
+    system_tables: StatementTables,
 }
 
 impl Session {
@@ -60,7 +62,7 @@ impl Session {
         let snapshot = self.services.catalog.snapshot();
         let path = self.search_path().0;
         let (format, settings) = {
-            let gucs = lock(&self.gucs);
+            let mut gucs = lock(&self.gucs);
             let partitions = u32::try_from(gucs.int(KeyId::Partitions)).unwrap_or(0);
             let split = SplitOptions {
                 force_exchange: gucs.flag(KeyId::ForceExchange),
@@ -97,7 +99,15 @@ impl Session {
                 .map(|(name, value)| (name.to_owned(), value))
                 .collect(),
         };
+        let system_tables = StatementTables::new(
+            &snapshot,
+            &self.tables,
+            handle,
+            &self.gucs,
+            &self.services.registry,
+        );
         StatementContext {
+            system_tables,
             snapshot,
             settings,
             format,
@@ -110,7 +120,7 @@ impl Session {
         SessionView {
             snapshot: &context.snapshot,
             session_tables: &self.tables,
-            system_tables: self.services.system_tables.as_ref(),
+            system_tables: &context.system_tables,
             settings: &context.settings,
             format: &context.format,
             session: &context.session,
@@ -186,6 +196,8 @@ impl Session {
                 "statement was not prepared",
             ));
         };
+        // Else this statement might wait for slots that the session itself holds.
+        self.set_portals_aside().await;
         let context = self.statement_context();
         let view = self.view(&context);
         let planner = &self.services.planner;

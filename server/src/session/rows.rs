@@ -4,6 +4,7 @@
 //! chunk goes on from there: the rest is a slice of the same bytes.
 
 use std::collections::VecDeque;
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -12,6 +13,7 @@ use futures::StreamExt;
 use job::ErrorReport;
 use operators::rows::RowChunk;
 
+use super::spool::Spool;
 use crate::driver::JobHandle;
 use crate::pg::Column;
 
@@ -19,19 +21,90 @@ use crate::pg::Column;
 pub(crate) enum RowSource {
     /// A running job. Dropping it cancels the job.
     Job(Box<JobHandle>),
+    /// A job whose rows have been set aside, all or up to a limit.
+    Aside {
+        spool: Box<Spool>,
+        /// The job while it has more, or why it failed.
+        rest: Rest,
+        /// The spool took all it may; the job waits for the client after all.
+        full: bool,
+    },
     /// A plan computed here as it is read.
     Stream(RowStream),
     /// Rows the driver had already.
     Chunks(VecDeque<RowChunk>),
 }
 
+/// What follows the rows set aside.
+pub(crate) enum Rest {
+    Job(Box<JobHandle>),
+    Failed(ErrorReport),
+    Nothing,
+}
+
 impl RowSource {
     async fn next(&mut self) -> Option<Result<RowChunk, ErrorReport>> {
         match self {
             RowSource::Job(job) => job.next_rows().await,
+            RowSource::Aside { spool, rest, .. } => match spool.pop() {
+                Ok(Some(chunk)) => Some(Ok(chunk)),
+                Err(error) => Some(Err(error)),
+                Ok(None) => match rest {
+                    Rest::Job(job) => job.next_rows().await,
+                    Rest::Failed(error) => Some(Err(error.clone())),
+                    Rest::Nothing => None,
+                },
+            },
             RowSource::Stream(rows) => rows.next().await,
             RowSource::Chunks(chunks) => chunks.pop_front().map(Ok),
         }
+    }
+}
+
+impl RowSource {
+    /// Whether a job is behind it whose rows can be set aside.
+    fn has_job(&self) -> bool {
+        match self {
+            RowSource::Job(_)
+            | RowSource::Aside {
+                rest: Rest::Job(_),
+                full: false,
+                ..
+            } => true,
+            RowSource::Aside { .. } | RowSource::Stream(_) | RowSource::Chunks(_) => false,
+        }
+    }
+
+    /// Takes the rows off the job, up to `bytes_max` on disk. Cancel safe: a row is with the job,
+    /// or in the spool.
+    async fn set_aside(&mut self, dir: &Path, bytes_max: u64) {
+        if let RowSource::Job(_) = self
+            && let RowSource::Job(job) = std::mem::replace(self, RowSource::Chunks([].into()))
+        {
+            *self = RowSource::Aside {
+                spool: Box::default(),
+                rest: Rest::Job(job),
+                full: false,
+            };
+        }
+        let RowSource::Aside { spool, rest, full } = self else {
+            return;
+        };
+        while let Rest::Job(job) = rest
+            && spool.file_bytes() < bytes_max
+        {
+            match job.next_rows().await {
+                Some(Ok(chunk)) => {
+                    // The chunk is lost with the write, so the result ends there.
+                    if let Err(error) = spool.push(chunk, dir) {
+                        *rest = Rest::Failed(error);
+                    }
+                }
+                Some(Err(error)) => *rest = Rest::Failed(error),
+                None => *rest = Rest::Nothing,
+            }
+        }
+        *full = matches!(rest, Rest::Job(_));
     }
 }
 
@@ -57,6 +130,20 @@ impl RowCursor {
             rest: None,
             exhausted: false,
         }
+    }
+
+    pub(crate) fn has_job(&self) -> bool {
+        let source = self.source.lock().unwrap_or_else(PoisonError::into_inner);
+        source.has_job()
+    }
+
+    /// Frees the slots of the job behind it, as far as `bytes_max` on disk allow.
+    pub(crate) async fn set_aside(&mut self, dir: &Path, bytes_max: u64) {
+        let source = self
+            .source
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner);
+        source.set_aside(dir, bytes_max).await;
     }
 
     /// At most `limit` rows (which must not be 0), at least one; `None` at the end.

@@ -6,8 +6,8 @@ use std::time::SystemTime;
 
 use catalog::Catalog;
 use executor::InlineRunner;
+use planner::Planner;
 use planner::split::SplitOptions;
-use planner::{Planner, SystemTables};
 use tokio_util::sync::CancellationToken;
 
 use super::registry::SessionRegistry;
@@ -21,8 +21,6 @@ pub struct Services {
     pub catalog: Arc<Catalog>,
     pub driver: Driver,
     pub planner: Planner,
-    /// `pg_catalog` and `information_schema`.
-    pub system_tables: Arc<dyn SystemTables>,
     /// Runs what is too small for executors.
     pub inline: InlineRunner,
     /// What splitting a plan depends on besides the session: slots, memory.
@@ -32,9 +30,4 @@ pub struct Services {
     pub started: SystemTime,
     /// Numbers transactions, for `txid_current()`.
     pub next_transaction: AtomicI64,
-}
-
-/// The system catalogs there are: none before `pg_catalog` is built.
-pub fn system_tables() -> Arc<dyn SystemTables> {
-    Arc::new(planner::NoSystemTables)
 }

@@ -1,0 +1,138 @@
+//! `pg_catalog` and `information_schema` as a statement sees them: the catalog's tables, filled
+//! with what only the server knows (settings, sessions).
+
+use std::sync::{Arc, Mutex};
+
+use catalog::system::{ActivityRow, SettingRow, SystemContext, system_table};
+use catalog::{CatalogSnapshot, SessionTables};
+use datafusion::catalog::TableProvider;
+use planner::SystemTables;
+
+use super::epoch_us;
+use super::gucs::Gucs;
+use super::registry::{SessionHandle, SessionRegistry, lock};
+use crate::config::{KEYS, Kind, Scope, Value};
+
+/// The system tables of one statement.
+#[derive(Debug)]
+pub(super) struct StatementTables(SystemContext);
+
+impl StatementTables {
+    pub(super) fn new(
+        snapshot: &Arc<CatalogSnapshot>,
+        tables: &Arc<SessionTables>,
+        handle: &SessionHandle,
+        gucs: &Arc<Mutex<Gucs>>,
+        registry: &Arc<SessionRegistry>,
+    ) -> Self {
+        let (gucs, registry) = (Arc::clone(gucs), Arc::clone(registry));
+        Self(SystemContext {
+            session_tables: Some(Arc::clone(tables)),
+            settings: Arc::new(move || settings(&lock(&gucs))),
+            activity: Arc::new(move || {
+                let sessions = registry.sessions();
+                sessions.iter().map(|session| activity(session)).collect()
+            }),
+            ..SystemContext::new(Arc::clone(snapshot), &handle.database, &handle.user)
+        })
+    }
+}
+
+impl SystemTables for StatementTables {
+    fn table(&self, schema: &str, name: &str) -> Option<Arc<dyn TableProvider>> {
+        system_table(schema, name, &self.0)
+    }
+}
+
+/// Rows of `pg_settings`. Values with a unit are numbers there.
+fn settings(gucs: &Gucs) -> Vec<SettingRow> {
+    KEYS.iter()
+        .map(|key| {
+            let plain = |value: &Value| match value {
+                Value::Int(n) => n.to_string(),
+                Value::Bool(_) | Value::Text(_) => key.kind.show(value),
+            };
+            let (unit, range) = match key.kind {
+                Kind::Int { min, max } => (None, Some((min, max))),
+                Kind::Bytes { min, max } => (Some("B"), Some((min, max))),
+                Kind::Duration { min, max } => (Some("ms"), Some((min, max))),
+                Kind::Bool
+                | Kind::Text
+                | Kind::Enum(_)
+                | Kind::Address
+                | Kind::Path
+                | Kind::Special(_) => (None, None),
+            };
+            let (boot, reset) = (key.default_value(), gucs.default_of(key.id));
+            let value = gucs.value(key.id);
+            let source = if value != reset {
+                "session"
+            } else if *reset != boot {
+                "configuration file"
+            } else {
+                "default"
+            };
+            SettingRow {
+                name: key.name.to_owned(),
+                setting: plain(value),
+                unit: unit.map(str::to_owned),
+                category: category(key.section.name()),
+                short_desc: key.doc.to_owned(),
+                context: match key.scope {
+                    Scope::Fixed => "internal",
+                    Scope::Restart => "postmaster",
+                    Scope::Session => "user",
+                }
+                .to_owned(),
+                vartype: key.kind.type_name().to_owned(),
+                source: source.to_owned(),
+                min_val: range.map(|(min, _)| min.to_string()),
+                max_val: range.map(|(_, max)| max.to_string()),
+                enumvals: match key.kind {
+                    Kind::Enum(choices) => Some(choices.iter().map(|c| (*c).to_owned()).collect()),
+                    Kind::Bool
+                    | Kind::Int { .. }
+                    | Kind::Bytes { .. }
+                    | Kind::Duration { .. }
+                    | Kind::Text
+                    | Kind::Address
+                    | Kind::Path
+                    | Kind::Special(_) => None,
+                },
+                boot_val: Some(plain(&boot)),
+                reset_val: Some(plain(reset)),
+                pending_restart: false,
+            }
+        })
+        .collect()
+}
+
+/// `server` becomes `Server`.
+fn category(section: &str) -> String {
+    let mut letters = section.chars();
+    letters
+        .next()
+        .map(|first| first.to_uppercase().chain(letters).collect())
+        .unwrap_or_default()
+}
+
+fn activity(session: &SessionHandle) -> ActivityRow {
+    let now = session.activity();
+    let idle = now.state != super::ActivityState::Active;
+    ActivityRow {
+        pid: session.pid,
+        user: session.user.clone(),
+        application_name: now.application_name,
+        client_addr: session.client.map(|client| client.ip().to_string()),
+        client_port: session.client.map(|client| client.port().into()),
+        backend_start: Some(epoch_us(session.backend_start)),
+        xact_start: None,
+        query_start: now.query_start.map(epoch_us),
+        state_change: Some(epoch_us(now.state_change)),
+        wait_event_type: idle.then(|| "Client".to_owned()),
+        wait_event: idle.then(|| "ClientRead".to_owned()),
+        state: Some(now.state.name().to_owned()),
+        query: now.query.to_string(),
+        query_id: None,
+    }
+}
