@@ -9,7 +9,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use catalog::{CatalogSnapshot, IfExists, ViewDefinition};
 use datafusion::arrow::array::RecordBatch;
@@ -20,14 +20,16 @@ use functions::pg_type::{Format, FormatSettings, PgType, TypeError};
 use functions::session::{Session as FunctionSession, SessionFacts};
 use job::{ErrorReport, SqlError, SqlState, WrittenFile};
 use operators::rows::RowEncoder;
+use planner::explain::{ExplainOptions, Measured, StageMeasured, explain};
+use planner::split::{SplitOptions, SplitPlan};
 use planner::{
     CreateTempTable, CreateView, OnCommit, ParsedStatement, Placement, Planned, PlannedJob,
-    PlannedWrite, PlannerSettings, SessionView, Statement, TempTableSource, split::SplitOptions,
+    PlannedWrite, PlannerSettings, SessionView, Statement, TempTableSource,
 };
 
 use super::prepared::Prepared;
 use super::registry::lock;
-use super::rows::{Reply, RowSource, Rows};
+use super::rows::{Reply, RowSource, Rows, text_rows};
 use super::settings::SharedSettings;
 use super::system::StatementTables;
 use super::{Session, epoch_us};
@@ -92,12 +94,7 @@ impl Session {
             transaction_time_us: epoch_us(self.transaction_started()),
             statement_time_us: epoch_us(SystemTime::now()),
             transaction_id: self.transaction_id(),
-            time_zone: format.time_zone.name().to_owned(),
-            format_settings: format
-                .entries()
-                .into_iter()
-                .map(|(name, value)| (name.to_owned(), value))
-                .collect(),
+            format: format.clone(),
         };
         let system_tables = StatementTables::new(
             &snapshot,
@@ -198,6 +195,7 @@ impl Session {
         };
         // Else this statement might wait for slots that the session itself holds.
         self.set_portals_aside().await;
+        let started = Instant::now();
         let context = self.statement_context();
         let view = self.view(&context);
         let planner = &self.services.planner;
@@ -217,10 +215,12 @@ impl Session {
                 let source = encode(&schema, &batches, formats, &context.format)?;
                 Ok(Reply::Rows(Rows::new(columns, source, command)))
             }
-            Planned::ExplainAnalyze { .. } => Err(ErrorReport::new(
-                SqlState::FEATURE_NOT_SUPPORTED,
-                "EXPLAIN ANALYZE is not supported yet",
-            )),
+            Planned::ExplainAnalyze { job, options } => {
+                let planning = started.elapsed();
+                let lines = self.analyze(job, options, planning).await?;
+                let rows: Vec<_> = lines.into_iter().map(|line| vec![Some(line)]).collect();
+                Ok(Reply::Rows(Rows::new(columns, text_rows(&rows), "EXPLAIN")))
+            }
             Planned::Write(write) => {
                 let rows = self.write(write).await?;
                 Ok(Reply::Done(match created {
@@ -229,6 +229,39 @@ impl Session {
                 }))
             }
         }
+    }
+
+    /// Runs a job for its measurements, and prints its plan with them.
+    async fn analyze(
+        &self,
+        job: PlannedJob,
+        options: planner::ExplainOptions,
+        planning: Duration,
+    ) -> Result<Vec<String>, ErrorReport> {
+        let split = SplitPlan {
+            graph: job.graph.clone(),
+            plans: job.plans.clone(),
+        };
+        let started = Instant::now();
+        let mut summary = self.services.driver.submit(job).finish().await?;
+        let milliseconds = |time: Duration| Some(time.as_secs_f64() * 1e3);
+        let measured = Measured {
+            stages: split
+                .graph
+                .stages
+                .iter()
+                .map(|stage| StageMeasured {
+                    tasks: summary.stages.remove(&stage.id).unwrap_or_default(),
+                })
+                .collect(),
+            planning_ms: milliseconds(planning),
+            execution_ms: milliseconds(started.elapsed()),
+        };
+        let options = ExplainOptions {
+            verbose: options.verbose,
+            ..ExplainOptions::default()
+        };
+        Ok(explain(&split, options, Some(&measured)))
     }
 
     /// Constants and catalog tables are computed here and now; the rest is for executors.
