@@ -11,7 +11,9 @@ use datafusion::optimizer::{Analyzer, AnalyzerRule};
 
 use crate::type_planner::PgTypePlanner;
 use crate::typing::{OperatorPlanner, PgTyping};
-use crate::{aggregates, arithmetic, cast, datetime, math, text};
+use crate::{
+    aggregates, arithmetic, arrays, cast, conditional, datetime, information, math, text,
+};
 
 /// Registers our functions over DataFusion's of the same name, and our planner hooks before
 /// DataFusion's. The builder is expected to have DataFusion's default features.
@@ -71,6 +73,9 @@ pub fn scalar_udfs() -> Vec<Arc<ScalarUDF>> {
     functions.extend(datetime::functions());
     functions.extend(math::functions());
     functions.extend(text::functions());
+    functions.extend(arrays::functions());
+    functions.extend(conditional::functions());
+    functions.extend(information::functions());
     functions
 }
 

@@ -2,9 +2,12 @@
 
 mod aggregates;
 mod arithmetic;
+mod arrays;
 mod cast;
+mod conditional;
 mod datetime;
 pub mod error;
+mod information;
 mod install;
 mod kit;
 mod math;

@@ -157,6 +157,18 @@ pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {
             ]
         })
         .udf(),
+        PgFunction::immutable("min_scale", const {
+            &[Overload::new(&[Ty::Numeric], Ty::Int4, min_scale)]
+        })
+        .udf(),
+        PgFunction::immutable("asin", const {
+            &[Overload::new(&[Ty::Float8], Ty::Float8, asin)]
+        })
+        .udf(),
+        PgFunction::immutable("acos", const {
+            &[Overload::new(&[Ty::Float8], Ty::Float8, acos)]
+        })
+        .udf(),
         PgFunction::immutable("scale", const {
             &[Overload::new(&[Ty::Numeric], Ty::Int4, scale_of)]
         })
@@ -592,6 +604,37 @@ two!(lcm4, int4, int4, |a: i32, b: i32| {
 two!(lcm8, int8, int8, |a: i64, b: i64| {
     let multiple = least_multiple(a.unsigned_abs().into(), b.unsigned_abs().into());
     i64::try_from(multiple).map_err(|_| PgError::out_of_range("bigint"))
+});
+
+one!(min_scale, numeric, |value: Numeric| -> Checked<i32> {
+    let mut shown = value;
+    while shown.scale > 0 && shown.value % 10 == 0 {
+        shown = Numeric {
+            value: shown.value / 10,
+            scale: shown.scale - 1,
+        };
+    }
+    Ok(i32::from(shown.scale))
+});
+
+fn input_out_of_range() -> PgError {
+    PgError::new(
+        SqlState::NUMERIC_VALUE_OUT_OF_RANGE,
+        "input is out of range",
+    )
+}
+
+one!(asin, float8, |value: f64| {
+    if value.abs() > 1.0 {
+        return Err(input_out_of_range());
+    }
+    Ok(value.asin())
+});
+one!(acos, float8, |value: f64| {
+    if value.abs() > 1.0 {
+        return Err(input_out_of_range());
+    }
+    Ok(value.acos())
 });
 
 one!(scale_of, numeric, |value: Numeric| -> Checked<i32> { Ok(i32::from(value.scale)) });

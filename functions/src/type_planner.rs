@@ -17,6 +17,9 @@ const CHARACTER_LENGTH_MAX: u64 = 10_485_760;
 /// The largest precision of a numeric that PostgreSQL accepts.
 const NUMERIC_PRECISION_MAX: u64 = 1000;
 
+/// The field of a cast that the statement has; DataFusion's own casts have nameless fields.
+const WRITTEN_CAST: &str = "cast";
+
 /// DataFusion's hook for type names in SQL.
 #[derive(Debug)]
 pub struct PgTypePlanner;
@@ -26,7 +29,7 @@ impl TypePlanner for PgTypePlanner {
         let Some(pg_type) = pg_type(sql_type)? else {
             return Ok(None);
         };
-        match pg_type.arrow_field("", true) {
+        match pg_type.arrow_field(WRITTEN_CAST, true) {
             Some(field) => Ok(Some(field.into())),
             None => Err(PgError::not_supported(format!(
                 "type {pg_type} is not supported: numerics hold at most 76 digits"

@@ -159,6 +159,9 @@ impl AggregateUDFImpl for ExactAggregate {
             (Function::Average, DataType::Decimal128(_, scale)) => {
                 Ok(DataType::Decimal128(38, AVERAGE_SCALE.max(*scale)))
             }
+            (Function::Average, DataType::Interval(_) | DataType::Duration(_)) => {
+                Err(PgError::not_supported("avg(interval) is not supported").into())
+            }
             _ => self.native().return_type(&coerced),
         }
     }

@@ -27,12 +27,14 @@ pub(crate) fn aggregate_udfs() -> Vec<Arc<AggregateUDF>> {
         Arc::new(AggregateUDF::new_from_impl(exact::ExactAggregate::sum())),
         Arc::new(AggregateUDF::new_from_impl(exact::ExactAggregate::avg())),
     ];
-    // `every` is the standard's name of bool_and.
-    functions.extend(
-        SessionStateDefaults::default_aggregate_functions()
-            .into_iter()
-            .filter(|function| function.name() == "bool_and")
-            .map(|function| Arc::new(function.as_ref().clone().with_aliases(["every"]))),
-    );
+    // Names that PostgreSQL has beside DataFusion's.
+    for function in SessionStateDefaults::default_aggregate_functions() {
+        let alias = match function.name() {
+            "bool_and" => "every",
+            "var" | "var_samp" => "variance",
+            _ => continue,
+        };
+        functions.push(Arc::new(function.as_ref().clone().with_aliases([alias])));
+    }
     functions
 }

@@ -8,7 +8,7 @@ use job::SqlState;
 
 use crate::arithmetic::datetimes::{between, length};
 use crate::cast::Context;
-use crate::cast::times::{MICROS_PER_DAY, MICROS_PER_SECOND, midnight, to_local, to_utc};
+use crate::cast::times::{MICROS_PER_DAY, MICROS_PER_SECOND, to_local, to_utc};
 use crate::error::PgError;
 use crate::kit::{Args, Interval, Overload, PgFunction, Ty};
 use crate::pg_type::TimeZone;
@@ -750,15 +750,14 @@ fn instant_to_offset(args: &Args) -> Result<ColumnarValue> {
     })
 }
 
-/// The day a date is, at midnight: for functions that take a date as a timestamp.
-#[cfg(test)]
-fn at(days: i32) -> i64 {
-    midnight(days).unwrap()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cast::times::midnight;
+
+    fn at(days: i32) -> i64 {
+        midnight(days).unwrap()
+    }
 
     #[test]
     fn ages_borrow_from_the_earlier_month() {

@@ -131,7 +131,8 @@ fn arrow_report(error: &ArrowError, depth: usize) -> ErrorReport {
         ArrowError::ExternalError(source) => source_report(source.as_ref(), depth - 1),
         ArrowError::CastError(message) | ArrowError::ParseError(message) => cast_report(message),
         ArrowError::InvalidArgumentError(message) | ArrowError::ComputeError(message) => {
-            decimal_overflow(message).unwrap_or_else(|| internal(message))
+            decimal_overflow(message)
+                .unwrap_or_else(|| internal(message))
         }
         ArrowError::NotYetImplemented(message) => {
             ErrorReport::new(SqlState::FEATURE_NOT_SUPPORTED, tidy(message))
@@ -336,6 +337,28 @@ fn planning_text(message: &str) -> Option<ErrorReport> {
             return Some(operator_report(rest));
         }
     }
+    if message.contains("ggregate functions are not allowed in the WHERE") {
+        return Some(ErrorReport::new(
+            SqlState::GROUPING_ERROR,
+            "aggregate functions are not allowed in WHERE",
+        ));
+    }
+    if let Some(printed) = message.strip_prefix("Unary operator '-' only supports ") {
+        return Some(ErrorReport::new(
+            SqlState::UNDEFINED_FUNCTION,
+            format!("operator does not exist: - ({})", tidy(printed)),
+        ));
+    }
+    if message.contains("non-boolean predicate") {
+        let printed = message.rsplit("returning ").next().unwrap_or_default();
+        return Some(ErrorReport::new(
+            SqlState::DATATYPE_MISMATCH,
+            format!(
+                "argument of WHERE must be type boolean, not type {}",
+                printed_type_name(printed)
+            ),
+        ));
+    }
     if message.contains("must appear in the GROUP BY clause")
         || message.contains("must be in the GROUP BY")
     {
@@ -401,7 +424,10 @@ fn grouping_report(message: &str) -> ErrorReport {
 }
 
 fn execution_report(message: &str) -> ErrorReport {
-    if let Some(report) = planning_text(message).or_else(|| decimal_overflow(message)) {
+    if let Some(report) = planning_text(message)
+        .or_else(|| decimal_overflow(message))
+        .or_else(|| regular_expression(message))
+    {
         return report;
     }
     let lower = message.to_ascii_lowercase();
@@ -459,7 +485,10 @@ fn cast_report(message: &str) -> ErrorReport {
         return report;
     }
     let lower = message.to_ascii_lowercase();
-    if lower.contains("overflow") || lower.contains("out of range") || lower.contains("unable to represent") {
+    if lower.contains("overflow")
+        || lower.contains("out of range")
+        || lower.contains("unable to represent")
+    {
         return ErrorReport::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, tidy(message));
     }
     ErrorReport::new(SqlState::INVALID_TEXT_REPRESENTATION, tidy(message))
@@ -474,6 +503,16 @@ fn decimal_overflow(message: &str) -> Option<ErrorReport> {
             "numeric field overflow",
         )
     })
+}
+
+/// The regex crate draws the pattern with carets below; its last line says what is wrong.
+fn regular_expression(message: &str) -> Option<ErrorReport> {
+    let at = message.to_ascii_lowercase().find("regex parse error")?;
+    let what = message[at..].rsplit("error: ").next()?.trim();
+    Some(ErrorReport::new(
+        SqlState::INVALID_REGULAR_EXPRESSION,
+        format!("invalid regular expression: {what}"),
+    ))
 }
 
 /// The memory pool names the operator that asked; that is what the client wants to know.
@@ -507,7 +546,9 @@ fn cancelled() -> ErrorReport {
 }
 
 fn internal(message: impl ToString) -> ErrorReport {
-    ErrorReport::new(SqlState::INTERNAL_ERROR, tidy(&message.to_string()))
+    let message = message.to_string();
+    regular_expression(&message)
+        .unwrap_or_else(|| ErrorReport::new(SqlState::INTERNAL_ERROR, tidy(&message)))
 }
 
 fn without_backtrace(message: &str) -> &str {

@@ -106,10 +106,6 @@ impl Args {
         self.columns.len()
     }
 
-    pub(crate) fn number_rows(&self) -> usize {
-        self.rows
-    }
-
     pub(crate) fn is_constant(&self) -> bool {
         self.constant
     }
@@ -187,9 +183,8 @@ impl Args {
 
     pub(crate) fn is_null(&self, index: usize, row: usize) -> bool {
         self.columns.get(index).is_none_or(|column| {
-            column
-                .array
-                .is_null(if column.constant { 0 } else { row })
+            let row = if column.constant { 0 } else { row };
+            column.array.data_type().is_null() || column.array.is_null(row)
         })
     }
 
@@ -387,11 +382,6 @@ impl<'a> Texts<'a> {
             TextArray::Utf8(array) => (!array.is_null(row)).then(|| array.value(row)),
             TextArray::Large(array) => (!array.is_null(row)).then(|| array.value(row)),
         }
-    }
-
-    /// One pattern for all rows: worth preparing once.
-    pub(crate) fn is_constant(&self) -> bool {
-        self.constant
     }
 }
 

@@ -21,9 +21,10 @@ use datafusion::logical_expr::{
 use datafusion::scalar::ScalarValue;
 
 pub(crate) use args::{Args, Interval, Numeric};
-pub(crate) use ty::{INTERVAL, TEXT, TIMESTAMP, TIMESTAMPTZ, Ty};
+pub(crate) use ty::{INTERVAL, TIMESTAMP, TIMESTAMPTZ, Ty};
 
 use crate::error::{PgError, type_name};
+use crate::pg_type::PG_TYPE_KEY;
 
 /// How an overload's result type is found.
 #[derive(Clone, Copy)]
@@ -100,6 +101,8 @@ pub(crate) struct PgFunction {
     signature: Signature,
     /// The operator that a call of this function stands for, in column names.
     symbol: Option<&'static str>,
+    /// The PostgreSQL type of the result, where the Arrow type does not tell it.
+    pg_type: Option<&'static str>,
 }
 
 impl PgFunction {
@@ -127,7 +130,13 @@ impl PgFunction {
             overloads,
             signature: Signature::user_defined(volatility),
             symbol: None,
+            pg_type: None,
         }
+    }
+
+    pub(crate) fn typed(mut self, pg_type: &'static str) -> Self {
+        self.pg_type = Some(pg_type);
+        self
     }
 
     pub(crate) fn shown_as(mut self, symbol: &'static str) -> Self {
@@ -252,7 +261,13 @@ impl ScalarUDFImpl for PgFunction {
             .map(|field| field.data_type().clone())
             .collect();
         let data_type = self.result_type(&types, args.scalar_arguments)?;
-        Ok(Arc::new(Field::new(self.name, data_type, true)))
+        let field = Field::new(self.name, data_type, true);
+        Ok(Arc::new(match self.pg_type {
+            Some(pg_type) => field.with_metadata(
+                [(PG_TYPE_KEY.to_owned(), pg_type.to_owned())].into(),
+            ),
+            None => field,
+        }))
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {

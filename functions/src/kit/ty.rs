@@ -67,13 +67,12 @@ impl Ty {
     /// least), and from 20 a narrowing that PostgreSQL would ask to have written out: it is
     /// taken, checked, because integer literals are wider than they look before analysis.
     pub(crate) fn cost_from(self, from: &DataType, unknown: bool) -> Option<u32> {
-        if from.is_null() {
-            return Some(if matches!(self, Ty::Text) { 1 } else { 2 });
-        }
-        if unknown {
+        if from.is_null() || unknown {
+            // Text is preferred, then the preferred type of each kind.
             return Some(match self {
                 Ty::Text => 0,
                 Ty::Any => 1,
+                Ty::Float8 | Ty::Timestamptz | Ty::Interval | Ty::Bool => 3,
                 _ => 4,
             });
         }

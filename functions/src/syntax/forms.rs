@@ -9,13 +9,14 @@ use datafusion::sql::sqlparser::ast::{
 use super::simple_name;
 use crate::error::PgError;
 
-/// Functions that give a set of rows. In a select list each becomes `unnest(f(…))`, where `f`
-/// gives the set as an array.
-const SET_FUNCTIONS: [&str; 4] = [
-    "generate_series",
-    "generate_subscripts",
-    "regexp_split_to_table",
-    "string_to_table",
+/// Functions that give a set of rows, and those that give the same as an array. In a select list
+/// each becomes `unnest(f(…))`.
+pub(super) const SET_FUNCTIONS: [(&str, &str); 5] = [
+    ("generate_series", "generate_series_array"),
+    ("generate_subscripts", "generate_subscripts_array"),
+    ("regexp_matches", "regexp_matches_array"),
+    ("regexp_split_to_table", "regexp_split_to_array"),
+    ("string_to_table", "string_to_array"),
 ];
 
 /// More digits than this and a number is a float to us: our numerics have 38.
@@ -98,11 +99,28 @@ pub(super) fn lower_after(expr: &mut Expr) -> Result<(), PgError> {
             };
             *expr = call(name, vec![taken(operand)]);
         }
+        Expr::BinaryOp { left, op, right } => {
+            let name = match op {
+                BinaryOperator::PGOverlap => "array_has_any",
+                BinaryOperator::PGStartsWith => "starts_with",
+                _ => return Ok(()),
+            };
+            *expr = call(name, vec![taken(left), taken(right)]);
+        }
         Expr::Function(function) if function.over.is_none() => {
             if let Some(name) = simple_name(&function.name)
-                && SET_FUNCTIONS.contains(&name.as_str())
+                && let Some((_, array)) = SET_FUNCTIONS.iter().find(|(set, _)| *set == name)
             {
+                function.name = object_name(array);
                 *expr = call("unnest", vec![taken(expr)]);
+            }
+        }
+        // The parser has read its escapes already.
+        Expr::Value(ValueWithSpan { value, .. })
+            if matches!(value, Value::UnicodeStringLiteral(_)) =>
+        {
+            if let Value::UnicodeStringLiteral(text) = value {
+                *value = Value::SingleQuotedString(std::mem::take(text));
             }
         }
         Expr::Value(ValueWithSpan {
@@ -229,7 +247,7 @@ fn object_name(name: &str) -> ObjectName {
     ObjectName(vec![ObjectNamePart::Identifier(Ident::new(name))])
 }
 
-fn call(name: &str, args: Vec<Expr>) -> Expr {
+pub(super) fn call(name: &str, args: Vec<Expr>) -> Expr {
     Expr::Function(Function {
         name: object_name(name),
         uses_odbc_syntax: false,
@@ -283,7 +301,7 @@ mod tests {
         );
         assert_eq!(
             lowered("SELECT generate_series(1, 3)"),
-            "SELECT unnest(generate_series(1, 3))"
+            "SELECT unnest(generate_series_array(1, 3))"
         );
         assert_eq!(
             lowered("SELECT substring(a FROM 2)"),

@@ -7,6 +7,7 @@
 //! planner's business: take them from the tree before it is lowered.
 
 mod forms;
+mod relations;
 
 use std::ops::ControlFlow;
 
@@ -40,6 +41,7 @@ impl VisitorMut for Lowering {
                 "TABLESAMPLE is only supported for tables",
             ));
         }
+        relations::lower(factor);
         ControlFlow::Continue(())
     }
 

@@ -6,12 +6,17 @@
 //! - [`patterns`]: POSIX regular expressions
 
 pub(crate) mod numbers;
+mod patterns;
 pub(crate) mod similar;
+mod strings;
 
 use std::sync::Arc;
 
 use datafusion::logical_expr::ScalarUDF;
 
 pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {
-    vec![similar::similar_to_escape(), numbers::to_number()]
+    let mut functions = vec![similar::similar_to_escape(), numbers::to_number()];
+    functions.extend(strings::functions());
+    functions.extend(patterns::functions());
+    functions
 }

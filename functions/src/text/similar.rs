@@ -62,16 +62,29 @@ fn one_character(escape: &str) -> Result<Option<char>, PgError> {
     }
 }
 
+/// A part of a pattern, without anchors.
+pub(super) fn body(pattern: &str, escape: &str) -> Result<String, PgError> {
+    let mut out = String::with_capacity(pattern.len());
+    push_translated(&mut out, pattern, one_character(escape)?)?;
+    Ok(out)
+}
+
 fn regular_expression(pattern: &str, escape: Option<char>) -> Result<String, PgError> {
     let mut out = String::with_capacity(pattern.len() + 8);
     // The dot must match line ends too, as `_` and `%` do.
     out.push_str("(?s)^(?:");
+    push_translated(&mut out, pattern, escape)?;
+    out.push_str(")$");
+    Ok(out)
+}
+
+fn push_translated(out: &mut String, pattern: &str, escape: Option<char>) -> Result<(), PgError> {
     let mut in_brackets = false;
     let mut chars = pattern.chars();
     while let Some(c) = chars.next() {
         if Some(c) == escape {
             match chars.next() {
-                Some(literal) => push_literal(&mut out, literal),
+                Some(literal) => push_literal(out, literal),
                 None => {
                     return Err(PgError::new(
                         INVALID_ESCAPE_SEQUENCE,
@@ -105,8 +118,7 @@ fn regular_expression(pattern: &str, escape: Option<char>) -> Result<String, PgE
             _ => out.push(c),
         }
     }
-    out.push_str(")$");
-    Ok(out)
+    Ok(())
 }
 
 fn push_literal(out: &mut String, c: char) {
@@ -117,7 +129,7 @@ fn push_literal(out: &mut String, c: char) {
 }
 
 /// The same LIKE pattern with a backslash for its escape.
-pub(crate) fn backslashed_like(pattern: &str, escape: char) -> Result<String, PgError> {
+pub(crate) fn backslashed_like(pattern: &str, escape: char) -> String {
     let mut out = String::with_capacity(pattern.len());
     let mut chars = pattern.chars();
     while let Some(c) = chars.next() {
@@ -129,12 +141,9 @@ pub(crate) fn backslashed_like(pattern: &str, escape: char) -> Result<String, Pg
                     }
                     out.push(literal);
                 }
-                None => {
-                    return Err(PgError::new(
-                        INVALID_ESCAPE_SEQUENCE,
-                        "LIKE pattern must not end with escape character",
-                    ));
-                }
+                // PostgreSQL complains only when a match gets here: such a pattern hardly ever
+                // matches, and then it should match nothing.
+                None => out.push_str("\\\\"),
             }
         } else if c == '\\' {
             out.push_str("\\\\");
@@ -142,7 +151,7 @@ pub(crate) fn backslashed_like(pattern: &str, escape: char) -> Result<String, Pg
             out.push(c);
         }
     }
-    Ok(out)
+    out
 }
 
 #[cfg(test)]
@@ -161,9 +170,9 @@ mod tests {
 
     #[test]
     fn like_escapes() {
-        assert_eq!(backslashed_like("10#%", '#').unwrap(), "10\\%");
-        assert_eq!(backslashed_like("a\\b", '#').unwrap(), "a\\\\b");
-        assert_eq!(backslashed_like("a\\_", '\\').unwrap(), "a\\_");
-        assert!(backslashed_like("a#", '#').is_err());
+        assert_eq!(backslashed_like("10#%", '#'), "10\\%");
+        assert_eq!(backslashed_like("a\\b", '#'), "a\\\\b");
+        assert_eq!(backslashed_like("a\\_", '\\'), "a\\_");
+        assert_eq!(backslashed_like("a#", '#'), "a\\\\");
     }
 }

@@ -14,6 +14,7 @@ use datafusion::logical_expr::{
 use datafusion::scalar::ScalarValue;
 
 use crate::numeric;
+use crate::pg_type::PG_TYPE_KEY;
 
 /// Literal metadata that says: this value came with its type, as statement parameters do.
 const TYPED_KEY: &str = "firesteel.typed";
@@ -43,15 +44,19 @@ pub(crate) fn typed(value: ScalarValue) -> Expr {
 /// Takes the marks away again once nothing is left to decide.
 pub(crate) fn unmarked(expr: Expr) -> Expr {
     match expr {
-        Expr::Literal(value, metadata) if is_typed(metadata.as_ref()) => {
-            Expr::Literal(value, None)
+        Expr::Literal(value, Some(metadata)) if metadata.inner().contains_key(TYPED_KEY) => {
+            let mut left = metadata.inner().clone();
+            left.remove(TYPED_KEY);
+            Expr::Literal(value, (!left.is_empty()).then(|| FieldMetadata::from(left)))
         }
         other => other,
     }
 }
 
 fn is_typed(metadata: Option<&FieldMetadata>) -> bool {
-    metadata.is_some_and(|metadata| metadata.inner().contains_key(TYPED_KEY))
+    metadata.is_some_and(|metadata| {
+        metadata.inner().contains_key(TYPED_KEY) || metadata.inner().contains_key(PG_TYPE_KEY)
+    })
 }
 
 /// An untyped string literal's text.
@@ -112,7 +117,7 @@ pub(crate) fn narrow(expr: Expr) -> Expr {
 
 /// The value of a call of an immutable or stable function whose arguments are literals;
 /// otherwise the call as it was. Errors are those of the call itself: `'abc'::int` fails here.
-pub(crate) fn fold(expr: Expr, config: &Arc<ConfigOptions>) -> Result<Expr> {
+pub(crate) fn fold(expr: Expr, config: impl Fn() -> Arc<ConfigOptions>) -> Result<Expr> {
     let Expr::ScalarFunction(call) = &expr else {
         return Ok(expr);
     };
@@ -140,13 +145,18 @@ pub(crate) fn fold(expr: Expr, config: &Arc<ConfigOptions>) -> Result<Expr> {
         args: values.into_iter().map(ColumnarValue::Scalar).collect(),
         arg_fields,
         number_rows: 1,
-        return_field,
-        config_options: Arc::clone(config),
+        return_field: Arc::clone(&return_field),
+        config_options: config(),
     })?;
-    match result {
-        ColumnarValue::Scalar(value) => Ok(typed(value)),
-        ColumnarValue::Array(array) => Ok(typed(ScalarValue::try_from_array(&array, 0)?)),
+    let value = match result {
+        ColumnarValue::Scalar(value) => value,
+        ColumnarValue::Array(array) => ScalarValue::try_from_array(&array, 0)?,
+    };
+    if return_field.metadata().contains_key(PG_TYPE_KEY) {
+        let metadata = FieldMetadata::from(return_field.metadata());
+        return Ok(Expr::Literal(value, Some(metadata)));
     }
+    Ok(typed(value))
 }
 
 fn literal_arguments(call: &ScalarFunction) -> Option<Vec<ScalarValue>> {

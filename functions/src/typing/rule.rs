@@ -1,5 +1,6 @@
 //! The walk over a plan with final types.
 
+use std::cell::OnceCell;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field};
@@ -30,8 +31,11 @@ pub struct PgTyping;
 
 impl AnalyzerRule for PgTyping {
     fn analyze(&self, plan: LogicalPlan, config: &ConfigOptions) -> Result<LogicalPlan> {
-        let config = Arc::new(config.clone());
-        Ok(typed_plan(plan, &DFSchema::empty(), &config)?)
+        let config = SharedConfig {
+            options: config,
+            shared: OnceCell::new(),
+        };
+        typed_plan(plan, &DFSchema::empty(), &config)
     }
 
     fn name(&self) -> &str {
@@ -39,11 +43,23 @@ impl AnalyzerRule for PgTyping {
     }
 }
 
+/// The options, copied for functions that are folded, and only if there are any.
+struct SharedConfig<'a> {
+    options: &'a ConfigOptions,
+    shared: OnceCell<Arc<ConfigOptions>>,
+}
+
+impl SharedConfig<'_> {
+    fn get(&self) -> &Arc<ConfigOptions> {
+        self.shared.get_or_init(|| Arc::new(self.options.clone()))
+    }
+}
+
 /// Types a plan bottom up. `outer` is what correlated columns may come from.
 fn typed_plan(
     plan: LogicalPlan,
     outer: &DFSchema,
-    config: &Arc<ConfigOptions>,
+    config: &SharedConfig<'_>,
 ) -> Result<LogicalPlan> {
     Ok(plan
         .transform_up(|node| typed_node(node, outer, config))?
@@ -53,7 +69,7 @@ fn typed_plan(
 fn typed_node(
     plan: LogicalPlan,
     outer: &DFSchema,
-    config: &Arc<ConfigOptions>,
+    config: &SharedConfig<'_>,
 ) -> Result<Transformed<LogicalPlan>> {
     // Counts of rows are not SQL values.
     if matches!(plan, LogicalPlan::Limit(_)) {
@@ -90,7 +106,7 @@ fn typed_node(
 
 struct Typing<'a> {
     schema: &'a DFSchema,
-    config: &'a Arc<ConfigOptions>,
+    config: &'a SharedConfig<'a>,
 }
 
 impl Typing<'_> {
@@ -109,7 +125,7 @@ impl Typing<'_> {
     }
 
     fn fold(&self, expr: Expr) -> Result<Expr> {
-        literals::fold(expr, self.config)
+        literals::fold(expr, || Arc::clone(self.config.get()))
     }
 
     /// Folds constants below a freshly made expression: casts of literals, mostly.
@@ -132,7 +148,7 @@ impl Typing<'_> {
             Expr::Between(between) => self.between(between)?,
             Expr::InList(list) => self.in_list(list)?,
             Expr::Case(case) => self.case(case)?,
-            Expr::Like(like) => Expr::Like(escaped(like)?),
+            Expr::Like(like) => Expr::Like(escaped(like)),
             Expr::SimilarTo(like) => self.similar(like)?,
             Expr::ScalarFunction(function) => self.function(function)?,
             Expr::ScalarSubquery(subquery) => Expr::ScalarSubquery(self.subquery(subquery)?),
@@ -479,32 +495,42 @@ fn as_date_item(subject: &DataType, item: Expr) -> Expr {
 }
 
 /// `LIKE … ESCAPE 'c'` with the backslash that DataFusion's kernels know.
-fn escaped(like: Like) -> Result<Like> {
+fn escaped(like: Like) -> Like {
     let Expr::Literal(value, metadata) = like.pattern.as_ref() else {
-        return Ok(like);
+        return like;
     };
     let Some(Some(pattern)) = value.try_as_str() else {
-        return Ok(like);
+        return like;
     };
     let escape = like.escape_char.unwrap_or('\\');
-    let pattern = similar::backslashed_like(pattern, escape)?;
+    let pattern = similar::backslashed_like(pattern, escape);
     let value = match value {
         ScalarValue::Utf8View(_) => ScalarValue::Utf8View(Some(pattern)),
         ScalarValue::LargeUtf8(_) => ScalarValue::LargeUtf8(Some(pattern)),
         _ => ScalarValue::Utf8(Some(pattern)),
     };
-    Ok(Like {
+    Like {
         pattern: Box::new(Expr::Literal(value, metadata.clone())),
         escape_char: None,
         ..like
-    })
+    }
+}
+
+/// A value of a row without what DataFusion made of it: a cast to the type it found for the
+/// column, a NULL of that type. Casts that were written have a name.
+fn as_written(expr: Expr) -> Expr {
+    match expr {
+        Expr::Cast(cast) if cast.field.name().is_empty() => *cast.expr,
+        Expr::Literal(value, None) if value.is_null() => Expr::Literal(ScalarValue::Null, None),
+        other => other,
+    }
 }
 
 /// `VALUES`: each column has the type in which its rows meet.
 fn typed_values(
     values: Values,
     schema: &DFSchema,
-    config: &Arc<ConfigOptions>,
+    config: &SharedConfig<'_>,
 ) -> Result<LogicalPlan> {
     let typing = Typing { schema, config };
     let columns = values.schema.fields().len();
@@ -519,7 +545,10 @@ fn typed_values(
         .into_iter()
         .map(|row| {
             row.into_iter()
-                .map(|expr| Ok(expr.transform_up(|expr| typing.one(expr))?.data))
+                .map(|expr| {
+                    let expr = as_written(expr);
+                    Ok(expr.transform_up(|expr| typing.one(expr))?.data)
+                })
                 .collect::<Result<Vec<_>>>()
         })
         .collect::<Result<Vec<_>>>()?;
@@ -531,7 +560,9 @@ fn typed_values(
                 let taken =
                     std::mem::replace(&mut row[column], Expr::Literal(ScalarValue::Null, None));
                 match taken {
-                    // DataFusion has given NULLs the type it found for the column.
+                    // DataFusion has cast the rows to the type it found for the column; casts
+                    // that were written have a name.
+                    Expr::Cast(cast) if cast.field.name().is_empty() => *cast.expr,
                     Expr::Literal(value, _) if value.is_null() => {
                         Expr::Literal(ScalarValue::Null, None)
                     }

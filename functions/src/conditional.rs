@@ -1,0 +1,144 @@
+//! `coalesce`, `nullif`, `greatest`, `least`: DataFusion's, open to untyped literals.
+//!
+//! DataFusion refuses `coalesce(a_date, '2020-01-01')` before our analyzer rule can give the
+//! literal a date's type. These wrappers let text pass beside any other type until then.
+
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
+use datafusion::error::Result;
+use datafusion::execution::SessionStateDefaults;
+use datafusion::logical_expr::binary::type_union_coercion;
+use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
+use datafusion::logical_expr::{
+    ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
+    Volatility,
+};
+
+use crate::error::{PgError, type_name};
+
+pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {
+    SessionStateDefaults::default_scalar_functions()
+        .into_iter()
+        .filter(|function| {
+            matches!(function.name(), "coalesce" | "nullif" | "greatest" | "least")
+        })
+        .map(|inner| {
+            Arc::new(ScalarUDF::new_from_impl(Alternatives {
+                inner,
+                signature: Signature::user_defined(Volatility::Immutable),
+            }))
+        })
+        .collect()
+}
+
+/// Functions whose arguments are all of one type.
+#[derive(Debug)]
+struct Alternatives {
+    inner: Arc<ScalarUDF>,
+    signature: Signature,
+}
+
+impl PartialEq for Alternatives {
+    fn eq(&self, other: &Self) -> bool {
+        self.inner.name() == other.inner.name()
+    }
+}
+
+impl Eq for Alternatives {}
+
+impl Hash for Alternatives {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.inner.name().hash(state);
+    }
+}
+
+impl Alternatives {
+    fn common(&self, types: &[DataType]) -> Result<DataType> {
+        // Text may be an untyped literal: it decides only when there is nothing else.
+        let decide = |skip_text: bool| {
+            types
+                .iter()
+                .filter(|data_type| !(skip_text && **data_type == DataType::Utf8))
+                .try_fold(DataType::Null, |common, data_type| {
+                    type_union_coercion(&common, data_type)
+                })
+        };
+        let common = match decide(true) {
+            Some(DataType::Null) | None => decide(false),
+            found => found,
+        };
+        common.ok_or_else(|| {
+            let first = types.first().map(type_name).unwrap_or_default();
+            let last = types.last().map(type_name).unwrap_or_default();
+            PgError::new(
+                job::SqlState::DATATYPE_MISMATCH,
+                format!(
+                    "{} types {first} and {last} cannot be matched",
+                    self.inner.name().to_uppercase()
+                ),
+            )
+            .into()
+        })
+    }
+}
+
+impl ScalarUDFImpl for Alternatives {
+    fn name(&self) -> &str {
+        self.inner.name()
+    }
+
+    fn aliases(&self) -> &[String] {
+        self.inner.aliases()
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
+        if types.is_empty() {
+            return Err(PgError::undefined_function(self.inner.name(), &[]).into());
+        }
+        Ok(vec![self.common(types)?; types.len()])
+    }
+
+    fn return_type(&self, types: &[DataType]) -> Result<DataType> {
+        self.common(types)
+    }
+
+    fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
+        let types: Vec<DataType> = args
+            .arg_fields
+            .iter()
+            .map(|field| field.data_type().clone())
+            .collect();
+        let nullable = self.inner.name() == "nullif"
+            || args.arg_fields.iter().all(|field| field.is_nullable());
+        Ok(Arc::new(Field::new(
+            self.inner.name(),
+            self.common(&types)?,
+            nullable,
+        )))
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        self.inner.invoke_with_args(args)
+    }
+
+    fn simplify(&self, args: Vec<Expr>, info: &SimplifyContext) -> Result<ExprSimplifyResult> {
+        self.inner.simplify(args, info)
+    }
+
+    fn short_circuits(&self) -> bool {
+        self.inner.short_circuits()
+    }
+
+    fn conditional_arguments<'a>(
+        &self,
+        args: &'a [Expr],
+    ) -> Option<(Vec<&'a Expr>, Vec<&'a Expr>)> {
+        self.inner.conditional_arguments(args)
+    }
+}

@@ -1,0 +1,444 @@
+//! POSIX regular expressions, by way of the `regex` crate.
+//!
+//! The flavours agree on what is common: classes, quantifiers, groups, alternatives, anchors,
+//! `\d \s \w`, `\y` (word boundary) and `\m \M` (word start and end). Back references and
+//! lookaround constraints do not exist here and are refused.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::{ListBuilder, StringBuilder};
+use datafusion::arrow::datatypes::DataType;
+use datafusion::error::Result;
+use datafusion::logical_expr::{ColumnarValue, ScalarUDF};
+use job::SqlState;
+use regex::Regex;
+
+use crate::error::PgError;
+use crate::kit::{Args, Overload, PgFunction, Returns, Ty};
+
+/// Compiled programs larger than this are refused: patterns come from clients.
+const PROGRAM_BYTES_MAX: usize = 10 << 20;
+
+pub(super) fn functions() -> Vec<Arc<ScalarUDF>> {
+    vec![
+        PgFunction::immutable("regexp_match", const {
+            &[
+                Overload::new(&[Ty::Text, Ty::Text], Ty::TextArray, first_match),
+                Overload::new(&[Ty::Text, Ty::Text, Ty::Text], Ty::TextArray, first_match),
+            ]
+        })
+        .udf(),
+        PgFunction::immutable("regexp_matches_array", const {
+            &[
+                Overload::returning(&[Ty::Text, Ty::Text], MATCHES, all_matches),
+                Overload::returning(&[Ty::Text, Ty::Text, Ty::Text], MATCHES, all_matches),
+            ]
+        })
+        .udf(),
+        PgFunction::immutable("regexp_split_to_array", const {
+            &[
+                Overload::new(&[Ty::Text, Ty::Text], Ty::TextArray, split),
+                Overload::new(&[Ty::Text, Ty::Text, Ty::Text], Ty::TextArray, split),
+            ]
+        })
+        .udf(),
+        PgFunction::immutable("regexp_replace", const {
+            &[
+                Overload::new(&[Ty::Text, Ty::Text, Ty::Text], Ty::Text, replace),
+                Overload::new(&[Ty::Text, Ty::Text, Ty::Text, Ty::Text], Ty::Text, replace),
+            ]
+        })
+        .udf(),
+        PgFunction::immutable("regexp_like", const {
+            &[
+                Overload::new(&[Ty::Text, Ty::Text], Ty::Bool, like),
+                Overload::new(&[Ty::Text, Ty::Text, Ty::Text], Ty::Bool, like),
+            ]
+        })
+        .udf(),
+        PgFunction::immutable("regexp_count", const {
+            &[
+                Overload::new(&[Ty::Text, Ty::Text], Ty::Int4, count),
+                Overload::new(&[Ty::Text, Ty::Text, Ty::Int4], Ty::Int4, count),
+                Overload::new(&[Ty::Text, Ty::Text, Ty::Int4, Ty::Text], Ty::Int4, count),
+            ]
+        })
+        .udf(),
+        PgFunction::immutable("regexp_instr", const {
+            &[Overload::new(&[Ty::Text, Ty::Text], Ty::Int4, position)]
+        })
+        .udf(),
+        PgFunction::immutable("regexp_substr", const {
+            &[Overload::new(&[Ty::Text, Ty::Text], Ty::Text, first_substring)]
+        })
+        .udf(),
+    ]
+}
+
+const MATCHES: Returns = Returns::Computed(|_, _| {
+    Ok(DataType::new_list(
+        DataType::new_list(DataType::Utf8, true),
+        true,
+    ))
+});
+
+/// Flags of the functions, one letter each.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Flags {
+    global: bool,
+    ignore_case: bool,
+    /// `n` or `m`: the dot does not match line ends and anchors do.
+    lines: bool,
+    expanded: bool,
+    literal: bool,
+}
+
+impl Flags {
+    fn parse(text: &str) -> Result<Self, PgError> {
+        let mut flags = Self::default();
+        for flag in text.chars() {
+            match flag {
+                'g' => flags.global = true,
+                'i' => flags.ignore_case = true,
+                'c' => flags.ignore_case = false,
+                'n' | 'm' => flags.lines = true,
+                's' => flags.lines = false,
+                'x' => flags.expanded = true,
+                't' => flags.expanded = false,
+                'q' => flags.literal = true,
+                'e' | 'b' | 'p' | 'w' => {}
+                other => {
+                    return Err(PgError::invalid_parameter(format!(
+                        "invalid regular expression option: \"{other}\""
+                    )));
+                }
+            }
+        }
+        Ok(flags)
+    }
+}
+
+/// PostgreSQL's escapes in the words of the `regex` crate.
+fn translated(pattern: &str) -> String {
+    let mut out = String::with_capacity(pattern.len());
+    let mut chars = pattern.chars();
+    while let Some(c) = chars.next() {
+        if c != '\\' {
+            out.push(c);
+            continue;
+        }
+        match chars.next() {
+            Some('y') => out.push_str("\\b"),
+            Some('Y') => out.push_str("\\B"),
+            Some('m') => out.push_str("\\b{start}"),
+            Some('M') => out.push_str("\\b{end}"),
+            Some('A') => out.push_str("\\A"),
+            Some('Z') => out.push_str("\\z"),
+            Some(next) => {
+                out.push('\\');
+                out.push(next);
+            }
+            None => out.push('\\'),
+        }
+    }
+    out
+}
+
+fn compile(pattern: &str, flags: Flags) -> Result<Regex, PgError> {
+    let source = if flags.literal {
+        regex::escape(pattern)
+    } else {
+        translated(pattern)
+    };
+    regex::RegexBuilder::new(&source)
+        .case_insensitive(flags.ignore_case)
+        .dot_matches_new_line(!flags.lines)
+        .multi_line(flags.lines)
+        .ignore_whitespace(flags.expanded)
+        .size_limit(PROGRAM_BYTES_MAX)
+        .build()
+        .map_err(|error| {
+            let text = error.to_string();
+            let what = text.rsplit("error: ").next().unwrap_or(&text).trim();
+            PgError::new(
+                SqlState::INVALID_REGULAR_EXPRESSION,
+                format!("invalid regular expression: {what}"),
+            )
+        })
+}
+
+/// The last pattern compiled: nearly always the same in all rows.
+#[derive(Default)]
+struct Compiled {
+    key: Option<(String, Flags)>,
+    regex: Option<Regex>,
+}
+
+impl Compiled {
+    fn get(&mut self, pattern: &str, flags: Flags) -> Result<&Regex, PgError> {
+        let known = self
+            .key
+            .as_ref()
+            .is_some_and(|(text, with)| text == pattern && *with == flags);
+        if !known {
+            self.regex = None;
+        }
+        if self.regex.is_none() {
+            self.regex = Some(compile(pattern, flags)?);
+            self.key = Some((pattern.to_owned(), flags));
+        }
+        self.regex.as_ref().ok_or_else(|| {
+            PgError::new(SqlState::INTERNAL_ERROR, "a pattern was not compiled")
+        })
+    }
+}
+
+fn flags_at(args: &Args, index: usize, row: usize) -> Result<Option<Flags>> {
+    if args.len() <= index {
+        return Ok(Some(Flags::default()));
+    }
+    match args.text(index)?.get(row) {
+        Some(text) => Ok(Some(Flags::parse(text)?)),
+        None => Ok(None),
+    }
+}
+
+/// The groups of a match, or the whole of it when the pattern has none.
+fn groups(captures: &regex::Captures<'_>) -> Vec<Option<String>> {
+    let owned = |part: Option<regex::Match<'_>>| part.map(|part| part.as_str().to_owned());
+    if captures.len() == 1 {
+        vec![owned(captures.get(0))]
+    } else {
+        (1..captures.len()).map(|group| owned(captures.get(group))).collect()
+    }
+}
+
+fn first_match(args: &Args) -> Result<ColumnarValue> {
+    let (text, pattern) = (args.text(0)?, args.text(1)?);
+    let mut compiled = Compiled::default();
+    args.rows(|row| {
+        let (Some(text), Some(pattern), Some(flags)) =
+            (text.get(row), pattern.get(row), flags_at(args, 2, row)?)
+        else {
+            return Ok(None);
+        };
+        if flags.global {
+            return Err(PgError::invalid_parameter(
+                "regexp_match() does not support the \"global\" option",
+            )
+            .with_hint("Use the regexp_matches function instead.")
+            .into());
+        }
+        Ok(compiled.get(pattern, flags)?.captures(text).map(|found| groups(&found)))
+    })
+}
+
+fn all_matches(args: &Args) -> Result<ColumnarValue> {
+    let (text, pattern) = (args.text(0)?, args.text(1)?);
+    let mut compiled = Compiled::default();
+    let mut rows = ListBuilder::new(ListBuilder::new(StringBuilder::new()));
+    for row in 0..args.body_rows() {
+        let (Some(text), Some(pattern), Some(flags)) =
+            (text.get(row), pattern.get(row), flags_at(args, 2, row)?)
+        else {
+            rows.append(false);
+            continue;
+        };
+        let limit = if flags.global { usize::MAX } else { 1 };
+        for found in compiled.get(pattern, flags)?.captures_iter(text).take(limit) {
+            for group in groups(&found) {
+                rows.values().values().append_option(group);
+            }
+            rows.values().append(true);
+        }
+        rows.append(true);
+    }
+    args.finish(Arc::new(rows.finish()))
+}
+
+fn split(args: &Args) -> Result<ColumnarValue> {
+    let (text, pattern) = (args.text(0)?, args.text(1)?);
+    let mut compiled = Compiled::default();
+    args.rows(|row| {
+        let (Some(text), Some(pattern), Some(flags)) =
+            (text.get(row), pattern.get(row), flags_at(args, 2, row)?)
+        else {
+            return Ok(None);
+        };
+        let regex = compiled.get(pattern, flags)?;
+        let mut parts: Vec<Option<String>> = Vec::new();
+        let mut start = 0;
+        for found in regex.find_iter(text) {
+            // An empty match at an end of the string splits nothing.
+            if found.is_empty() && (found.start() == 0 || found.start() == text.len()) {
+                continue;
+            }
+            parts.push(Some(text[start..found.start()].to_owned()));
+            start = found.end();
+        }
+        parts.push(Some(text[start..].to_owned()));
+        Ok(Some(parts))
+    })
+}
+
+fn replace(args: &Args) -> Result<ColumnarValue> {
+    let (text, pattern, with) = (args.text(0)?, args.text(1)?, args.text(2)?);
+    let mut compiled = Compiled::default();
+    args.rows(|row| {
+        let (Some(text), Some(pattern), Some(with), Some(flags)) = (
+            text.get(row),
+            pattern.get(row),
+            with.get(row),
+            flags_at(args, 3, row)?,
+        ) else {
+            return Ok(None);
+        };
+        let regex = compiled.get(pattern, flags)?;
+        let limit = if flags.global { 0 } else { 1 };
+        let replaced = regex.replacen(text, limit, |found: &regex::Captures<'_>| {
+            replacement(with, found)
+        });
+        Ok(Some(replaced.into_owned()))
+    })
+}
+
+/// `\1` is a group, `\&` the match, `\\` a backslash.
+fn replacement(with: &str, found: &regex::Captures<'_>) -> String {
+    let group = |index: usize| found.get(index).map_or("", |part| part.as_str());
+    let mut out = String::with_capacity(with.len());
+    let mut chars = with.chars();
+    while let Some(c) = chars.next() {
+        if c != '\\' {
+            out.push(c);
+            continue;
+        }
+        match chars.next() {
+            Some('&') => out.push_str(group(0)),
+            Some(digit @ '1'..='9') => {
+                out.push_str(group(digit.to_digit(10).map_or(0, |digit| digit as usize)));
+            }
+            Some('\\') | None => out.push('\\'),
+            Some(other) => {
+                out.push('\\');
+                out.push(other);
+            }
+        }
+    }
+    out
+}
+
+fn like(args: &Args) -> Result<ColumnarValue> {
+    let (text, pattern) = (args.text(0)?, args.text(1)?);
+    let mut compiled = Compiled::default();
+    args.rows(|row| {
+        let (Some(text), Some(pattern), Some(flags)) =
+            (text.get(row), pattern.get(row), flags_at(args, 2, row)?)
+        else {
+            return Ok(None);
+        };
+        Ok(Some(compiled.get(pattern, flags)?.is_match(text)))
+    })
+}
+
+fn count(args: &Args) -> Result<ColumnarValue> {
+    let (text, pattern) = (args.text(0)?, args.text(1)?);
+    let mut compiled = Compiled::default();
+    args.rows(|row| {
+        let (Some(text), Some(pattern), Some(flags)) =
+            (text.get(row), pattern.get(row), flags_at(args, 3, row)?)
+        else {
+            return Ok(None);
+        };
+        let start = if args.len() > 2 {
+            match args.int4(2)?.get(row) {
+                Some(start) if start > 0 => usize::try_from(start - 1).unwrap_or(0),
+                Some(start) => {
+                    return Err(PgError::invalid_parameter(format!(
+                        "invalid value for parameter \"start\": {start}"
+                    ))
+                    .into());
+                }
+                None => return Ok(None),
+            }
+        } else {
+            0
+        };
+        let from = text.char_indices().nth(start).map_or(text.len(), |(at, _)| at);
+        let found = compiled.get(pattern, flags)?.find_iter(&text[from..]).count();
+        Ok(i32::try_from(found).ok())
+    })
+}
+
+fn position(args: &Args) -> Result<ColumnarValue> {
+    let (text, pattern) = (args.text(0)?, args.text(1)?);
+    let mut compiled = Compiled::default();
+    args.rows(|row| match (text.get(row), pattern.get(row)) {
+        (Some(text), Some(pattern)) => {
+            let found = compiled.get(pattern, Flags::default())?.find(text);
+            let at = found.map_or(0, |found| text[..found.start()].chars().count() + 1);
+            Ok(i32::try_from(at).ok())
+        }
+        _ => Ok(None),
+    })
+}
+
+fn first_substring(args: &Args) -> Result<ColumnarValue> {
+    let (text, pattern) = (args.text(0)?, args.text(1)?);
+    let mut compiled = Compiled::default();
+    args.rows(|row| match (text.get(row), pattern.get(row)) {
+        (Some(text), Some(pattern)) => Ok(compiled
+            .get(pattern, Flags::default())?
+            .find(text)
+            .map(|found| found.as_str())),
+        _ => Ok(None),
+    })
+}
+
+/// `substring(text from pattern)`: the first group, or the whole match.
+pub(super) fn substring(args: &Args) -> Result<ColumnarValue> {
+    let (text, pattern) = (args.text(0)?, args.text(1)?);
+    let mut compiled = Compiled::default();
+    args.rows(|row| match (text.get(row), pattern.get(row)) {
+        (Some(text), Some(pattern)) => Ok(compiled
+            .get(pattern, Flags::default())?
+            .captures(text)
+            .and_then(|found| groups(&found).into_iter().next().flatten())),
+        _ => Ok(None),
+    })
+}
+
+/// `substring(text from pattern for escape)`: the part between the escaped quotes.
+pub(super) fn substring_similar(args: &Args) -> Result<ColumnarValue> {
+    let (text, pattern, escape) = (args.text(0)?, args.text(1)?, args.text(2)?);
+    let mut compiled = Compiled::default();
+    args.rows(|row| {
+        let (Some(text), Some(pattern), Some(escape)) =
+            (text.get(row), pattern.get(row), escape.get(row))
+        else {
+            return Ok(None);
+        };
+        let separator = format!("{escape}\"");
+        let parts: Vec<&str> = pattern.split(separator.as_str()).collect();
+        let source = match parts.as_slice() {
+            [whole] => format!("({})", super::similar::body(whole, escape)?),
+            [before, middle, after] => format!(
+                "{}({}){}",
+                super::similar::body(before, escape)?,
+                super::similar::body(middle, escape)?,
+                super::similar::body(after, escape)?
+            ),
+            _ => {
+                return Err(PgError::new(
+                    SqlState(*b"2200C"),
+                    "SQL regular expression may not contain more than two escape-double-quote separators",
+                )
+                .into());
+            }
+        };
+        let source = format!("^(?:{source})$");
+        Ok(compiled
+            .get(&source, Flags::default())?
+            .captures(text)
+            .and_then(|found| found.get(1).map(|part| part.as_str().to_owned())))
+    })
+}
