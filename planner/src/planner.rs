@@ -446,6 +446,7 @@ impl Planner {
             options: Arc::clone(options),
             type_planner: Arc::clone(self.states.type_planner()),
             view,
+            listed: Arc::default(),
         }
     }
 

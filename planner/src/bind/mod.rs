@@ -16,9 +16,12 @@ mod errors;
 pub(crate) mod params;
 pub(crate) mod relations;
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use catalog::Oid;
 use datafusion::arrow::datatypes::FieldRef;
+use datafusion::catalog::TableProvider;
 use datafusion::common::DFSchema;
 use datafusion::common::config::ConfigOptions;
 use datafusion::error::DataFusionError;
@@ -44,9 +47,21 @@ pub(crate) struct Binder<'a> {
     pub(crate) options: Arc<ConfigOptions>,
     pub(crate) type_planner: Arc<dyn TypePlanner>,
     pub(crate) view: &'a SessionView<'a>,
+    /// Catalog tables as this statement reads them, whatever it calls them.
+    pub(crate) listed: Arc<Mutex<BTreeMap<Oid, Arc<dyn TableProvider>>>>,
 }
 
 impl Binder<'_> {
+    fn listed(&self, oid: Oid) -> Option<Arc<dyn TableProvider>> {
+        let listed = self.listed.lock().unwrap_or_else(PoisonError::into_inner);
+        listed.get(&oid).cloned()
+    }
+
+    fn list(&self, oid: Oid, provider: Arc<dyn TableProvider>) {
+        let mut listed = self.listed.lock().unwrap_or_else(PoisonError::into_inner);
+        listed.insert(oid, provider);
+    }
+
     /// A query to a plan whose types are not settled: [`Binder::analyze`] does that, once, when
     /// the plan is complete. `params` are the fields of `$1`, `$2` …; those without a type stay.
     pub(crate) fn bind(

@@ -195,11 +195,19 @@ async fn resolve_one(
         Found::Catalog(relation) => {
             relations.depends_on.insert(relation.oid);
             match &relation.definition {
-                Definition::External(_) => catalog
-                    .resolve(&relation, state)
-                    .await
-                    .map_err(|error| PlanError::from(error.report()))?
-                    .provider(),
+                Definition::External(_) => {
+                    // Under another name, or in a view, it may have been listed already.
+                    if let Some(provider) = binder.listed(relation.oid) {
+                        return Ok(provider_as_source(provider));
+                    }
+                    let provider = catalog
+                        .resolve(&relation, state)
+                        .await
+                        .map_err(|error| PlanError::from(error.report()))?
+                        .provider();
+                    binder.list(relation.oid, Arc::clone(&provider));
+                    provider
+                }
                 Definition::View(view) => {
                     let (plan, inner) =
                         bind_view(catalog, state, binder, &relation, view, scope.depth + 1).await?;
