@@ -88,17 +88,16 @@ async fn date_predicates_compare_the_column_as_it_is_stored() {
 
 #[tokio::test]
 async fn decimal_and_text_predicates_do_not_cast_the_column() {
-    for (predicate, expected) in [
-        ("l_quantity < 24", "l_quantity < Decimal128(Some(2400),15,2)"),
-        (
-            "l_discount between 0.06 - 0.01 and 0.06 + 0.01",
-            "l_discount >= Decimal128(Some(5),15,2)",
-        ),
-        ("l_shipmode = 'AIR'", "l_shipmode = Utf8View(\"AIR\")"),
-        ("l_orderkey = 5", "l_orderkey = Int64(5)"),
-        ("l_orderkey in (1, 2)", "l_orderkey = Int64(1)"),
+    for predicate in [
+        "l_quantity < 24",
+        "l_discount between 0.06 - 0.01 and 0.06 + 0.01",
+        "l_shipmode = 'AIR'",
+        "l_orderkey = 5",
+        "l_orderkey in (1, 2)",
     ] {
-        assert_filter(predicate, expected).await;
+        let sql = format!("select l_orderkey from lineitem where {predicate}");
+        let plan = optimized(&sql).await;
+        assert!(!plan.contains("CAST(lineitem."), "{predicate}:\n{plan}");
     }
 }
 
