@@ -8,6 +8,7 @@
 //! held for one pointer copy.
 
 use std::collections::BTreeMap;
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
@@ -30,6 +31,8 @@ use crate::temp::SessionTables;
 
 /// The SQLite file's name in the data directory.
 const FILE_NAME: &str = "catalog.sqlite";
+/// Locked as long as the catalog is open: two drivers would remove each other's temporary files.
+const LOCK_FILE: &str = "lock";
 /// The directory of temporary tables in the data directory.
 const TEMP_DIR: &str = "temp";
 
@@ -40,6 +43,8 @@ pub struct Catalog {
     temp_dir: PathBuf,
     /// What relative locations are relative to.
     base_dir: PathBuf,
+    /// Unlocked by the system when the process ends, however it ends.
+    _lock: File,
 }
 
 impl std::fmt::Debug for Catalog {
@@ -67,6 +72,7 @@ impl Catalog {
             .map_err(io_error("open directory", data_dir))?;
         let base_dir =
             std::env::current_dir().map_err(io_error("open directory", Path::new(".")))?;
+        let lock = lock(&data_dir)?;
         let temp_dir = data_dir.join(TEMP_DIR);
         if let Err(error) = std::fs::remove_dir_all(&temp_dir)
             && error.kind() != std::io::ErrorKind::NotFound
@@ -81,6 +87,7 @@ impl Catalog {
             writer: Mutex::new(store),
             temp_dir,
             base_dir,
+            _lock: lock,
         }))
     }
 
@@ -397,6 +404,28 @@ impl Catalog {
     /// done.
     fn writer(&self) -> MutexGuard<'_, Store> {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Claims the data directory for this process.
+fn lock(data_dir: &Path) -> Result<File> {
+    let path = data_dir.join(LOCK_FILE);
+    let failed = |source| CatalogError::Io {
+        doing: "lock",
+        path: path.display().to_string(),
+        source,
+    };
+    let file = File::create(&path).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(CatalogError::report(
+            SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
+            format!(
+                "data directory \"{}\" is in use by another process",
+                data_dir.display()
+            ),
+        )),
+        Err(TryLockError::Error(source)) => Err(failed(source)),
     }
 }
 

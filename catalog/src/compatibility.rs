@@ -178,7 +178,7 @@ fn integer_fits(from: &DataType, to: &DataType) -> bool {
         DataType::Float32 => bits <= 24,
         DataType::Float64 => bits <= 53,
         // 2^bits has at most ceil(bits * log10(2)) digits.
-        to => decimal(to).is_some_and(|(digits, scale)| digits - scale >= bits * 302 / 1000 + 1),
+        to => decimal(to).is_some_and(|(digits, scale)| digits - scale > bits * 302 / 1000),
     }
 }
 

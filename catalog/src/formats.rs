@@ -20,6 +20,7 @@ use job::{ErrorReport, SqlState};
 use object_store::ObjectStore;
 
 use crate::compatibility::merge;
+use crate::envelope;
 use crate::error::{CatalogError, Result};
 use crate::external::FileKind;
 use crate::file_errors::{name_file, panicked, unreadable};
@@ -143,6 +144,7 @@ pub(crate) async fn infer_file(
     file: &ListedFile,
     session: &dyn Session,
 ) -> Result<SchemaRef> {
+    check_envelope(kind, file).await?;
     let store = local_store(session)?;
     let objects = [file.meta.clone()];
     let inferred = std::panic::AssertUnwindSafe(format.infer_schema(session, &store, &objects))
@@ -162,6 +164,17 @@ pub(crate) async fn infer_file(
         }),
         Err(panic) => Err(panicked(kind, &file.path, panic.as_ref()).into()),
     }
+}
+
+/// Fails unless an Avro or Arrow file is whole; its rows where the format tells.
+pub(crate) async fn check_envelope(kind: FileKind, file: &ListedFile) -> Result<Option<u64>> {
+    if !matches!(kind, FileKind::Avro | FileKind::Arrow) {
+        return Ok(None);
+    }
+    let path = file.path.clone();
+    tokio::task::spawn_blocking(move || envelope::check(kind, &path))
+        .await
+        .map_err(|error| CatalogError::Internal(error.to_string()))?
 }
 
 /// The machine's file system, as the session's runtime has it.

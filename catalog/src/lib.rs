@@ -12,10 +12,19 @@
 //!
 //! Nothing here plans or runs queries, knows the protocol, or evaluates SQL expressions.
 
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        reason = "a test that cannot go on says so by panicking"
+    )
+)]
+
 mod catalog;
 mod codec;
 mod compatibility;
 mod ddl;
+mod envelope;
 mod error;
 mod external;
 mod file_errors;

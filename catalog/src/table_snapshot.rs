@@ -25,7 +25,7 @@ use crate::compatibility::check_file;
 use crate::error::{CatalogError, Result};
 use crate::external::{ExternalTable, FileKind, SortColumn};
 use crate::file_errors::{name_file, panicked, unreadable};
-use crate::formats::file_format;
+use crate::formats::{check_envelope, file_format};
 use crate::listing::{ListedFile, list};
 use crate::location::percent_decode;
 use crate::snapshot_table::SnapshotTable;
@@ -210,16 +210,13 @@ async fn describe(
             ))
         }
         FileKind::Csv | FileKind::Json | FileKind::Avro | FileKind::Arrow => {
-            if matches!(reader.kind, FileKind::Avro | FileKind::Arrow) && file.meta.size == 0 {
-                return Err(CatalogError::Reported(unreadable(
-                    reader.kind,
-                    &file.path,
-                    "the file is empty",
-                )));
-            }
+            let rows = check_envelope(reader.kind, &file).await?;
             let mut statistics = Statistics::new_unknown(&reader.file_schema);
             statistics.total_byte_size =
                 Precision::Inexact(usize::try_from(file.meta.size).unwrap_or(usize::MAX));
+            if let Some(rows) = rows.and_then(|rows| usize::try_from(rows).ok()) {
+                statistics.num_rows = Precision::Exact(rows);
+            }
             Ok((
                 partitioned.with_statistics(Arc::new(statistics)),
                 // Text promises nothing about nulls.

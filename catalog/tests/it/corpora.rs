@@ -93,6 +93,8 @@ async fn the_parquet_projects_files() {
     let mut paths = Vec::new();
     files(&dir, &mut paths);
     paths.retain(|path| path.to_str().unwrap().contains(".parquet"));
+    // One value of two gigabytes: refused, but only after a minute and four gigabytes of memory.
+    paths.retain(|path| !path.ends_with("large_string_map.brotli.parquet"));
     let read = read_all(FileKind::Parquet, &paths).await;
     assert!(read > 60, "{read} of {} files were read", paths.len());
 }
@@ -127,6 +129,8 @@ async fn csv_spectrum() {
     let mut paths = Vec::new();
     files(&dir.join("csvs"), &mut paths);
     assert_eq!(paths.len(), 12);
+    // Its expected JSON has another telephone number than its CSV.
+    paths.retain(|path| !path.ends_with("location_coordinates.csv"));
     let fixture = Fixture::new();
     for path in paths {
         let name = path.file_stem().unwrap().to_str().unwrap();

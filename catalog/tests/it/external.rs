@@ -135,7 +135,41 @@ async fn arrow_files_and_streams() {
             .await
             .unwrap();
         assert_eq!(cells(&text), [["x"], ["y"]]);
+        let path = fixture.path(&format!("{name}.arrow"));
+        let bytes = std::fs::read(&path).unwrap();
+        std::fs::write(&path, &bytes[..bytes.len() - 40]).unwrap();
+        let sql = format!("SELECT * FROM {name}");
+        let error = fixture.query(name, &sql).await.unwrap_err();
+        assert_eq!(error.sqlstate.as_str(), "XX001", "{error}");
+        assert!(
+            error.message.contains(".arrow\": the file is truncated"),
+            "{error}"
+        );
     }
+}
+
+#[tokio::test]
+async fn avro_files() {
+    let fixture = Fixture::new();
+    let data = batch(&[(1, "x"), (2, "y")]);
+    let path = fixture.path("t.avro");
+    let file = std::fs::File::create(&path).unwrap();
+    let schema = data.schema().as_ref().clone();
+    let mut writer = datafusion::arrow_avro::writer::AvroWriter::new(file, schema).unwrap();
+    writer.write(&data).unwrap();
+    writer.finish().unwrap();
+    fixture.external("t", FileKind::Avro, &path).await.unwrap();
+    let text = fixture
+        .query("t", "SELECT b FROM t ORDER BY a DESC")
+        .await
+        .unwrap();
+    assert_eq!(cells(&text), [["y"], ["x"]]);
+    assert_eq!(fixture.resolve("t").await.unwrap().rows(), Some(2));
+    let bytes = std::fs::read(&path).unwrap();
+    std::fs::write(&path, &bytes[..bytes.len() - 9]).unwrap();
+    let error = fixture.query("t", "SELECT * FROM t").await.unwrap_err();
+    assert_eq!(error.sqlstate.as_str(), "XX001", "{error}");
+    assert!(error.message.contains("t.avro\""), "{error}");
 }
 
 #[tokio::test]

@@ -175,6 +175,18 @@ async fn sessions_end_and_crashes_leave_no_files() {
 
     std::fs::create_dir_all(temp.join("99/1")).unwrap();
     std::fs::write(temp.join("99/1/part.parquet"), "left by a crash").unwrap();
-    Catalog::open(&fixture.dir.path().join("data")).unwrap();
+    let data = fixture.dir.path().join("data");
+    let taken = Catalog::open(&data).unwrap_err();
+    assert!(taken.to_string().contains("in use"), "{taken}");
+    assert_eq!(
+        files_below(&temp),
+        1,
+        "another driver's files are left alone"
+    );
+    drop(other);
+    let Fixture { dir, catalog, .. } = fixture;
+    drop(catalog);
+    Catalog::open(&data).unwrap();
     assert_eq!(files_below(&temp), 0);
+    drop(dir);
 }
