@@ -295,3 +295,158 @@ fn is_sparse(buffers: &[datafusion::arrow::buffer::Buffer], used: usize) -> bool
     // A quarter of slack is cheaper to keep than to copy away.
     held > used + used / 4
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use datafusion::arrow::array::{Int64Array, StringArray, StringViewArray};
+    use datafusion::arrow::datatypes::{Field, Schema};
+    use datafusion::physical_expr::expressions::Column;
+    use datafusion::physical_plan::metrics::Time;
+    use datafusion::physical_plan::repartition::BatchPartitioner;
+
+    use super::*;
+
+    fn batch(keys: Vec<Option<i64>>) -> RecordBatch {
+        let names: Vec<String> = keys.iter().map(|k| format!("{k:?}")).collect();
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(Int64Array::from(keys)),
+            Arc::new(StringArray::from(names)),
+        ];
+        RecordBatch::try_new(schema(), columns).unwrap()
+    }
+
+    fn schema() -> SchemaRef {
+        Arc::new(Schema::new(vec![
+            Field::new("k", DataType::Int64, true),
+            Field::new("s", DataType::Utf8, true),
+        ]))
+    }
+
+    fn spec(kind: ExchangeKind, segments: u32) -> ExchangeSpec {
+        let key = Arc::new(Column::new("k", 0)) as Arc<dyn PhysicalExpr>;
+        ExchangeSpec {
+            kind,
+            hash_keys: if kind == ExchangeKind::Hash {
+                vec![key]
+            } else {
+                vec![]
+            },
+            segments,
+        }
+    }
+
+    /// Deals 20 batches of 50 rows; returns (segment, key) of every row.
+    fn deal(segments: u32, batch_size: usize) -> (Vec<Dealt>, Vec<(u32, Option<i64>)>) {
+        let spec = spec(ExchangeKind::Hash, segments);
+        let mut partitioner = Partitioner::try_new(&spec, schema(), 0, batch_size).unwrap();
+        let mut dealt = Vec::new();
+        for start in 0..20 {
+            let keys = (0..50).map(|i| (i % 7 != 0).then_some((start * 50 + i) % 113));
+            dealt.extend(partitioner.partition(batch(keys.collect())).unwrap());
+        }
+        dealt.extend(partitioner.finish().unwrap());
+        assert_eq!(partitioner.held_bytes(), 0);
+        let mut rows = Vec::new();
+        for (segment, batch) in &dealt {
+            let keys = batch
+                .column(0)
+                .as_primitive::<datafusion::arrow::datatypes::Int64Type>();
+            rows.extend(keys.iter().map(|key| (*segment, key)));
+        }
+        (dealt, rows)
+    }
+
+    #[test]
+    fn a_key_has_one_segment_and_no_row_is_lost() {
+        for segments in [1, 2, 3, 16] {
+            let (_, rows) = deal(segments, 64);
+            assert_eq!(rows.len(), 1000);
+            let mut home = HashMap::new();
+            for (segment, key) in rows {
+                assert_eq!(*home.entry(key).or_insert(segment), segment, "key {key:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn segments_are_those_of_datafusions_repartition() {
+        for segments in [3, 8] {
+            let (_, rows) = deal(segments, 1);
+            let keys: Vec<Arc<dyn PhysicalExpr>> = vec![Arc::new(Column::new("k", 0))];
+            let mut theirs =
+                BatchPartitioner::new_hash_partitioner(keys, segments as usize, Time::new())
+                    .unwrap();
+            for (segment, key) in rows {
+                theirs
+                    .partition(batch(vec![key]), |partition, _| {
+                        assert_eq!(partition as u32, segment, "key {key:?}");
+                        Ok(())
+                    })
+                    .unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn segments_get_batches_worth_reading() {
+        // 20 batches into 4 segments: dealt one by one, that would be 80 batches.
+        let (dealt, _) = deal(4, 100);
+        assert_eq!(dealt.len(), 12);
+    }
+
+    #[test]
+    fn a_gather_keeps_order_in_the_partitions_own_segment() {
+        let spec = spec(ExchangeKind::Gather, 3);
+        let mut partitioner = Partitioner::try_new(&spec, schema(), 2, 64).unwrap();
+        let mut dealt = Vec::new();
+        for start in 0..10 {
+            let keys = (0..10).map(|i| Some(start * 10 + i)).collect();
+            dealt.extend(partitioner.partition(batch(keys)).unwrap());
+        }
+        dealt.extend(partitioner.finish().unwrap());
+        let mut expected = 0..100;
+        for (segment, batch) in &dealt {
+            assert_eq!(*segment, 2);
+            let keys = batch
+                .column(0)
+                .as_primitive::<datafusion::arrow::datatypes::Int64Type>();
+            assert!(keys.iter().all(|key| key == expected.next()));
+        }
+        assert_eq!(expected.next(), None);
+        assert!(Partitioner::try_new(&spec, schema(), 3, 64).is_err());
+    }
+
+    #[test]
+    fn stored_views_do_not_keep_the_scans_buffers() {
+        let schema = Arc::new(Schema::new(vec![Field::new(
+            "k",
+            DataType::Utf8View,
+            false,
+        )]));
+        let long = |i: usize| format!("a string that is much longer than twelve bytes, {i}");
+        let scanned = StringViewArray::from_iter_values((0..10_000).map(long));
+        let whole: usize = scanned.data_buffers().iter().map(|b| b.len()).sum();
+        let few = scanned.slice(5_000, 10);
+        for kind in [
+            ExchangeKind::Hash,
+            ExchangeKind::Gather,
+            ExchangeKind::RoundRobin,
+        ] {
+            let spec = spec(kind, 1);
+            let input = RecordBatch::try_new(Arc::clone(&schema), vec![Arc::new(few.clone())]);
+            let mut partitioner =
+                Partitioner::try_new(&spec, Arc::clone(&schema), 0, 8192).unwrap();
+            let mut dealt = partitioner.partition(input.unwrap()).unwrap();
+            dealt.extend(partitioner.finish().unwrap());
+            let [(0, stored)] = &dealt[..] else {
+                panic!("{dealt:?}");
+            };
+            let stored = stored.column(0).as_string_view();
+            assert_eq!(stored.value(3), long(5_003));
+            let kept: usize = stored.data_buffers().iter().map(|b| b.capacity()).sum();
+            assert!(kept < whole / 100, "{kind:?} keeps {kept} of {whole} bytes");
+        }
+    }
+}

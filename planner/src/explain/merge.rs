@@ -1,8 +1,6 @@
 //! Adds up what the tasks of a stage measured, by position in the stage plan.
 
-use job::OperatorMetrics;
-
-use super::StageMeasured;
+use job::{OperatorMetrics, TaskStats};
 
 /// A stage's numbers, over all its tasks.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -16,17 +14,17 @@ pub(super) struct StageTotals {
     pub(super) operators: Vec<OperatorMetrics>,
 }
 
-pub(super) fn totals(stage: &StageMeasured) -> StageTotals {
+pub(super) fn totals(tasks: &[TaskStats]) -> StageTotals {
     let mut totals = StageTotals {
-        tasks: stage.tasks.len(),
+        tasks: tasks.len(),
         ..StageTotals::default()
     };
-    for task in &stage.tasks {
+    for task in tasks {
         totals.rows += task.rows;
         totals.exchange_bytes += task.segment_bytes.iter().sum::<u64>();
         totals.spilled_bytes += task.spilled_bytes;
     }
-    let mut tasks = stage.tasks.iter().map(|task| &task.operators);
+    let mut tasks = tasks.iter().map(|task| &task.operators);
     let Some(first) = tasks.next() else {
         return totals;
     };
@@ -55,7 +53,6 @@ pub(super) fn totals(stage: &StageMeasured) -> StageTotals {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use job::TaskStats;
 
     fn operator(label: &str, rows: u64) -> OperatorMetrics {
         OperatorMetrics {
@@ -77,18 +74,16 @@ mod tests {
 
     #[test]
     fn tasks_are_added_up_by_position() {
-        let stage = StageMeasured {
-            tasks: vec![
-                task(
-                    2,
-                    vec![operator("FilterExec", 2), operator("DataSourceExec", 5)],
-                ),
-                task(
-                    3,
-                    vec![operator("FilterExec", 3), operator("DataSourceExec", 4)],
-                ),
-            ],
-        };
+        let stage = vec![
+            task(
+                2,
+                vec![operator("FilterExec", 2), operator("DataSourceExec", 5)],
+            ),
+            task(
+                3,
+                vec![operator("FilterExec", 3), operator("DataSourceExec", 4)],
+            ),
+        ];
         let totals = totals(&stage);
         assert_eq!(
             (totals.tasks, totals.rows, totals.exchange_bytes),
@@ -101,12 +96,10 @@ mod tests {
 
     #[test]
     fn operators_of_different_plans_are_not_mixed() {
-        let stage = StageMeasured {
-            tasks: vec![
-                task(2, vec![operator("FilterExec", 2)]),
-                task(3, vec![operator("SortExec", 3)]),
-            ],
-        };
+        let stage = vec![
+            task(2, vec![operator("FilterExec", 2)]),
+            task(3, vec![operator("SortExec", 3)]),
+        ];
         let totals = totals(&stage);
         assert_eq!(totals.rows, 5);
         assert!(totals.operators.is_empty());

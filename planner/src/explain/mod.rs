@@ -1,64 +1,61 @@
 //! EXPLAIN: a split plan as the rows of PostgreSQL's `QUERY PLAN` column.
 //!
 //! ```text
-//! Stage 1: 16 partitions, sliced -> hash exchange, 16 segments
-//!   ->  AggregateExec: mode=Partial, ...  (rows=120 bytes=9 kB time=1.234 ms)
+//! Stage 1: 16 partitions, sliced into tasks -> hash exchange on [k@0], 16 segments  (tasks=8 rows=120 ...)
+//!   ->  AggregateExec: mode=Partial, ...  (rows=120 bytes=9kB time=1.234 ms)
 //! ```
 //!
-//! The last stage, whose rows the client gets, comes first, then each stage before its producers.
+//! The last stage, whose rows the client gets, comes first, and each stage before its producers.
 //! What tasks have measured is added up per operator ([`merge`]); this module reads it and runs
 //! nothing. The options of EXPLAIN are parsed with the statement.
 
+mod json;
 mod merge;
 mod text;
 
-use job::TaskStats;
+use std::sync::Arc;
 
-pub use text::explain;
+use datafusion::arrow::array::{ArrayRef, RecordBatch, StringArray};
+use datafusion::arrow::datatypes::{DataType, Field, Schema};
+use job::{JobGraph, TaskStats};
+use operators::StagePlan;
 
-/// What the tasks of one stage measured: one entry per accepted attempt.
-#[derive(Debug, Clone, Default)]
-pub struct StageMeasured {
-    pub tasks: Vec<TaskStats>,
-}
+use crate::error::{PlanError, Result};
+use crate::statement::{ExplainFormat, ExplainOptions};
 
 /// What EXPLAIN ANALYZE adds to the plan.
 #[derive(Debug, Clone, Default)]
 pub struct Measured {
-    /// `stages[i]` belongs to `graph.stages[i]`; missing ones are printed without numbers.
-    pub stages: Vec<StageMeasured>,
+    /// `stages[i]` belongs to `graph.stages[i]`: the statistics of its accepted attempts.
+    pub stages: Vec<Vec<TaskStats>>,
     pub planning_ms: Option<f64>,
     pub execution_ms: Option<f64>,
 }
 
-/// What is printed beyond the plan itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ExplainOptions {
-    /// `VERBOSE`: the output columns of every operator.
-    pub verbose: bool,
-    /// `COSTS`: the planner's estimates (bytes read per stage).
-    pub costs: bool,
-    /// `TIMING`: times of operators and of the statement.
-    pub timing: bool,
-    /// `SUMMARY`: planning and execution time.
-    pub summary: bool,
-    pub format: ExplainFormat,
+/// The `QUERY PLAN` column: a row per line of text, or one row of JSON. `measured` makes it
+/// EXPLAIN ANALYZE.
+pub fn query_plan(
+    graph: &JobGraph,
+    plans: &[Arc<StagePlan>],
+    options: ExplainOptions,
+    measured: Option<&Measured>,
+) -> Result<RecordBatch> {
+    let lines = lines(graph, plans, options, measured);
+    let column: ArrayRef = Arc::new(lines.into_iter().map(Some).collect::<StringArray>());
+    let field = Field::new("QUERY PLAN", DataType::Utf8, false);
+    RecordBatch::try_new(Arc::new(Schema::new(vec![field])), vec![column])
+        .map_err(|error| PlanError::internal(error.to_string()))
 }
 
-impl Default for ExplainOptions {
-    fn default() -> Self {
-        Self {
-            verbose: false,
-            costs: true,
-            timing: true,
-            summary: true,
-            format: ExplainFormat::Text,
-        }
+/// The rows of [`query_plan`] as strings.
+pub fn lines(
+    graph: &JobGraph,
+    plans: &[Arc<StagePlan>],
+    options: ExplainOptions,
+    measured: Option<&Measured>,
+) -> Vec<String> {
+    match options.format {
+        ExplainFormat::Text => text::lines(graph, plans, options, measured),
+        ExplainFormat::Json => vec![json::document(graph, plans, options, measured)],
     }
-}
-
-/// Formats that EXPLAIN can print.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ExplainFormat {
-    Text,
 }

@@ -4,28 +4,25 @@ use std::fmt::{self, Write};
 use std::sync::Arc;
 
 use datafusion::physical_plan::{DisplayFormatType, ExecutionPlan};
-use job::{ExchangeKind, OperatorMetrics, Slicing, Stage, StageOutput};
+use job::{ExchangeKind, JobGraph, OperatorMetrics, Slicing, Stage, StageOutput};
 use operators::{Sink, StagePlan};
 
+use super::Measured;
 use super::merge::{StageTotals, totals};
-use super::{ExplainFormat, ExplainOptions, Measured};
-use crate::split::SplitPlan;
+use crate::statement::ExplainOptions;
 
-/// The lines of the `QUERY PLAN` column. `measured` makes it EXPLAIN ANALYZE.
-pub fn explain(
-    split: &SplitPlan,
+pub(super) fn lines(
+    graph: &JobGraph,
+    plans: &[Arc<StagePlan>],
     options: ExplainOptions,
     measured: Option<&Measured>,
 ) -> Vec<String> {
-    match options.format {
-        ExplainFormat::Text => {}
-    }
     let mut lines = Vec::new();
-    for (stage, plan) in split.graph.stages.iter().zip(&split.plans).rev() {
+    for (stage, plan) in graph.stages.iter().zip(plans).rev() {
         let numbers = measured
             .and_then(|m| m.stages.get(stage.id.0 as usize))
-            .map(totals);
-        lines.push(stage_line(stage, plan, options, numbers.as_ref()));
+            .map(|tasks| totals(tasks));
+        lines.push(stage_line(stage, plan, numbers.as_ref()));
         let operators = numbers.as_ref().map_or(&[][..], |n| &n.operators);
         let mut printer = Operators {
             options,
@@ -35,9 +32,7 @@ pub fn explain(
         };
         printer.node(&plan.plan, 0);
     }
-    if let Some(measured) = measured
-        && options.summary
-    {
+    if let Some(measured) = measured {
         if let Some(ms) = measured.planning_ms {
             lines.push(format!("Planning Time: {ms:.3} ms"));
         }
@@ -48,12 +43,7 @@ pub fn explain(
     lines
 }
 
-fn stage_line(
-    stage: &Stage,
-    plan: &StagePlan,
-    options: ExplainOptions,
-    totals: Option<&StageTotals>,
-) -> String {
+fn stage_line(stage: &Stage, plan: &StagePlan, totals: Option<&StageTotals>) -> String {
     let mut line = format!(
         "Stage {}: {}",
         stage.id,
@@ -90,8 +80,7 @@ fn stage_line(
             let _ = write!(line, " spilled={}", Bytes(totals.spilled_bytes));
         }
         line.push(')');
-    } else if options.costs
-        && let Some(bytes) = stage.estimated_bytes
+    } else if let Some(bytes) = stage.estimated_bytes
         && bytes > 0
     {
         let _ = write!(line, "  (reads about {})", Bytes(bytes));
@@ -99,7 +88,7 @@ fn stage_line(
     line
 }
 
-fn exchange(kind: ExchangeKind, plan: &StagePlan) -> String {
+pub(super) fn exchange(kind: ExchangeKind, plan: &StagePlan) -> String {
     match kind {
         ExchangeKind::Hash => {
             let keys: Vec<String> = match &plan.sink {
@@ -129,7 +118,7 @@ impl Operators<'_> {
             OneLine(plan.as_ref())
         );
         if let Some(measured) = self.measured.get(self.at) {
-            line += &numbers(measured, self.options);
+            line += &numbers(measured);
         }
         self.at += 1;
         self.lines.push(line);
@@ -152,15 +141,13 @@ impl Operators<'_> {
     }
 }
 
-fn numbers(measured: &OperatorMetrics, options: ExplainOptions) -> String {
+fn numbers(measured: &OperatorMetrics) -> String {
     let mut text = format!("  (rows={}", measured.output_rows);
     if measured.output_bytes > 0 {
         let _ = write!(text, " bytes={}", Bytes(measured.output_bytes));
     }
-    if options.timing {
-        let ms = measured.elapsed_compute_ns as f64 / 1e6;
-        let _ = write!(text, " time={ms:.3} ms");
-    }
+    let ms = measured.elapsed_compute_ns as f64 / 1e6;
+    let _ = write!(text, " time={ms:.3} ms");
     if measured.spilled_bytes > 0 {
         let _ = write!(
             text,
@@ -177,7 +164,7 @@ fn numbers(measured: &OperatorMetrics, options: ExplainOptions) -> String {
 }
 
 /// A node's own line of DataFusion's plan display.
-struct OneLine<'a>(&'a dyn ExecutionPlan);
+pub(super) struct OneLine<'a>(pub(super) &'a dyn ExecutionPlan);
 
 impl fmt::Display for OneLine<'_> {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
