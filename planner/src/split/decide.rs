@@ -16,8 +16,9 @@ pub enum Decision {
     Staged { partitions: u32 },
 }
 
-/// In-memory bytes a partition should read: 64 to 256 MiB is right, this is the middle.
-const PARTITION_BYTES: u64 = 128 << 20;
+/// In-memory bytes a partition should read. 64 to 256 MiB is right; estimates are on the high
+/// side, and fewer partitions deal larger batches.
+const PARTITION_BYTES: u64 = 256 << 20;
 
 /// Bounds segments per map output and tasks per stage.
 const PARTITIONS_MAX: u32 = 1024;
@@ -85,7 +86,7 @@ mod tests {
         };
         assert_eq!(
             decide(&estimate(100 * GIB, 0), &cluster),
-            Decision::Staged { partitions: 1024 }
+            Decision::Staged { partitions: 512 }
         );
         assert_eq!(decide(&estimate(1 << 20, 0), &cluster), Decision::Fused);
     }

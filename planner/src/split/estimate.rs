@@ -1,8 +1,8 @@
 //! Rough sizes of a physical plan: what it reads, and what it must hold in memory.
 //!
 //! Row counts come from the files' statistics where there are some, else from file sizes. Above
-//! the scans a few rules of thumb do: a filter keeps a third of its rows, an equi-join puts out
-//! as many rows as its larger side. That is coarse, but it is only asked "does this fit, by a
+//! the scans a few rules of thumb do: a filter keeps a third of its rows, an equi-join follows a
+//! foreign key. That is coarse, but it is only asked "does this fit, by a
 //! margin?"; a wrong answer costs time (cut without need) or a retry with less memory, never rows.
 
 use std::sync::Arc;
@@ -12,6 +12,8 @@ use datafusion::common::JoinType;
 use datafusion::common::stats::Precision;
 use datafusion::datasource::physical_plan::FileScanConfig;
 use datafusion::datasource::source::DataSourceExec;
+use datafusion::physical_expr::expressions::DynamicFilterPhysicalExpr;
+use datafusion::physical_expr::utils::split_conjunction;
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
 use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::joins::{CrossJoinExec, HashJoinExec, NestedLoopJoinExec};
@@ -23,15 +25,15 @@ use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 pub(crate) struct Estimate {
     /// Read by all scans together.
     pub(crate) scan_bytes: u64,
-    /// Held by all join builds and aggregates together.
+    /// Held by all join builds together: memory that cannot be spilled.
     pub(crate) state_bytes: u64,
-    /// Held by the largest of them.
+    /// Held by the largest join build or aggregate.
     pub(crate) largest_state_bytes: u64,
 }
 
 pub(crate) fn of(plan: &Arc<dyn ExecutionPlan>) -> Estimate {
     let mut estimate = Estimate::default();
-    rows(plan, &mut estimate);
+    output(plan, &mut estimate);
     estimate
 }
 
@@ -49,60 +51,136 @@ const EXPANSION: f64 = 3.0;
 /// Bytes of a hash table entry next to its row.
 const ENTRY_BYTES: f64 = 24.0;
 
-/// Rows that a node puts out; adds what it reads and holds to `into`.
-fn rows(plan: &Arc<dyn ExecutionPlan>, into: &mut Estimate) -> f64 {
-    let inputs: Vec<f64> = plan.children().into_iter().map(|c| rows(c, into)).collect();
-    let first = inputs.first().copied().unwrap_or(0.0);
-    let largest = inputs.iter().copied().fold(0.0, f64::max);
-    let out = if let Some(scan) = plan.downcast_ref::<DataSourceExec>() {
+/// What a node puts out.
+#[derive(Clone, Copy)]
+struct Output {
+    rows: f64,
+    /// Share of the rows of the tables below that filters have left. A join with a filtered
+    /// side keeps as much of the other one, which is what makes a chain of joins shrink.
+    kept: f64,
+}
+
+/// Estimates a node; adds what it reads and holds to `into`.
+fn output(plan: &Arc<dyn ExecutionPlan>, into: &mut Estimate) -> Output {
+    let inputs: Vec<Output> = plan
+        .children()
+        .into_iter()
+        .map(|child| output(child, into))
+        .collect();
+    let nothing = Output {
+        rows: 0.0,
+        kept: 1.0,
+    };
+    let first = inputs.first().copied().unwrap_or(nothing);
+    let second = inputs.get(1).copied().unwrap_or(nothing);
+    let mut out = if let Some(scan) = plan.downcast_ref::<DataSourceExec>() {
         let rows = scanned_rows(scan, &plan.schema());
         into.scan_bytes += to_bytes(rows * width(&plan.schema()));
-        rows
+        let filtered = scan
+            .data_source()
+            .downcast_ref::<FileScanConfig>()
+            .is_some_and(|files| has_fixed_filter(files));
+        filter(Output { rows, kept: 1.0 }, filtered)
     } else if plan.downcast_ref::<FilterExec>().is_some() {
-        first * FILTER_KEEPS
+        // A scan below that has the same filter (to skip row groups) has counted it already.
+        filter(first, first.kept == 1.0)
     } else if let Some(join) = plan.downcast_ref::<HashJoinExec>() {
-        hold(into, first * (width(&join.left().schema()) + ENTRY_BYTES));
-        let second = inputs.get(1).copied().unwrap_or(0.0);
-        match join.join_type() {
-            JoinType::LeftSemi | JoinType::LeftAnti | JoinType::LeftMark => first,
-            JoinType::RightSemi | JoinType::RightAnti | JoinType::RightMark => second,
-            JoinType::Inner | JoinType::Left | JoinType::Right | JoinType::Full => largest,
-        }
+        hold(
+            into,
+            first.rows * (width(&join.left().schema()) + ENTRY_BYTES),
+        );
+        joined(*join.join_type(), first, second)
     } else if let Some(join) = plan.downcast_ref::<NestedLoopJoinExec>() {
-        hold(into, first * width(&join.left().schema()));
-        largest
+        hold(into, first.rows * width(&join.left().schema()));
+        joined(*join.join_type(), first, second)
     } else if let Some(join) = plan.downcast_ref::<CrossJoinExec>() {
-        hold(into, first * width(&join.left().schema()));
-        first * inputs.get(1).copied().unwrap_or(0.0)
+        hold(into, first.rows * width(&join.left().schema()));
+        Output {
+            rows: first.rows * second.rows,
+            kept: first.kept * second.kept,
+        }
     } else if let Some(aggregate) = plan.downcast_ref::<AggregateExec>() {
         if aggregate.group_expr().is_empty() {
-            plan.output_partitioning().partition_count() as f64
-        } else {
-            // Partial aggregates give up on what does not group; what they pass on and what the
-            // final ones hold is taken as half the input.
-            let groups = first / 2.0;
-            let merges_states = matches!(
-                aggregate.mode(),
-                AggregateMode::Final | AggregateMode::FinalPartitioned
-            );
-            let single = matches!(
-                aggregate.mode(),
-                AggregateMode::Single | AggregateMode::SinglePartitioned
-            );
-            if merges_states || single {
-                hold(into, groups * (width(&plan.schema()) + ENTRY_BYTES));
+            Output {
+                rows: plan.output_partitioning().partition_count() as f64,
+                kept: first.kept,
             }
-            groups
+        } else {
+            // Half the input in a partial aggregate, and half of that in a final one: partial
+            // aggregates pass on what does not group. Aggregates spill, so what they hold
+            // counts for the number of partitions only.
+            let rows = first.rows / 2.0;
+            if *aggregate.mode() != AggregateMode::Partial {
+                let bytes = to_bytes(rows * (width(&plan.schema()) + ENTRY_BYTES));
+                into.largest_state_bytes = into.largest_state_bytes.max(bytes);
+            }
+            Output { rows, ..first }
         }
     } else if plan.downcast_ref::<UnionExec>().is_some() {
-        inputs.iter().sum()
+        Output {
+            rows: inputs.iter().map(|input| input.rows).sum(),
+            kept: inputs.iter().map(|input| input.kept).fold(0.0, f64::max),
+        }
     } else {
-        largest
+        inputs.iter().copied().fold(
+            first,
+            |one, other| if other.rows > one.rows { other } else { one },
+        )
     };
-    match plan.fetch() {
-        Some(fetch) => out.min(fetch as f64),
-        None => out,
+    if let Some(fetch) = plan.fetch() {
+        out.rows = out.rows.min(fetch as f64);
     }
+    out
+}
+
+fn filter(input: Output, applies: bool) -> Output {
+    if applies {
+        Output {
+            rows: input.rows * FILTER_KEEPS,
+            kept: input.kept * FILTER_KEEPS,
+        }
+    } else {
+        input
+    }
+}
+
+/// An equi-join is taken to follow a foreign key: each row of the larger side has one match,
+/// unless filters took it away.
+fn joined(join_type: JoinType, left: Output, right: Output) -> Output {
+    let (larger, smaller) = if left.rows > right.rows {
+        (left, right)
+    } else {
+        (right, left)
+    };
+    let inner = Output {
+        rows: larger.rows * smaller.kept,
+        kept: larger.kept * smaller.kept,
+    };
+    match join_type {
+        JoinType::Inner => inner,
+        JoinType::LeftSemi => Output {
+            rows: left.rows * right.kept,
+            kept: left.kept * right.kept,
+        },
+        JoinType::RightSemi => Output {
+            rows: right.rows * left.kept,
+            kept: right.kept * left.kept,
+        },
+        JoinType::LeftAnti | JoinType::LeftMark => left,
+        JoinType::RightAnti | JoinType::RightMark => right,
+        JoinType::Left | JoinType::Right | JoinType::Full => larger,
+    }
+}
+
+/// Whether a scan filters by more than what other operators may tell it while they run.
+fn has_fixed_filter(files: &FileScanConfig) -> bool {
+    files.file_source().filter().is_some_and(|predicate| {
+        split_conjunction(&predicate).iter().any(|conjunct| {
+            conjunct
+                .downcast_ref::<DynamicFilterPhysicalExpr>()
+                .is_none()
+        })
+    })
 }
 
 fn hold(into: &mut Estimate, bytes: f64) {

@@ -1,0 +1,4 @@
+//! Planner tests that need more than one module: the split against single-process DataFusion.
+//! `statements` tests join in with their own module.
+
+mod split;

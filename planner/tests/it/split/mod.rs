@@ -1,0 +1,7 @@
+//! Split plans, run by a small executor and compared with single-process DataFusion.
+
+mod answers;
+mod executor;
+mod explain;
+mod tables;
+mod traps;
