@@ -23,6 +23,8 @@ use datafusion::physical_expr::expressions::{DynamicFilterPhysicalExpr, lit};
 use datafusion::physical_expr::utils::{conjunction, split_conjunction};
 use datafusion::physical_plan::ExecutionPlan;
 
+type Expr = Arc<dyn PhysicalExpr>;
+
 /// Takes out of the plan's scans the dynamic filters that no node of the plan produces.
 pub fn strip_foreign_filters(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
     let mut produced = Vec::new();
@@ -95,7 +97,7 @@ pub(crate) fn file_scan(node: &Arc<dyn ExecutionPlan>) -> Option<&FileScanConfig
 /// Other formats take no predicates. Returns `None` when there was nothing to replace.
 fn rewrite_filters(
     config: &FileScanConfig,
-    replace: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<Option<Arc<dyn PhysicalExpr>>>,
+    replace: &mut dyn FnMut(&Expr) -> Result<Option<Expr>>,
 ) -> Result<Option<FileScanConfig>> {
     let Some(parquet) = config.file_source().downcast_ref::<ParquetSource>() else {
         return Ok(None);

@@ -297,6 +297,7 @@ fn is_sparse(buffers: &[datafusion::arrow::buffer::Buffer], used: usize) -> bool
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use std::collections::HashMap;
 

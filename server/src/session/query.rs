@@ -20,8 +20,8 @@ use functions::pg_type::{Format, FormatSettings, PgType, TypeError};
 use functions::session::{Session as FunctionSession, SessionFacts};
 use job::{ErrorReport, SqlError, SqlState, WrittenFile};
 use operators::rows::RowEncoder;
-use planner::explain::{ExplainOptions, Measured, StageMeasured, explain};
-use planner::split::{SplitOptions, SplitPlan};
+use planner::explain::{Measured, lines};
+use planner::split::SplitOptions;
 use planner::{
     CreateTempTable, CreateView, OnCommit, ParsedStatement, Placement, Planned, PlannedJob,
     PlannedWrite, PlannerSettings, SessionView, Statement, TempTableSource,
@@ -238,30 +238,20 @@ impl Session {
         options: planner::ExplainOptions,
         planning: Duration,
     ) -> Result<Vec<String>, ErrorReport> {
-        let split = SplitPlan {
-            graph: job.graph.clone(),
-            plans: job.plans.clone(),
-        };
+        let (graph, plans) = (job.graph.clone(), job.plans.clone());
         let started = Instant::now();
         let mut summary = self.services.driver.submit(job).finish().await?;
         let milliseconds = |time: Duration| Some(time.as_secs_f64() * 1e3);
         let measured = Measured {
-            stages: split
-                .graph
+            stages: graph
                 .stages
                 .iter()
-                .map(|stage| StageMeasured {
-                    tasks: summary.stages.remove(&stage.id).unwrap_or_default(),
-                })
+                .map(|stage| summary.stages.remove(&stage.id).unwrap_or_default())
                 .collect(),
             planning_ms: milliseconds(planning),
             execution_ms: milliseconds(started.elapsed()),
         };
-        let options = ExplainOptions {
-            verbose: options.verbose,
-            ..ExplainOptions::default()
-        };
-        Ok(explain(&split, options, Some(&measured)))
+        Ok(lines(&graph, &plans, options, Some(&measured)))
     }
 
     /// Constants and catalog tables are computed here and now; the rest is for executors.
