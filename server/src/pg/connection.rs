@@ -248,6 +248,8 @@ impl Connection {
                     self.fail(&error);
                     if ready {
                         self.ready().await?;
+                    } else {
+                        self.writer.flush().await?;
                     }
                 }
                 Action::Serve(request) => {
@@ -263,7 +265,9 @@ impl Connection {
                             self.fail(&error);
                             match self.state.request_failed(kind) {
                                 Recovery::Ready => self.ready().await?,
-                                Recovery::SkipToSync => {}
+                                // The client may wait for it: messages up to the Sync, a
+                                // Flush among them, are skipped.
+                                Recovery::SkipToSync => self.writer.flush().await?,
                             }
                         }
                     }
@@ -290,11 +294,11 @@ impl Connection {
             tokio::select! {
                 biased;
                 () = self.inbox.fill() => {}
-                why = handle.interrupt.raised() => {
-                    if why == Interrupted::Terminated {
-                        return Err(Hangup::Fatal(why.report()));
-                    }
-                }
+                why = handle.interrupt.raised() => match why {
+                    Interrupted::Terminated => return Err(Hangup::Fatal(why.report())),
+                    // It was meant for a statement that ended at the same moment.
+                    Interrupted::Cancelled => handle.interrupt.disarm(),
+                },
                 () = sleep_for(limit) => return Err(Hangup::Fatal(idled_out())),
                 // A client that pauses between fetches must not keep others from the slots.
                 () = after(PORTAL_PATIENCE, self.session.set_portals_aside()), if holds_slots => {}

@@ -278,3 +278,14 @@ fn a_simple_query_forgets_the_unnamed_statement() {
     client.send(&[bind("", "", &[], &[]), sync()].concat());
     assert_eq!(sqlstate(&client.until_ready()), "26000");
 }
+
+/// asyncpg waits for the error with no more than a Flush sent.
+#[test]
+fn errors_are_sent_before_the_sync() {
+    let server = TestServer::start();
+    let mut client = server.connect();
+    client.send(&[parse("", "SELECT nonsense", &[]), describe("S"), flush()].concat());
+    assert_eq!(client.expect('E').field('C'), "42703");
+    client.send(&sync());
+    client.expect('Z');
+}
