@@ -1,0 +1,216 @@
+//! A `firesteel` process of a benchmark's own: free ports, a fresh data directory, killed and
+//! cleaned up when its handle is dropped. It also reads what Linux and the server's metrics page
+//! say of the process.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use crate::Result;
+use crate::places;
+
+/// A server starts in well under a second.
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+const HTTP_TIMEOUT: Duration = Duration::from_secs(5);
+/// The metrics page has some dozens of lines.
+const HTTP_BYTES_MAX: u64 = 1 << 20;
+/// Of the log, when the server ends unasked.
+const LOG_LINES_SHOWN: usize = 10;
+
+/// What differs between benchmarks.
+#[derive(Debug, Clone)]
+pub(crate) struct ServerOptions {
+    pub(crate) slots: u32,
+    pub(crate) memory: String,
+    /// Whether the metrics page is served.
+    pub(crate) http: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct ServerProcess {
+    child: Child,
+    postgres: SocketAddr,
+    http: Option<SocketAddr>,
+    started_in: Duration,
+    log: PathBuf,
+    // Dropped last: the process is dead by then.
+    _directory: TempDir,
+}
+
+/// Resident memory in bytes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Memory {
+    pub(crate) now: u64,
+    /// The most there ever was.
+    pub(crate) peak: u64,
+}
+
+impl ServerProcess {
+    pub(crate) fn start(options: &ServerOptions) -> Result<Self> {
+        let directory = TempDir::with_prefix("firesteel-bench-")?;
+        let log = directory.path().join("server.log");
+        let mut command = Command::new(places::firesteel()?);
+        command
+            .args(["serve", "--listen", "127.0.0.1:0"])
+            .args([
+                "--http-listen",
+                if options.http { "127.0.0.1:0" } else { "" },
+            ])
+            .arg("--data-dir")
+            .arg(directory.path().join("data"))
+            .args(["--slots", &options.slots.to_string()])
+            .args(["--memory", &options.memory])
+            // Where there is no configuration file.
+            .current_dir(directory.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(File::create(&log)?);
+        let start = Instant::now();
+        let mut child = command.spawn()?;
+        let line = child.stdout.take().and_then(first_line);
+        let started_in = start.elapsed();
+        let Some((postgres, http)) = line.as_deref().and_then(parse_ready_line) else {
+            // Fails only if it has ended already.
+            drop(child.kill());
+            drop(child.wait());
+            return Err(format!(
+                "the server did not start: {}{}",
+                line.unwrap_or_default(),
+                tail(&log)
+            )
+            .into());
+        };
+        Ok(Self {
+            child,
+            postgres,
+            http,
+            started_in,
+            log,
+            _directory: directory,
+        })
+    }
+
+    pub(crate) fn postgres(&self) -> SocketAddr {
+        self.postgres
+    }
+
+    /// From starting the process to its ready line.
+    pub(crate) fn started_in(&self) -> Duration {
+        self.started_in
+    }
+
+    pub(crate) fn memory(&self) -> Result<Memory> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))
+            .map_err(|error| format!("the server is gone: {error}{}", tail(&self.log)))?;
+        let bytes = |name: &str| -> Result<u64> {
+            let line = status
+                .lines()
+                .find_map(|line| line.strip_prefix(name))
+                .ok_or_else(|| format!("the server is gone: no {name}{}", tail(&self.log)))?;
+            let kib: u64 = line.trim().trim_end_matches("kB").trim().parse()?;
+            Ok(kib * 1024)
+        };
+        Ok(Memory {
+            now: bytes("VmRSS:")?,
+            peak: bytes("VmHWM:")?,
+        })
+    }
+
+    /// The metrics page, as names and values.
+    pub(crate) fn metrics(&self) -> Result<BTreeMap<String, u64>> {
+        let address = self.http.ok_or("the server has no metrics page")?;
+        let mut socket = TcpStream::connect_timeout(&address, HTTP_TIMEOUT)?;
+        socket.set_read_timeout(Some(HTTP_TIMEOUT))?;
+        socket.write_all(b"GET /metrics HTTP/1.1\r\nhost: localhost\r\n\r\n")?;
+        let mut page = String::new();
+        socket.take(HTTP_BYTES_MAX).read_to_string(&mut page)?;
+        Ok(parse_metrics(&page))
+    }
+
+    /// The end of the log, for errors.
+    pub(crate) fn log_tail(&self) -> String {
+        tail(&self.log)
+    }
+}
+
+impl Drop for ServerProcess {
+    fn drop(&mut self) {
+        // Fails only if it has ended already.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// The first line, if it comes in time.
+fn first_line(stdout: ChildStdout) -> Option<String> {
+    let (sender, line) = mpsc::sync_channel(1);
+    std::thread::spawn(move || {
+        let mut lines = BufReader::new(stdout).lines();
+        // Nobody listens any more if it came too late.
+        drop(sender.send(lines.next()));
+        // Keeps the pipe empty; ends with the server.
+        lines.for_each(drop);
+    });
+    line.recv_timeout(START_TIMEOUT).ok()??.ok()
+}
+
+/// `firesteel ready: postgres on ADDRESS, http on ADDRESS` (or `http off`).
+fn parse_ready_line(line: &str) -> Option<(SocketAddr, Option<SocketAddr>)> {
+    let (postgres, http) = line
+        .strip_prefix("firesteel ready: postgres on ")?
+        .split_once(", http ")?;
+    let http = http.strip_prefix("on ").map(str::parse).transpose().ok()?;
+    Some((postgres.parse().ok()?, http))
+}
+
+/// Lines of a name without labels and a whole number; the rest is for others.
+fn parse_metrics(page: &str) -> BTreeMap<String, u64> {
+    page.lines()
+        .filter_map(|line| line.split_once(' '))
+        .filter_map(|(name, value)| Some((name.to_owned(), value.trim().parse().ok()?)))
+        .collect()
+}
+
+fn tail(log: &Path) -> String {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    let shown = &lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..];
+    if shown.is_empty() {
+        return String::new();
+    }
+    format!("; its log ends:\n{}", shown.join("\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ready_line_names_the_addresses() {
+        let both = "firesteel ready: postgres on 127.0.0.1:40213, http on 127.0.0.1:8080";
+        let ports = |line| {
+            let (postgres, http) = parse_ready_line(line)?;
+            Some((postgres.port(), http.map(|address| address.port())))
+        };
+        assert_eq!(ports(both), Some((40213, Some(8080))));
+        let off = "firesteel ready: postgres on 127.0.0.1:7, http off";
+        assert_eq!(ports(off), Some((7, None)));
+        assert_eq!(ports("error: address in use"), None);
+    }
+
+    #[test]
+    fn metrics_are_names_and_numbers() {
+        let page =
+            "HTTP/1.1 200 OK\r\n\r\n# HELP a_b Some.\n# TYPE a_b gauge\na_b 12\nc{d=\"e\"} 1\n";
+        let metrics = parse_metrics(page);
+        assert_eq!(metrics.get("a_b"), Some(&12));
+        assert_eq!(metrics.get("HTTP/1.1"), None);
+    }
+}
