@@ -152,6 +152,13 @@ pub(crate) fn run(args: &StreamArgs) -> Result<()> {
     let mut failed = 0;
     for reader in READERS {
         println!("{}", reader.name());
+        if let (Reader::Copy, Err(error)) = (reader, try_copy(&options)) {
+            notes.push(format!(
+                "{} left out, this server has none: {error}",
+                reader.name()
+            ));
+            continue;
+        }
         match observe(args, &options, &data, reader) {
             Ok(observed) => {
                 table.row(cells(reader, &observed));
@@ -186,6 +193,12 @@ pub(crate) fn run(args: &StreamArgs) -> Result<()> {
         return Err(format!("{failed} readers failed").into());
     }
     Ok(())
+}
+
+/// Whether the server has COPY at all.
+fn try_copy(options: &ServerOptions) -> Result<()> {
+    let server = ServerProcess::start(options)?;
+    RawClient::connect(server.postgres())?.execute("COPY (SELECT 1) TO STDOUT")
 }
 
 fn observe(
