@@ -1,0 +1,9 @@
+//! The embedded executor from the outside: launches in, reports and rows out.
+
+mod support;
+
+mod cancel;
+mod exchange;
+mod inline;
+mod memory;
+mod results;
