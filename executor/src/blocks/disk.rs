@@ -11,7 +11,9 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
 
 /// A directory and a quota.
 #[derive(Debug)]
@@ -31,8 +33,14 @@ pub(crate) struct DiskFile {
     store: Arc<DiskStore>,
     path: PathBuf,
     file: File,
-    length: AtomicU64,
-    removed: AtomicBool,
+    extent: Mutex<Extent>,
+}
+
+/// How far a file goes, which is also what it is charged for until it is removed.
+#[derive(Debug, Default)]
+struct Extent {
+    length: u64,
+    removed: bool,
 }
 
 impl DiskStore {
@@ -62,8 +70,7 @@ impl DiskStore {
             store: Arc::clone(self),
             path,
             file,
-            length: AtomicU64::new(0),
-            removed: AtomicBool::new(false),
+            extent: Mutex::default(),
         })
     }
 
@@ -98,11 +105,23 @@ impl DiskStore {
 }
 
 impl DiskFile {
-    /// Writes `bytes` at the end and returns where they start. Safe to call concurrently.
+    /// Writes `bytes` at the end and returns where they start. Safe to call concurrently, also
+    /// with `remove`, after which it fails.
     pub(crate) fn append(&self, bytes: &[u8]) -> io::Result<u64> {
         let length = bytes.len() as u64;
-        self.store.charge(length)?;
-        let offset = self.length.fetch_add(length, Ordering::Relaxed);
+        let offset = {
+            let mut extent = self.extent.lock();
+            if extent.removed {
+                return Err(io::Error::new(
+                    io::ErrorKind::NotFound,
+                    "the file was removed while it was written",
+                ));
+            }
+            self.store.charge(length)?;
+            let offset = extent.length;
+            extent.length += length;
+            offset
+        };
         // If this fails, the range stays charged until the file goes: it may be half written.
         self.file.write_all_at(bytes, offset)?;
         self.store.written.fetch_add(length, Ordering::Relaxed);
@@ -120,15 +139,20 @@ impl DiskFile {
     }
 
     pub(crate) fn len(&self) -> u64 {
-        self.length.load(Ordering::Relaxed)
+        self.extent.lock().length
     }
 
     /// Unlinks the file and gives its quota back now; readers that hold it can finish.
     pub(crate) fn remove(&self) {
-        if self.removed.swap(true, Ordering::Relaxed) {
-            return;
-        }
-        self.store.used.fetch_sub(self.len(), Ordering::Relaxed);
+        let length = {
+            let mut extent = self.extent.lock();
+            if extent.removed {
+                return;
+            }
+            extent.removed = true;
+            extent.length
+        };
+        self.store.used.fetch_sub(length, Ordering::Relaxed);
         self.store.files.fetch_sub(1, Ordering::Relaxed);
         match std::fs::remove_file(&self.path) {
             Ok(()) => {}
