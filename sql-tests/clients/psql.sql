@@ -1,4 +1,5 @@
 -- Run by psql_runs_a_script_with_errors_transactions_and_a_cursor, which knows the answers.
+\set QUIET on
 SELECT * FROM (VALUES ('a', 1), ('b', 2)) AS v(k, n) ORDER BY k;
 SELECT * FROM nowhere;
 \set FETCH_COUNT 100
@@ -13,7 +14,6 @@ SELECT 1 / 0;
 SELECT 1;
 ROLLBACK;
 \set AUTOCOMMIT on
-\set QUIET on
 BEGIN;
 SELECT 'in a transaction';
 CREATE TEMP TABLE t (a INT, b TEXT, c BOOLEAN);

@@ -46,11 +46,6 @@ with engine.connect() as connection:
     assert tuple(connection.execute(total).one()) == (decimal.Decimal("-0.75"), 2)
     connection.commit()
 
-    streaming = connection.execution_options(stream_results=True, yield_per=500)
-    big = streaming.execute(text("SELECT x FROM generate_series(1, 20000) AS t(x)"))
-    assert sum(row.x for row in big) == 20000 * 20001 // 2
-    connection.rollback()
-
     try:
         connection.execute(text("SELECT * FROM nowhere"))
     except ProgrammingError as error:
@@ -68,3 +63,7 @@ with engine.connect() as connection:
     assert inspector.has_table("v", schema="sa")
     connection.execute(text("DROP SCHEMA sa CASCADE"))
     connection.commit()
+
+with engine.connect().execution_options(stream_results=True, yield_per=500) as connection:
+    big = connection.execute(text("SELECT x FROM generate_series(1, 20000) AS t(x)"))
+    assert sum(row.x for row in big) == 20000 * 20001 // 2
