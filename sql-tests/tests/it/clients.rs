@@ -23,6 +23,9 @@ type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
 const ENDLESS: &str =
     "SELECT count(*) FROM generate_series(1, 1000000) a, generate_series(1, 1000000) b";
 
+/// Each takes a few seconds.
+const PROGRAM_SECONDS_MAX: &str = "180";
+
 /// How long a statement may take until another session sees it.
 const SEEN_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -54,11 +57,12 @@ fn pgjdbc() -> Result {
     }
     let server = Server::start()?;
     let program = root().join("sql-tests/clients/Jdbc.java");
-    run(Command::new("java")
-        .arg("-cp")
-        .arg(jar)
-        .arg(program)
-        .arg(server.port().to_string()))
+    let port = server.port().to_string();
+    let classpath = ["-cp".as_ref(), jar.as_os_str()];
+    run(
+        "java",
+        &[&classpath[..], &[program.as_os_str(), port.as_ref()]].concat(),
+    )
 }
 
 #[test]
@@ -297,20 +301,28 @@ fn python(program: &str) -> Result {
         return Ok(());
     }
     let server = Server::start()?;
-    run(Command::new(python)
-        .arg(root().join("sql-tests/clients").join(program))
-        .arg(server.port().to_string()))
+    let program = root().join("sql-tests/clients").join(program);
+    let port = server.port().to_string();
+    run(python, &[program.as_os_str(), port.as_ref()])
 }
 
-/// Runs a program that says what went wrong, if anything did.
-fn run(command: &mut Command) -> Result {
-    let output = command
+/// Runs a program that says what went wrong, if anything did. One that hangs is interrupted, so
+/// that it says where.
+fn run(program: impl AsRef<OsStr>, arguments: &[&OsStr]) -> Result {
+    let output = Command::new("timeout")
+        .args(["--signal=INT", "--kill-after=10", PROGRAM_SECONDS_MAX])
+        .arg(program)
+        .args(arguments)
         .stdin(Stdio::null())
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .output()?;
     let said = String::from_utf8_lossy(&output.stdout);
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{said}\n{errors}");
+    assert!(
+        output.status.success(),
+        "{}\n{said}\n{errors}",
+        output.status
+    );
     Ok(())
 }
 

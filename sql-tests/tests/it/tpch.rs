@@ -138,6 +138,8 @@ impl Value {
         match (self, other) {
             (Self::Float(a), Self::Float(b)) => close(*a, *b),
             (Self::Exact(a), Self::Exact(b)) => same_number(a, b),
+            // A literal with a point is numeric in PostgreSQL and float8 in DataFusion.
+            (Self::Float(float), Self::Exact(digits)) => near(digits, *float),
             (a, b) => a == b,
         }
     }
@@ -146,6 +148,15 @@ impl Value {
 /// Sums of floats depend on their order in the last digits.
 fn close(a: f64, b: f64) -> bool {
     a == b || (a - b).abs() <= 1e-9 * a.abs().max(b.abs())
+}
+
+/// Equal up to the decimal's last digit.
+fn near(digits: &str, float: f64) -> bool {
+    let scale = digits.split_once('.').map_or(0, |(_, digits)| digits.len());
+    let last = 10_f64.powi(-i32::try_from(scale).unwrap_or(0));
+    digits
+        .parse::<f64>()
+        .is_ok_and(|number| close(number, float) || (number - float).abs() <= last)
 }
 
 /// Equal up to the shorter one's digits after the point: averages have more digits in PostgreSQL
