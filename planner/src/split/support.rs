@@ -38,6 +38,8 @@ const CUTTABLE: &[&str] = &[
     "ProjectionExec",
     "ScalarSubqueryExec",
     "SortExec",
+    // The name a sort with a LIMIT goes by.
+    "SortExec(TopK)",
     "SortMergeJoinExec",
     "SortPreservingMergeExec",
     "UnionExec",
