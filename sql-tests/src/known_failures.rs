@@ -30,6 +30,9 @@ pub fn check(path: &Path, reports: &[FileReport]) -> Result<(), String> {
         }
     }
     if std::env::var_os("FIRESTEEL_UPDATE_KNOWN_FAILURES").is_some() {
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(|error| error.to_string())?;
+        }
         let updated = update(&text, &listed, &found);
         return std::fs::write(path, updated).map_err(|error| error.to_string());
     }

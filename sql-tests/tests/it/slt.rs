@@ -23,17 +23,18 @@ const SAME_IN_POSTGRES: &str = "# postgres: yes";
 
 #[test]
 fn ours_simple() -> Result {
-    ours(Protocol::Simple, &[])
+    ours("ours-simple.txt", Protocol::Simple, &[])
 }
 
 #[test]
 fn ours_extended() -> Result {
-    ours(Protocol::Extended, &[])
+    ours("ours-extended.txt", Protocol::Extended, &[])
 }
 
 #[test]
 fn ours_through_exchanges() -> Result {
     ours(
+        "ours-exchanges.txt",
         Protocol::Simple,
         &[
             "SET firesteel.force_exchange = on",
@@ -118,7 +119,7 @@ fn corpus_suite(name: &str, wanted: impl Fn(&str) -> bool) -> Result {
     judge(&format!("{name}.txt"), &reports)
 }
 
-fn ours(protocol: Protocol, settings: &[&str]) -> Result {
+fn ours(list: &str, protocol: Protocol, settings: &[&str]) -> Result {
     let folder = root().join("sql-tests/slt");
     let server = Server::start()?;
     let data = server.scratch().join("files");
@@ -131,7 +132,7 @@ fn ours(protocol: Protocol, settings: &[&str]) -> Result {
         variables: vec![("DATA".to_owned(), data.display().to_string())],
         ..target(&server)
     });
-    judge("ours.txt", &reports)
+    judge(list, &reports)
 }
 
 fn target(server: &Server) -> Target {
