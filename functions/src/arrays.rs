@@ -27,92 +27,130 @@ const SERIES_ITEMS_MAX: usize = 10_000_000;
 
 pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {
     vec![
-        PgFunction::immutable("array_length", const {
-            &[Overload::new(&[Ty::Array, Ty::Int4], Ty::Int4, array_length)]
-        })
+        PgFunction::immutable(
+            "array_length",
+            const {
+                &[Overload::new(
+                    &[Ty::Array, Ty::Int4],
+                    Ty::Int4,
+                    array_length,
+                )]
+            },
+        )
         .udf(),
-        PgFunction::immutable("array_upper", const {
-            &[Overload::new(&[Ty::Array, Ty::Int4], Ty::Int4, array_length)]
-        })
+        PgFunction::immutable(
+            "array_upper",
+            const {
+                &[Overload::new(
+                    &[Ty::Array, Ty::Int4],
+                    Ty::Int4,
+                    array_length,
+                )]
+            },
+        )
         .udf(),
-        PgFunction::immutable("array_lower", const {
-            &[Overload::new(&[Ty::Array, Ty::Int4], Ty::Int4, array_lower)]
-        })
+        PgFunction::immutable(
+            "array_lower",
+            const { &[Overload::new(&[Ty::Array, Ty::Int4], Ty::Int4, array_lower)] },
+        )
         .udf(),
-        PgFunction::immutable("array_ndims", const {
-            &[Overload::new(&[Ty::Array], Ty::Int4, array_ndims)]
-        })
+        PgFunction::immutable(
+            "array_ndims",
+            const { &[Overload::new(&[Ty::Array], Ty::Int4, array_ndims)] },
+        )
         .udf(),
-        PgFunction::immutable("array_dims", const {
-            &[Overload::new(&[Ty::Array], Ty::Text, array_dims)]
-        })
+        PgFunction::immutable(
+            "array_dims",
+            const { &[Overload::new(&[Ty::Array], Ty::Text, array_dims)] },
+        )
         .udf(),
-        PgFunction::immutable("cardinality", const {
-            &[Overload::new(&[Ty::Array], Ty::Int4, cardinality)]
-        })
+        PgFunction::immutable(
+            "cardinality",
+            const { &[Overload::new(&[Ty::Array], Ty::Int4, cardinality)] },
+        )
         .udf(),
-        PgFunction::immutable("array_position", const {
-            &[
-                Overload::new(&[Ty::Array, Ty::Any], Ty::Int4, array_position),
-                Overload::new(&[Ty::Array, Ty::Any, Ty::Int4], Ty::Int4, array_position),
-            ]
-        })
+        PgFunction::immutable(
+            "array_position",
+            const {
+                &[
+                    Overload::new(&[Ty::Array, Ty::Any], Ty::Int4, array_position),
+                    Overload::new(&[Ty::Array, Ty::Any, Ty::Int4], Ty::Int4, array_position),
+                ]
+            },
+        )
         .udf(),
-        PgFunction::immutable("array_positions", const {
-            &[Overload::returning(
-                &[Ty::Array, Ty::Any],
-                Returns::Computed(|_, _| Ok(DataType::new_list(DataType::Int32, true))),
-                array_positions,
-            )]
-        })
+        PgFunction::immutable(
+            "array_positions",
+            const {
+                &[Overload::returning(
+                    &[Ty::Array, Ty::Any],
+                    Returns::Computed(|_, _| Ok(DataType::new_list(DataType::Int32, true))),
+                    array_positions,
+                )]
+            },
+        )
         .udf(),
-        PgFunction::immutable("array_remove", const {
-            &[Overload::returning(
-                &[Ty::Array, Ty::Any],
-                Returns::Argument(0),
-                array_remove,
-            )]
-        })
+        PgFunction::immutable(
+            "array_remove",
+            const {
+                &[Overload::returning(
+                    &[Ty::Array, Ty::Any],
+                    Returns::Argument(0),
+                    array_remove,
+                )]
+            },
+        )
         .udf(),
-        PgFunction::immutable("array_replace", const {
-            &[Overload::returning(
-                &[Ty::Array, Ty::Any, Ty::Any],
-                Returns::Argument(0),
-                array_replace,
-            )]
-        })
+        PgFunction::immutable(
+            "array_replace",
+            const {
+                &[Overload::returning(
+                    &[Ty::Array, Ty::Any, Ty::Any],
+                    Returns::Argument(0),
+                    array_replace,
+                )]
+            },
+        )
         .udf(),
         // Volatile so that the planner does not make the whole series while it folds constants.
-        PgFunction::volatile("generate_series_array", const {
-            &[
-                Overload::returning(&[Ty::Int4, Ty::Int4], INT4S, series4),
-                Overload::returning(&[Ty::Int4, Ty::Int4, Ty::Int4], INT4S, series4),
-                Overload::returning(&[Ty::Int8, Ty::Int8], INT8S, series8),
-                Overload::returning(&[Ty::Int8, Ty::Int8, Ty::Int8], INT8S, series8),
-                Overload::returning(
-                    &[Ty::Timestamp, Ty::Timestamp, Ty::Interval],
-                    TIMESTAMPS,
-                    series_of_timestamps,
-                ),
-                Overload::returning(
-                    &[Ty::Timestamptz, Ty::Timestamptz, Ty::Interval],
-                    INSTANTS,
-                    series_of_instants,
-                ),
-            ]
-        })
+        PgFunction::volatile(
+            "generate_series_array",
+            const {
+                &[
+                    Overload::returning(&[Ty::Int4, Ty::Int4], INT4S, series4),
+                    Overload::returning(&[Ty::Int4, Ty::Int4, Ty::Int4], INT4S, series4),
+                    Overload::returning(&[Ty::Int8, Ty::Int8], INT8S, series8),
+                    Overload::returning(&[Ty::Int8, Ty::Int8, Ty::Int8], INT8S, series8),
+                    Overload::returning(
+                        &[Ty::Timestamp, Ty::Timestamp, Ty::Interval],
+                        TIMESTAMPS,
+                        series_of_timestamps,
+                    ),
+                    Overload::returning(
+                        &[Ty::Timestamptz, Ty::Timestamptz, Ty::Interval],
+                        INSTANTS,
+                        series_of_instants,
+                    ),
+                ]
+            },
+        )
         .udf(),
-        PgFunction::immutable("generate_subscripts_array", const {
-            &[Overload::returning(&[Ty::Array, Ty::Int4], INT4S, subscripts)]
-        })
+        PgFunction::immutable(
+            "generate_subscripts_array",
+            const {
+                &[Overload::returning(
+                    &[Ty::Array, Ty::Int4],
+                    INT4S,
+                    subscripts,
+                )]
+            },
+        )
         .udf(),
     ]
 }
 
-const INT4S: Returns =
-    Returns::Computed(|_, _| Ok(DataType::new_list(DataType::Int32, true)));
-const INT8S: Returns =
-    Returns::Computed(|_, _| Ok(DataType::new_list(DataType::Int64, true)));
+const INT4S: Returns = Returns::Computed(|_, _| Ok(DataType::new_list(DataType::Int32, true)));
+const INT8S: Returns = Returns::Computed(|_, _| Ok(DataType::new_list(DataType::Int64, true)));
 const TIMESTAMPS: Returns = Returns::Computed(|_, _| Ok(DataType::new_list(TIMESTAMP, true)));
 const INSTANTS: Returns =
     Returns::Computed(|_, _| Ok(DataType::new_list(TIMESTAMPTZ.clone(), true)));
@@ -124,7 +162,10 @@ fn dimensions(items: &ArrayRef) -> Vec<usize> {
         return lengths;
     }
     lengths.push(items.len());
-    let mut inner = items.as_list_opt::<i32>().filter(|list| !list.is_null(0)).map(|list| list.value(0));
+    let mut inner = items
+        .as_list_opt::<i32>()
+        .filter(|list| !list.is_null(0))
+        .map(|list| list.value(0));
     while let Some(items) = inner {
         lengths.push(items.len());
         inner = items
@@ -267,8 +308,16 @@ fn lists(args: &Args, rows: Vec<Option<ArrayRef>>) -> Result<ColumnarValue> {
         .map(|row| row.as_ref().map_or(empty.as_ref(), AsRef::as_ref))
         .collect();
     let lengths: Vec<usize> = parts.iter().map(|part| part.len()).collect();
-    let values = if parts.is_empty() { empty.clone() } else { concat(&parts)? };
-    let nulls: NullBuffer = rows.iter().map(Option::is_some).collect::<Vec<bool>>().into();
+    let values = if parts.is_empty() {
+        empty.clone()
+    } else {
+        concat(&parts)?
+    };
+    let nulls: NullBuffer = rows
+        .iter()
+        .map(Option::is_some)
+        .collect::<Vec<bool>>()
+        .into();
     args.finish(Arc::new(ListArray::try_new(
         Arc::clone(field),
         OffsetBuffer::from_lengths(lengths),
@@ -357,7 +406,11 @@ fn series4(args: &Args) -> Result<ColumnarValue> {
     let (start, stop) = (args.int4(0)?, args.int4(1)?);
     let mut lists = ListBuilder::new(Int32Builder::new());
     for row in 0..args.body_rows() {
-        let step = if args.len() > 2 { args.int4(2)?.get(row) } else { Some(1) };
+        let step = if args.len() > 2 {
+            args.int4(2)?.get(row)
+        } else {
+            Some(1)
+        };
         match (start.get(row), stop.get(row), step) {
             (Some(start), Some(stop), Some(step)) => {
                 series(start.into(), stop.into(), step.into(), |value| {
@@ -376,9 +429,15 @@ fn series8(args: &Args) -> Result<ColumnarValue> {
     let (start, stop) = (args.int8(0)?, args.int8(1)?);
     let mut lists = ListBuilder::new(Int64Builder::new());
     for row in 0..args.body_rows() {
-        let step = if args.len() > 2 { args.int8(2)?.get(row) } else { Some(1) };
+        let step = if args.len() > 2 {
+            args.int8(2)?.get(row)
+        } else {
+            Some(1)
+        };
         if let (Some(start), Some(stop), Some(step)) = (start.get(row), stop.get(row), step) {
-            series(start, stop, step, |value| lists.values().append_value(value))?;
+            series(start, stop, step, |value| {
+                lists.values().append_value(value)
+            })?;
         }
         lists.append(true);
     }

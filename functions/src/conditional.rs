@@ -22,7 +22,10 @@ pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {
     SessionStateDefaults::default_scalar_functions()
         .into_iter()
         .filter(|function| {
-            matches!(function.name(), "coalesce" | "nullif" | "greatest" | "least")
+            matches!(
+                function.name(),
+                "coalesce" | "nullif" | "greatest" | "least"
+            )
         })
         .map(|inner| {
             Arc::new(ScalarUDF::new_from_impl(Alternatives {

@@ -24,72 +24,119 @@ pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {
 
 fn about_session() -> Vec<Arc<ScalarUDF>> {
     vec![
-        name_fact("current_database", const { &[Overload::new(&[], Ty::Text, current_database)] })
-            .alias("current_catalog")
-            .udf(),
-        name_fact("current_user", const { &[Overload::new(&[], Ty::Text, current_user)] })
-            .alias("current_role")
-            .alias("user")
-            .udf(),
-        name_fact("session_user", const { &[Overload::new(&[], Ty::Text, session_user)] }).udf(),
-        name_fact("current_schema", const { &[Overload::new(&[], Ty::Text, current_schema)] })
-            .udf(),
-        PgFunction::stable("current_schemas", const {
-            &[Overload::new(&[Ty::Bool], Ty::TextArray, current_schemas)]
-        })
+        name_fact(
+            "current_database",
+            const { &[Overload::new(&[], Ty::Text, current_database)] },
+        )
+        .alias("current_catalog")
+        .udf(),
+        name_fact(
+            "current_user",
+            const { &[Overload::new(&[], Ty::Text, current_user)] },
+        )
+        .alias("current_role")
+        .alias("user")
+        .udf(),
+        name_fact(
+            "session_user",
+            const { &[Overload::new(&[], Ty::Text, session_user)] },
+        )
+        .udf(),
+        name_fact(
+            "current_schema",
+            const { &[Overload::new(&[], Ty::Text, current_schema)] },
+        )
+        .udf(),
+        PgFunction::stable(
+            "current_schemas",
+            const { &[Overload::new(&[Ty::Bool], Ty::TextArray, current_schemas)] },
+        )
         .typed("name[]")
         .udf(),
-        PgFunction::stable("pg_backend_pid", const {
-            &[Overload::new(&[], Ty::Int4, backend_pid)]
-        })
+        PgFunction::stable(
+            "pg_backend_pid",
+            const { &[Overload::new(&[], Ty::Int4, backend_pid)] },
+        )
         .udf(),
-        PgFunction::stable("version", const { &[Overload::new(&[], Ty::Text, version)] }).udf(),
-        PgFunction::stable("pg_is_in_recovery", const {
-            &[Overload::new(&[], Ty::Bool, is_in_recovery)]
-        })
+        PgFunction::stable(
+            "version",
+            const { &[Overload::new(&[], Ty::Text, version)] },
+        )
         .udf(),
-        PgFunction::stable("txid_current", const {
-            &[Overload::new(&[], Ty::Int8, transaction_id)]
-        })
+        PgFunction::stable(
+            "pg_is_in_recovery",
+            const { &[Overload::new(&[], Ty::Bool, is_in_recovery)] },
+        )
+        .udf(),
+        PgFunction::stable(
+            "txid_current",
+            const { &[Overload::new(&[], Ty::Int8, transaction_id)] },
+        )
         .alias("pg_current_xact_id")
         .udf(),
-        name_fact("pg_client_encoding", const { &[Overload::new(&[], Ty::Text, client_encoding)] })
-            .udf(),
-        name_fact("pg_encoding_to_char", const {
-            &[Overload::new(&[Ty::Int4], Ty::Text, encoding_name)]
-        })
+        name_fact(
+            "pg_client_encoding",
+            const { &[Overload::new(&[], Ty::Text, client_encoding)] },
+        )
+        .udf(),
+        name_fact(
+            "pg_encoding_to_char",
+            const { &[Overload::new(&[Ty::Int4], Ty::Text, encoding_name)] },
+        )
         .alias("getdatabaseencoding")
         .udf(),
         // We do not say where either end of a connection is.
-        PgFunction::stable("inet_server_addr", const { &[Overload::new(&[], Ty::Text, no_text)] })
-            .udf(),
-        PgFunction::stable("inet_client_addr", const { &[Overload::new(&[], Ty::Text, no_text)] })
-            .udf(),
-        PgFunction::stable("inet_server_port", const { &[Overload::new(&[], Ty::Int4, no_int)] })
-            .udf(),
-        PgFunction::stable("inet_client_port", const { &[Overload::new(&[], Ty::Int4, no_int)] })
-            .udf(),
-        PgFunction::stable("current_setting", const {
-            &[
-                Overload::new(&[Ty::Text], Ty::Text, current_setting),
-                Overload::new(&[Ty::Text, Ty::Bool], Ty::Text, current_setting),
-            ]
-        })
+        PgFunction::stable(
+            "inet_server_addr",
+            const { &[Overload::new(&[], Ty::Text, no_text)] },
+        )
         .udf(),
-        PgFunction::stable("set_config", const {
-            &[Overload::new(&[Ty::Text, Ty::Text, Ty::Bool], Ty::Text, set_config)]
-        })
+        PgFunction::stable(
+            "inet_client_addr",
+            const { &[Overload::new(&[], Ty::Text, no_text)] },
+        )
         .udf(),
-        PgFunction::stable("pg_typeof", const {
-            &[Overload::new(&[Ty::Any], Ty::Text, type_of)]
-        })
+        PgFunction::stable(
+            "inet_server_port",
+            const { &[Overload::new(&[], Ty::Int4, no_int)] },
+        )
+        .udf(),
+        PgFunction::stable(
+            "inet_client_port",
+            const { &[Overload::new(&[], Ty::Int4, no_int)] },
+        )
+        .udf(),
+        PgFunction::stable(
+            "current_setting",
+            const {
+                &[
+                    Overload::new(&[Ty::Text], Ty::Text, current_setting),
+                    Overload::new(&[Ty::Text, Ty::Bool], Ty::Text, current_setting),
+                ]
+            },
+        )
+        .udf(),
+        PgFunction::stable(
+            "set_config",
+            const {
+                &[Overload::new(
+                    &[Ty::Text, Ty::Text, Ty::Bool],
+                    Ty::Text,
+                    set_config,
+                )]
+            },
+        )
+        .udf(),
+        PgFunction::stable(
+            "pg_typeof",
+            const { &[Overload::new(&[Ty::Any], Ty::Text, type_of)] },
+        )
         .typed("regtype")
         .udf(),
-        PgFunction::immutable("format_type", const {
-            &[
-                Overload::new(&[Ty::Int8, Ty::Int4], Ty::Text, format_type),
-            ]
-        })
+        PgFunction::immutable(
+            "format_type",
+            const { &[Overload::new(&[Ty::Int8, Ty::Int4], Ty::Text, format_type)] },
+        )
         .udf(),
     ]
 }
@@ -224,11 +271,7 @@ fn set_config(args: &Args) -> Result<ColumnarValue> {
     );
     args.rows(|row| {
         let Some(name) = name.get(row) else {
-            return Err(PgError::new(
-                SqlState(*b"22004"),
-                "SET requires parameter name",
-            )
-            .into());
+            return Err(PgError::new(SqlState(*b"22004"), "SET requires parameter name").into());
         };
         let Some(settings) = &session.settings else {
             return Err(PgError::not_supported(
@@ -282,37 +325,57 @@ fn format_type(args: &Args) -> Result<ColumnarValue> {
 
 fn about_objects() -> Vec<Arc<ScalarUDF>> {
     let mut functions = vec![
-        named("pg_get_userbyid", const { &[Overload::new(&[Ty::Int8], Ty::Text, user_by_id)] }),
-        PgFunction::stable("pg_get_expr", const {
-            &[
-                Overload::new(&[Ty::Text, Ty::Int8], Ty::Text, stored_expression),
-                Overload::new(&[Ty::Text, Ty::Int8, Ty::Bool], Ty::Text, stored_expression),
-            ]
-        })
+        named(
+            "pg_get_userbyid",
+            const { &[Overload::new(&[Ty::Int8], Ty::Text, user_by_id)] },
+        ),
+        PgFunction::stable(
+            "pg_get_expr",
+            const {
+                &[
+                    Overload::new(&[Ty::Text, Ty::Int8], Ty::Text, stored_expression),
+                    Overload::new(&[Ty::Text, Ty::Int8, Ty::Bool], Ty::Text, stored_expression),
+                ]
+            },
+        )
         .udf(),
-        PgFunction::stable("pg_get_viewdef", const {
-            &[
-                Overload::new(&[Ty::Int8], Ty::Text, view_definition),
-                Overload::new(&[Ty::Int8, Ty::Bool], Ty::Text, view_definition),
-                Overload::new(&[Ty::Text], Ty::Text, view_definition_by_name),
-                Overload::new(&[Ty::Text, Ty::Bool], Ty::Text, view_definition_by_name),
-            ]
-        })
+        PgFunction::stable(
+            "pg_get_viewdef",
+            const {
+                &[
+                    Overload::new(&[Ty::Int8], Ty::Text, view_definition),
+                    Overload::new(&[Ty::Int8, Ty::Bool], Ty::Text, view_definition),
+                    Overload::new(&[Ty::Text], Ty::Text, view_definition_by_name),
+                    Overload::new(&[Ty::Text, Ty::Bool], Ty::Text, view_definition_by_name),
+                ]
+            },
+        )
         .udf(),
-        PgFunction::stable("obj_description", const {
-            &[
-                Overload::new(&[Ty::Int8], Ty::Text, description),
-                Overload::new(&[Ty::Int8, Ty::Text], Ty::Text, description),
-            ]
-        })
+        PgFunction::stable(
+            "obj_description",
+            const {
+                &[
+                    Overload::new(&[Ty::Int8], Ty::Text, description),
+                    Overload::new(&[Ty::Int8, Ty::Text], Ty::Text, description),
+                ]
+            },
+        )
         .udf(),
-        PgFunction::stable("shobj_description", const {
-            &[Overload::new(&[Ty::Int8, Ty::Text], Ty::Text, description)]
-        })
+        PgFunction::stable(
+            "shobj_description",
+            const { &[Overload::new(&[Ty::Int8, Ty::Text], Ty::Text, description)] },
+        )
         .udf(),
-        PgFunction::stable("col_description", const {
-            &[Overload::new(&[Ty::Int8, Ty::Int4], Ty::Text, column_description)]
-        })
+        PgFunction::stable(
+            "col_description",
+            const {
+                &[Overload::new(
+                    &[Ty::Int8, Ty::Int4],
+                    Ty::Text,
+                    column_description,
+                )]
+            },
+        )
         .udf(),
     ];
     for (name, body) in VISIBLE {
@@ -340,9 +403,10 @@ fn user_by_id(args: &Args) -> Result<ColumnarValue> {
     let (oid, session) = (args.int8(0)?, Session::of(args.config()));
     args.rows(|row| {
         Ok(oid.get(row).map(|oid| {
-            let name = session.names.as_ref().and_then(|names| {
-                names.name(Base::Regrole, u32::try_from(oid).ok()?)
-            });
+            let name = session
+                .names
+                .as_ref()
+                .and_then(|names| names.name(Base::Regrole, u32::try_from(oid).ok()?));
             name.unwrap_or_else(|| format!("unknown (OID={oid})"))
         }))
     })
@@ -412,18 +476,30 @@ fn is_visible(args: &Args, kind: Base) -> Result<ColumnarValue> {
 }
 
 const VISIBLE: &[(&str, &[Overload])] = &[
-    ("pg_table_is_visible", &[Overload::new(&[Ty::Int8], Ty::Bool, |args| {
-        is_visible(args, Base::Regclass)
-    })]),
-    ("pg_type_is_visible", &[Overload::new(&[Ty::Int8], Ty::Bool, |args| {
-        is_visible(args, Base::Regtype)
-    })]),
-    ("pg_function_is_visible", &[Overload::new(&[Ty::Int8], Ty::Bool, |args| {
-        is_visible(args, Base::Regproc)
-    })]),
-    ("pg_operator_is_visible", &[Overload::new(&[Ty::Int8], Ty::Bool, |args| {
-        is_visible(args, Base::Regoper)
-    })]),
+    (
+        "pg_table_is_visible",
+        &[Overload::new(&[Ty::Int8], Ty::Bool, |args| {
+            is_visible(args, Base::Regclass)
+        })],
+    ),
+    (
+        "pg_type_is_visible",
+        &[Overload::new(&[Ty::Int8], Ty::Bool, |args| {
+            is_visible(args, Base::Regtype)
+        })],
+    ),
+    (
+        "pg_function_is_visible",
+        &[Overload::new(&[Ty::Int8], Ty::Bool, |args| {
+            is_visible(args, Base::Regproc)
+        })],
+    ),
+    (
+        "pg_operator_is_visible",
+        &[Overload::new(&[Ty::Int8], Ty::Bool, |args| {
+            is_visible(args, Base::Regoper)
+        })],
+    ),
 ];
 
 fn to_reg(args: &Args, kind: Base) -> Result<ColumnarValue> {
@@ -444,21 +520,36 @@ fn to_reg(args: &Args, kind: Base) -> Result<ColumnarValue> {
 const OID: Returns = Returns::Computed(|_, _| Ok(DataType::UInt32));
 
 const TO_REG: &[(&str, &[Overload])] = &[
-    ("to_regclass", &[Overload::returning(&[Ty::Text], OID, |args| {
-        to_reg(args, Base::Regclass)
-    })]),
-    ("to_regtype", &[Overload::returning(&[Ty::Text], OID, |args| {
-        to_reg(args, Base::Regtype)
-    })]),
-    ("to_regproc", &[Overload::returning(&[Ty::Text], OID, |args| {
-        to_reg(args, Base::Regproc)
-    })]),
-    ("to_regrole", &[Overload::returning(&[Ty::Text], OID, |args| {
-        to_reg(args, Base::Regrole)
-    })]),
-    ("to_regnamespace", &[Overload::returning(&[Ty::Text], OID, |args| {
-        to_reg(args, Base::Regnamespace)
-    })]),
+    (
+        "to_regclass",
+        &[Overload::returning(&[Ty::Text], OID, |args| {
+            to_reg(args, Base::Regclass)
+        })],
+    ),
+    (
+        "to_regtype",
+        &[Overload::returning(&[Ty::Text], OID, |args| {
+            to_reg(args, Base::Regtype)
+        })],
+    ),
+    (
+        "to_regproc",
+        &[Overload::returning(&[Ty::Text], OID, |args| {
+            to_reg(args, Base::Regproc)
+        })],
+    ),
+    (
+        "to_regrole",
+        &[Overload::returning(&[Ty::Text], OID, |args| {
+            to_reg(args, Base::Regrole)
+        })],
+    ),
+    (
+        "to_regnamespace",
+        &[Overload::returning(&[Ty::Text], OID, |args| {
+            to_reg(args, Base::Regnamespace)
+        })],
+    ),
 ];
 
 /// An object named by text or by OID.
@@ -541,11 +632,23 @@ macro_rules! privilege_overloads {
 
 const PRIVILEGES: &[(&str, &[Overload])] = &[
     ("has_table_privilege", privilege_overloads!(Base::Regclass)),
-    ("has_any_column_privilege", privilege_overloads!(Base::Regclass)),
-    ("has_sequence_privilege", privilege_overloads!(Base::Regclass)),
-    ("has_schema_privilege", privilege_overloads!(Base::Regnamespace)),
+    (
+        "has_any_column_privilege",
+        privilege_overloads!(Base::Regclass),
+    ),
+    (
+        "has_sequence_privilege",
+        privilege_overloads!(Base::Regclass),
+    ),
+    (
+        "has_schema_privilege",
+        privilege_overloads!(Base::Regnamespace),
+    ),
     ("has_database_privilege", privilege_overloads!(Base::Name)),
-    ("has_function_privilege", privilege_overloads!(Base::Regproc)),
+    (
+        "has_function_privilege",
+        privilege_overloads!(Base::Regproc),
+    ),
     ("has_type_privilege", privilege_overloads!(Base::Regtype)),
     ("pg_has_role", privilege_overloads!(Base::Regrole)),
 ];

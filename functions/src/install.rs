@@ -2,18 +2,16 @@
 
 use std::sync::Arc;
 
+use datafusion::execution::SessionStateDefaults;
 use datafusion::execution::context::SessionConfig;
 use datafusion::execution::session_state::SessionStateBuilder;
-use datafusion::execution::SessionStateDefaults;
 use datafusion::logical_expr::planner::{ExprPlanner, TypePlanner};
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF, WindowUDF};
 use datafusion::optimizer::{Analyzer, AnalyzerRule};
 
 use crate::type_planner::PgTypePlanner;
 use crate::typing::{OperatorPlanner, PgTyping};
-use crate::{
-    aggregates, arithmetic, arrays, cast, conditional, datetime, information, math, text,
-};
+use crate::{aggregates, arithmetic, arrays, cast, conditional, datetime, information, math, text};
 
 /// Registers our functions over DataFusion's of the same name, and our planner hooks before
 /// DataFusion's. The builder is expected to have DataFusion's default features.
@@ -42,11 +40,7 @@ pub fn install(mut builder: SessionStateBuilder) -> SessionStateBuilder {
 }
 
 /// DataFusion's functions, ours instead where both have one.
-fn merged<T>(
-    defaults: Vec<Arc<T>>,
-    ours: Vec<Arc<T>>,
-    name: impl Fn(&T) -> String,
-) -> Vec<Arc<T>> {
+fn merged<T>(defaults: Vec<Arc<T>>, ours: Vec<Arc<T>>, name: impl Fn(&T) -> String) -> Vec<Arc<T>> {
     let names: std::collections::BTreeSet<String> =
         ours.iter().map(|function| name(function)).collect();
     let mut merged: Vec<Arc<T>> = defaults

@@ -56,122 +56,168 @@ pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {
             },
         )
         .udf(),
-        rounding("round", const {
-            &[
-                Overload::returning(&[Ty::Numeric], WHOLE, round_numeric),
-                Overload::returning(&[Ty::Numeric, Ty::Int4], SCALED, round_numeric),
-                Overload::new(&[Ty::Float8], Ty::Float8, round_float8),
-            ]
-        }),
-        rounding("trunc", const {
-            &[
-                Overload::returning(&[Ty::Numeric], WHOLE, trunc_numeric),
-                Overload::returning(&[Ty::Numeric, Ty::Int4], SCALED, trunc_numeric),
-                Overload::new(&[Ty::Float8], Ty::Float8, trunc_float8),
-            ]
-        }),
-        rounding("floor", const {
-            &[
-                Overload::returning(&[Ty::Numeric], WHOLE, floor_numeric),
-                Overload::new(&[Ty::Float8], Ty::Float8, floor_float8),
-            ]
-        }),
-        Arc::new(ScalarUDF::new_from_impl(
-            PgFunction::immutable("ceil", const {
+        rounding(
+            "round",
+            const {
                 &[
-                    Overload::returning(&[Ty::Numeric], WHOLE, ceil_numeric),
-                    Overload::new(&[Ty::Float8], Ty::Float8, ceil_float8),
+                    Overload::returning(&[Ty::Numeric], WHOLE, round_numeric),
+                    Overload::returning(&[Ty::Numeric, Ty::Int4], SCALED, round_numeric),
+                    Overload::new(&[Ty::Float8], Ty::Float8, round_float8),
                 ]
-            })
+            },
+        ),
+        rounding(
+            "trunc",
+            const {
+                &[
+                    Overload::returning(&[Ty::Numeric], WHOLE, trunc_numeric),
+                    Overload::returning(&[Ty::Numeric, Ty::Int4], SCALED, trunc_numeric),
+                    Overload::new(&[Ty::Float8], Ty::Float8, trunc_float8),
+                ]
+            },
+        ),
+        rounding(
+            "floor",
+            const {
+                &[
+                    Overload::returning(&[Ty::Numeric], WHOLE, floor_numeric),
+                    Overload::new(&[Ty::Float8], Ty::Float8, floor_float8),
+                ]
+            },
+        ),
+        Arc::new(ScalarUDF::new_from_impl(
+            PgFunction::immutable(
+                "ceil",
+                const {
+                    &[
+                        Overload::returning(&[Ty::Numeric], WHOLE, ceil_numeric),
+                        Overload::new(&[Ty::Float8], Ty::Float8, ceil_float8),
+                    ]
+                },
+            )
             .alias("ceiling"),
         )),
-        PgFunction::immutable("mod", const {
-            &[
-                Overload::new(&[Ty::Int2, Ty::Int2], Ty::Int2, mod2),
-                Overload::new(&[Ty::Int4, Ty::Int4], Ty::Int4, mod4),
-                Overload::new(&[Ty::Int8, Ty::Int8], Ty::Int8, mod8),
-                Overload::returning(&[Ty::Numeric, Ty::Numeric], WIDEST, mod_numeric),
-            ]
-        })
+        PgFunction::immutable(
+            "mod",
+            const {
+                &[
+                    Overload::new(&[Ty::Int2, Ty::Int2], Ty::Int2, mod2),
+                    Overload::new(&[Ty::Int4, Ty::Int4], Ty::Int4, mod4),
+                    Overload::new(&[Ty::Int8, Ty::Int8], Ty::Int8, mod8),
+                    Overload::returning(&[Ty::Numeric, Ty::Numeric], WIDEST, mod_numeric),
+                ]
+            },
+        )
         .udf(),
-        PgFunction::immutable("div", const {
-            &[Overload::returning(&[Ty::Numeric, Ty::Numeric], WHOLE, div_numeric)]
-        })
+        PgFunction::immutable(
+            "div",
+            const {
+                &[Overload::returning(
+                    &[Ty::Numeric, Ty::Numeric],
+                    WHOLE,
+                    div_numeric,
+                )]
+            },
+        )
         .udf(),
-        PgFunction::immutable("sqrt", const {
-            &[
-                Overload::returning(&[Ty::Numeric], TRANSCENDENTAL, sqrt_numeric),
-                Overload::new(&[Ty::Float8], Ty::Float8, sqrt_float8),
-            ]
-        })
+        PgFunction::immutable(
+            "sqrt",
+            const {
+                &[
+                    Overload::returning(&[Ty::Numeric], TRANSCENDENTAL, sqrt_numeric),
+                    Overload::new(&[Ty::Float8], Ty::Float8, sqrt_float8),
+                ]
+            },
+        )
         .udf(),
-        PgFunction::immutable("exp", const {
-            &[
-                Overload::returning(&[Ty::Numeric], TRANSCENDENTAL, exp_numeric),
-                Overload::new(&[Ty::Float8], Ty::Float8, exp_float8),
-            ]
-        })
+        PgFunction::immutable(
+            "exp",
+            const {
+                &[
+                    Overload::returning(&[Ty::Numeric], TRANSCENDENTAL, exp_numeric),
+                    Overload::new(&[Ty::Float8], Ty::Float8, exp_float8),
+                ]
+            },
+        )
         .udf(),
-        PgFunction::immutable("ln", const {
-            &[
-                Overload::returning(&[Ty::Numeric], TRANSCENDENTAL, ln_numeric),
-                Overload::new(&[Ty::Float8], Ty::Float8, ln_float8),
-            ]
-        })
+        PgFunction::immutable(
+            "ln",
+            const {
+                &[
+                    Overload::returning(&[Ty::Numeric], TRANSCENDENTAL, ln_numeric),
+                    Overload::new(&[Ty::Float8], Ty::Float8, ln_float8),
+                ]
+            },
+        )
         .udf(),
         Arc::new(ScalarUDF::new_from_impl(
-            PgFunction::immutable("log", const {
-                &[
-                    Overload::returning(&[Ty::Numeric], TRANSCENDENTAL, log10_numeric),
-                    Overload::new(&[Ty::Float8], Ty::Float8, log10_float8),
-                    Overload::returning(&[Ty::Numeric, Ty::Numeric], TRANSCENDENTAL, log_base),
-                ]
-            })
+            PgFunction::immutable(
+                "log",
+                const {
+                    &[
+                        Overload::returning(&[Ty::Numeric], TRANSCENDENTAL, log10_numeric),
+                        Overload::new(&[Ty::Float8], Ty::Float8, log10_float8),
+                        Overload::returning(&[Ty::Numeric, Ty::Numeric], TRANSCENDENTAL, log_base),
+                    ]
+                },
+            )
             .alias("log10"),
         )),
-        PgFunction::immutable("factorial", const {
-            &[Overload::returning(&[Ty::Int8], WHOLE, factorial)]
-        })
+        PgFunction::immutable(
+            "factorial",
+            const { &[Overload::returning(&[Ty::Int8], WHOLE, factorial)] },
+        )
         .udf(),
-        PgFunction::immutable("gcd", const {
-            &[
-                Overload::new(&[Ty::Int4, Ty::Int4], Ty::Int4, gcd4),
-                Overload::new(&[Ty::Int8, Ty::Int8], Ty::Int8, gcd8),
-            ]
-        })
+        PgFunction::immutable(
+            "gcd",
+            const {
+                &[
+                    Overload::new(&[Ty::Int4, Ty::Int4], Ty::Int4, gcd4),
+                    Overload::new(&[Ty::Int8, Ty::Int8], Ty::Int8, gcd8),
+                ]
+            },
+        )
         .udf(),
-        PgFunction::immutable("lcm", const {
-            &[
-                Overload::new(&[Ty::Int4, Ty::Int4], Ty::Int4, lcm4),
-                Overload::new(&[Ty::Int8, Ty::Int8], Ty::Int8, lcm8),
-            ]
-        })
+        PgFunction::immutable(
+            "lcm",
+            const {
+                &[
+                    Overload::new(&[Ty::Int4, Ty::Int4], Ty::Int4, lcm4),
+                    Overload::new(&[Ty::Int8, Ty::Int8], Ty::Int8, lcm8),
+                ]
+            },
+        )
         .udf(),
-        PgFunction::immutable("width_bucket", const {
-            &[
-                Overload::new(
+        PgFunction::immutable(
+            "width_bucket",
+            const {
+                &[Overload::new(
                     &[Ty::Float8, Ty::Float8, Ty::Float8, Ty::Int4],
                     Ty::Int4,
                     width_bucket,
-                ),
-            ]
-        })
+                )]
+            },
+        )
         .udf(),
-        PgFunction::immutable("min_scale", const {
-            &[Overload::new(&[Ty::Numeric], Ty::Int4, min_scale)]
-        })
+        PgFunction::immutable(
+            "min_scale",
+            const { &[Overload::new(&[Ty::Numeric], Ty::Int4, min_scale)] },
+        )
         .udf(),
-        PgFunction::immutable("asin", const {
-            &[Overload::new(&[Ty::Float8], Ty::Float8, asin)]
-        })
+        PgFunction::immutable(
+            "asin",
+            const { &[Overload::new(&[Ty::Float8], Ty::Float8, asin)] },
+        )
         .udf(),
-        PgFunction::immutable("acos", const {
-            &[Overload::new(&[Ty::Float8], Ty::Float8, acos)]
-        })
+        PgFunction::immutable(
+            "acos",
+            const { &[Overload::new(&[Ty::Float8], Ty::Float8, acos)] },
+        )
         .udf(),
-        PgFunction::immutable("scale", const {
-            &[Overload::new(&[Ty::Numeric], Ty::Int4, scale_of)]
-        })
+        PgFunction::immutable(
+            "scale",
+            const { &[Overload::new(&[Ty::Numeric], Ty::Int4, scale_of)] },
+        )
         .udf(),
     ]
 }
@@ -277,12 +323,24 @@ one!(sign_float8, float8, |v: f64| -> Checked<f64> {
         v
     })
 });
-one!(round_float8, float8, |v: f64| -> Checked<f64> { Ok(v.round_ties_even()) });
-one!(trunc_float8, float8, |v: f64| -> Checked<f64> { Ok(v.trunc()) });
-one!(floor_float8, float8, |v: f64| -> Checked<f64> { Ok(v.floor()) });
-one!(ceil_float8, float8, |v: f64| -> Checked<f64> { Ok(v.ceil()) });
-one!(floor_numeric, numeric, |v: Numeric| -> Checked<Numeric> { Ok(numeric::floor(v)) });
-one!(ceil_numeric, numeric, |v: Numeric| -> Checked<Numeric> { Ok(numeric::ceil(v)) });
+one!(round_float8, float8, |v: f64| -> Checked<f64> {
+    Ok(v.round_ties_even())
+});
+one!(trunc_float8, float8, |v: f64| -> Checked<f64> {
+    Ok(v.trunc())
+});
+one!(floor_float8, float8, |v: f64| -> Checked<f64> {
+    Ok(v.floor())
+});
+one!(ceil_float8, float8, |v: f64| -> Checked<f64> {
+    Ok(v.ceil())
+});
+one!(floor_numeric, numeric, |v: Numeric| -> Checked<Numeric> {
+    Ok(numeric::floor(v))
+});
+one!(ceil_numeric, numeric, |v: Numeric| -> Checked<Numeric> {
+    Ok(numeric::ceil(v))
+});
 
 /// The digits behind the point asked for, at a row.
 fn digits(args: &Args, row: usize) -> Result<Option<i8>> {
@@ -422,20 +480,25 @@ fn checked_float(result: f64, operands: &[f64], may_not_be_zero: bool) -> Checke
     Ok(result)
 }
 
-two!(power_numeric, numeric, numeric, |base: Numeric, exponent: Numeric| {
-    if base.value == 0 && exponent.value < 0 {
-        return Err(zero_to_negative());
+two!(
+    power_numeric,
+    numeric,
+    numeric,
+    |base: Numeric, exponent: Numeric| {
+        if base.value == 0 && exponent.value < 0 {
+            return Err(zero_to_negative());
+        }
+        let whole = numeric::truncate(exponent, 0);
+        let is_whole = numeric::compare(whole, exponent).is_eq();
+        if base.value < 0 && !is_whole {
+            return Err(complex_power());
+        }
+        if is_whole && whole.value.unsigned_abs() <= 1000 {
+            return whole_power(base, whole.value);
+        }
+        from_float(numeric::to_f64(base).powf(numeric::to_f64(exponent)))
     }
-    let whole = numeric::truncate(exponent, 0);
-    let is_whole = numeric::compare(whole, exponent).is_eq();
-    if base.value < 0 && !is_whole {
-        return Err(complex_power());
-    }
-    if is_whole && whole.value.unsigned_abs() <= 1000 {
-        return whole_power(base, whole.value);
-    }
-    from_float(numeric::to_f64(base).powf(numeric::to_f64(exponent)))
-});
+);
 
 /// Exact while it fits, by squaring.
 fn whole_power(base: Numeric, exponent: i128) -> Checked<Numeric> {
@@ -512,8 +575,14 @@ one!(sqrt_numeric, numeric, |value: Numeric| {
     Ok(root)
 });
 
-one!(exp_float8, float8, |value: f64| checked_float(value.exp(), &[value], true));
-one!(exp_numeric, numeric, |value: Numeric| from_float(numeric::to_f64(value).exp()));
+one!(exp_float8, float8, |value: f64| checked_float(
+    value.exp(),
+    &[value],
+    true
+));
+one!(exp_numeric, numeric, |value: Numeric| from_float(
+    numeric::to_f64(value).exp()
+));
 
 fn log_of(positive: bool, is_zero: bool) -> Checked<()> {
     if positive {
@@ -545,21 +614,26 @@ one!(log10_numeric, numeric, |value: Numeric| {
     log_of(value.value > 0, value.value == 0)?;
     from_float(numeric::to_f64(value).log10())
 });
-two!(log_base, numeric, numeric, |base: Numeric, value: Numeric| {
-    log_of(base.value > 0, base.value == 0)?;
-    log_of(value.value > 0, value.value == 0)?;
-    let divisor = numeric::to_f64(base).ln();
-    if divisor == 0.0 {
-        return Err(PgError::division_by_zero());
+two!(
+    log_base,
+    numeric,
+    numeric,
+    |base: Numeric, value: Numeric| {
+        log_of(base.value > 0, base.value == 0)?;
+        log_of(value.value > 0, value.value == 0)?;
+        let divisor = numeric::to_f64(base).ln();
+        if divisor == 0.0 {
+            return Err(PgError::division_by_zero());
+        }
+        // Powers of the base come out whole; a quotient of logarithms would miss them by a bit.
+        let quotient = numeric::to_f64(value).ln() / divisor;
+        let whole = quotient.round();
+        if whole.abs() < 1e4 && numeric::to_f64(base).powf(whole) == numeric::to_f64(value) {
+            return from_float(whole);
+        }
+        from_float(quotient)
     }
-    // Powers of the base come out whole; a quotient of logarithms would miss them by a bit.
-    let quotient = numeric::to_f64(value).ln() / divisor;
-    let whole = quotient.round();
-    if whole.abs() < 1e4 && numeric::to_f64(base).powf(whole) == numeric::to_f64(value) {
-        return from_float(whole);
-    }
-    from_float(quotient)
-});
+);
 
 one!(factorial, int8, |n: i64| {
     if n < 0 {
@@ -637,7 +711,9 @@ one!(acos, float8, |value: f64| {
     Ok(value.acos())
 });
 
-one!(scale_of, numeric, |value: Numeric| -> Checked<i32> { Ok(i32::from(value.scale)) });
+one!(scale_of, numeric, |value: Numeric| -> Checked<i32> {
+    Ok(i32::from(value.scale))
+});
 
 fn width_bucket(args: &Args) -> Result<ColumnarValue> {
     let (value, low, high, count) = (
@@ -662,7 +738,9 @@ fn bucket(value: f64, low: f64, high: f64, count: i32) -> Checked<i32> {
         return Err(invalid("count must be greater than zero"));
     }
     if value.is_nan() || low.is_nan() || high.is_nan() {
-        return Err(invalid("operand, lower bound, and upper bound cannot be NaN"));
+        return Err(invalid(
+            "operand, lower bound, and upper bound cannot be NaN",
+        ));
     }
     if low == high {
         return Err(invalid("lower bound cannot equal upper bound"));
@@ -686,31 +764,40 @@ fn bucket(value: f64, low: f64, high: f64, count: i32) -> Checked<i32> {
 }
 
 pub(crate) fn shift_left() -> Arc<ScalarUDF> {
-    PgFunction::immutable("int_shift_left", const {
-        &[
-            Overload::new(&[Ty::Int2, Ty::Int4], Ty::Int2, left2),
-            Overload::new(&[Ty::Int4, Ty::Int4], Ty::Int4, left4),
-            Overload::new(&[Ty::Int8, Ty::Int4], Ty::Int8, left8),
-        ]
-    })
+    PgFunction::immutable(
+        "int_shift_left",
+        const {
+            &[
+                Overload::new(&[Ty::Int2, Ty::Int4], Ty::Int2, left2),
+                Overload::new(&[Ty::Int4, Ty::Int4], Ty::Int4, left4),
+                Overload::new(&[Ty::Int8, Ty::Int4], Ty::Int8, left8),
+            ]
+        },
+    )
     .shown_as("<<")
     .udf()
 }
 
 pub(crate) fn shift_right() -> Arc<ScalarUDF> {
-    PgFunction::immutable("int_shift_right", const {
-        &[
-            Overload::new(&[Ty::Int2, Ty::Int4], Ty::Int2, right2),
-            Overload::new(&[Ty::Int4, Ty::Int4], Ty::Int4, right4),
-            Overload::new(&[Ty::Int8, Ty::Int4], Ty::Int8, right8),
-        ]
-    })
+    PgFunction::immutable(
+        "int_shift_right",
+        const {
+            &[
+                Overload::new(&[Ty::Int2, Ty::Int4], Ty::Int2, right2),
+                Overload::new(&[Ty::Int4, Ty::Int4], Ty::Int4, right4),
+                Overload::new(&[Ty::Int8, Ty::Int4], Ty::Int8, right8),
+            ]
+        },
+    )
     .shown_as(">>")
     .udf()
 }
 
 // C shifts by the count modulo the width; so does PostgreSQL.
-#[expect(clippy::cast_possible_truncation, reason = "a smallint is shifted as an int and cut")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a smallint is shifted as an int and cut"
+)]
 const fn cut(value: i32) -> i16 {
     value as i16
 }

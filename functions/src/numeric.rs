@@ -290,7 +290,11 @@ pub(crate) fn from_text(text: &str) -> Option<Numeric> {
 
 /// The smallest type that holds a constant with its scale.
 pub(crate) fn type_of(value: Numeric) -> DataType {
-    let digits = value.value.unsigned_abs().checked_ilog10().map_or(1, |log| log + 1);
+    let digits = value
+        .value
+        .unsigned_abs()
+        .checked_ilog10()
+        .map_or(1, |log| log + 1);
     let precision = u8::try_from(digits)
         .unwrap_or(PRECISION_MAX)
         .max(value.scale.unsigned_abs())
@@ -388,7 +392,12 @@ mod tests {
 
     #[test]
     fn text_round_trips_with_its_scale() {
-        for text in ["0", "1.50", "-0.001", "123456789012345678901234567890.12345678"] {
+        for text in [
+            "0",
+            "1.50",
+            "-0.001",
+            "123456789012345678901234567890.12345678",
+        ] {
             assert_eq!(to_text(n(text)), text);
         }
         assert_eq!(to_text(n("1e3")), "1000");

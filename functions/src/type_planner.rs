@@ -127,11 +127,9 @@ fn float(info: &ExactNumberInfo) -> Result<PgType, PgError> {
         )),
         ExactNumberInfo::Precision(1..=24) => Ok(PgType::FLOAT4),
         ExactNumberInfo::Precision(25..=53) => Ok(PgType::FLOAT8),
-        ExactNumberInfo::Precision(_) | ExactNumberInfo::PrecisionAndScale(_, _) => {
-            Err(PgError::invalid_parameter(
-                "precision for type float must be less than 54 bits",
-            ))
-        }
+        ExactNumberInfo::Precision(_) | ExactNumberInfo::PrecisionAndScale(_, _) => Err(
+            PgError::invalid_parameter("precision for type float must be less than 54 bits"),
+        ),
     }
 }
 
@@ -156,10 +154,7 @@ fn numeric(info: &ExactNumberInfo) -> Result<PgType, PgError> {
     }
 }
 
-fn characters(
-    length: Option<&CharacterLength>,
-    type_name: &str,
-) -> Result<Option<i32>, PgError> {
+fn characters(length: Option<&CharacterLength>, type_name: &str) -> Result<Option<i32>, PgError> {
     match length {
         None => Ok(None),
         Some(CharacterLength::IntegerLength { length: 0, .. }) => Err(PgError::invalid_parameter(

@@ -73,11 +73,7 @@ pub(crate) fn targets(insert: &Insert, table: &TempTable) -> Result<Targets> {
 }
 
 /// Gives every cell of a VALUES list its column's type, and DEFAULT its meaning.
-pub(crate) fn type_values(
-    query: &mut Query,
-    targets: &Targets,
-    table: &TempTable,
-) -> Result<()> {
+pub(crate) fn type_values(query: &mut Query, targets: &Targets, table: &TempTable) -> Result<()> {
     let SetExpr::Values(values) = query.body.as_mut() else {
         return Ok(());
     };

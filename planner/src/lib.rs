@@ -18,9 +18,11 @@ mod plan;
 mod planned;
 mod planner;
 mod prepared;
+mod show_tables;
 pub mod split;
 mod state;
 mod statement;
+mod targets;
 mod types;
 mod view;
 

@@ -17,7 +17,7 @@ use crate::error::{PlanError, Result};
 use crate::parse::Source;
 use crate::planned::{Placement, PlannedJob};
 use crate::split::{SplitOptions, plan_stages};
-use crate::state::{States, StatementOptimizer, Variant, statement_config};
+use crate::state::{StatementOptimizer, States, Variant, statement_config};
 use crate::view::SessionView;
 
 /// A bound and analysed plan.
@@ -169,10 +169,7 @@ fn is_subquery(expr: &Expr) -> bool {
     )
 }
 
-fn single_stage(
-    plan: Arc<dyn ExecutionPlan>,
-    sink: Sink,
-) -> (JobGraph, Vec<Arc<StagePlan>>) {
+fn single_stage(plan: Arc<dyn ExecutionPlan>, sink: Sink) -> (JobGraph, Vec<Arc<StagePlan>>) {
     let plan = if plan.output_partitioning().partition_count() > 1 {
         Arc::new(CoalescePartitionsExec::new(plan))
     } else {

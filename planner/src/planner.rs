@@ -4,17 +4,17 @@ use std::future::Future;
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
 
-use catalog::{Catalog, TempTable, ViewDefinition};
+use catalog::{Catalog, ViewDefinition};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
+use datafusion::common::ParamValues;
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::{DFSchema, ParamValues};
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::sqlparser::ast::{self, Query};
-use functions::pg_type::{Format, PgType, pg_type_of};
+use functions::pg_type::{Format, PgType};
 use job::{SqlError, SqlState};
 use operators::{FileSpec, RowSpec, Sink};
 
@@ -27,9 +27,13 @@ use crate::parse::{self, ParsedStatement, Source};
 use crate::plan::{self, Bound};
 use crate::planned::{Planned, PlannedJob, PlannedWrite};
 use crate::prepared::{Prepared, visible_schema};
+use crate::show_tables::{show_tables, show_tables_schema};
 use crate::state::{States, statement_config};
 use crate::statement::{
     CreateTempTable, CreateView, Explain, Insert, Statement, TempTableSource, ViewPersistence,
+};
+use crate::targets::{
+    check_distinct, fit, insert_target, named_columns, table_columns, temp_table,
 };
 use crate::view::SessionView;
 
@@ -108,7 +112,9 @@ impl Planner {
         };
         match statement.statement() {
             Statement::Query(query) => {
-                let binding = self.bind(view, query, source, Params::Declared(declared)).await?;
+                let binding = self
+                    .bind(view, query, source, Params::Declared(declared))
+                    .await?;
                 Ok(prepared(
                     binding.param_types,
                     binding.schema,
@@ -127,7 +133,9 @@ impl Planner {
             }
             Statement::CreateTempTable(create) => {
                 if let TempTableSource::Query { query, .. } = &create.source {
-                    let binding = self.bind(view, query, source, Params::Declared(&[])).await?;
+                    let binding = self
+                        .bind(view, query, source, Params::Declared(&[]))
+                        .await?;
                     refuse_params(&binding.param_types)?;
                     table_columns(create, &binding.schema)?;
                     return Ok(prepared(Vec::new(), empty_schema(), Some(binding.bound)));
@@ -271,9 +279,7 @@ impl Planner {
                 let bound = fit(bound, &table)?;
                 self.write(view, &create.name, bound, source).await
             }
-            Statement::Explain(explain) => {
-                self.explain(view, explain, bound, params).await
-            }
+            Statement::Explain(explain) => self.explain(view, explain, bound, params).await,
             Statement::DeclareCursor(declare) => {
                 let inner = Box::pin(self.prepare_inner(view, &declare.query, &[])).await?;
                 let bound = inner.take_bound();
@@ -420,7 +426,11 @@ impl Planner {
         if binding.reads_temporary {
             return Err(PlanError::unsupported("views on temporary tables are"));
         }
-        let schema = named_columns(&create.columns, &binding.schema, "CREATE VIEW specifies more column names than columns")?;
+        let schema = named_columns(
+            &create.columns,
+            &binding.schema,
+            "CREATE VIEW specifies more column names than columns",
+        )?;
         check_distinct(&schema)?;
         Ok((
             ViewDefinition {
@@ -436,11 +446,7 @@ impl Planner {
         Arc::clone(statement_config(self.states.base(), view.session).options())
     }
 
-    fn binder<'a>(
-        &'a self,
-        view: &'a SessionView<'a>,
-        options: &Arc<ConfigOptions>,
-    ) -> Binder<'a> {
+    fn binder<'a>(&'a self, view: &'a SessionView<'a>, options: &Arc<ConfigOptions>) -> Binder<'a> {
         Binder {
             state: self.states.base(),
             options: Arc::clone(options),
@@ -525,14 +531,9 @@ impl Planner {
             Some(query) => {
                 let mut query = query.clone();
                 insert::type_values(&mut query, &targets, &table)?;
-                let relations = relations::resolve(
-                    &self.catalog,
-                    self.states.base(),
-                    &binder,
-                    &query,
-                    source,
-                )
-                .await?;
+                let relations =
+                    relations::resolve(&self.catalog, self.states.base(), &binder, &query, source)
+                        .await?;
                 self.bind_resolved(&binder, &query, source, &relations, params)?
             }
             None => Binding {
@@ -617,9 +618,7 @@ impl Planner {
                     TempTableSource::Columns(_) => return Err(not_planned()),
                 },
                 Statement::DeclareCursor(declare) => match declare.query.statement() {
-                    Statement::Query(query) => {
-                        self.bind(view, query, source, params).await?.bound
-                    }
+                    Statement::Query(query) => self.bind(view, query, source, params).await?.bound,
                     _ => return Err(not_planned()),
                 },
                 _ => return Err(PlanError::unsupported("EXPLAIN of this statement is")),
@@ -728,197 +727,13 @@ fn explain_schema() -> SchemaRef {
     )]))
 }
 
-fn show_tables_schema() -> SchemaRef {
-    Arc::new(Schema::new(vec![
-        Field::new("table_schema", DataType::Utf8, false),
-        Field::new("table_name", DataType::Utf8, false),
-        Field::new("table_type", DataType::Utf8, false),
-    ]))
-}
-
-/// The tables and views there are, in order of schema and name.
-fn show_tables(view: &SessionView<'_>) -> Result<Planned> {
-    use datafusion::arrow::array::{ArrayRef, RecordBatch, StringArray};
-    let mut rows: Vec<(String, String, &str)> = view
-        .session_tables
-        .tables()
-        .iter()
-        .map(|table| {
-            (
-                view.session_tables.schema_name(),
-                table.name.clone(),
-                "LOCAL TEMPORARY",
-            )
-        })
-        .collect();
-    rows.extend(view.snapshot.relations().map(|relation| {
-        let kind = match relation.kind() {
-            catalog::RelationKind::Table => "FOREIGN",
-            catalog::RelationKind::View => "VIEW",
-        };
-        (relation.schema.clone(), relation.name.clone(), kind)
-    }));
-    rows.sort();
-    let column = |get: fn(&(String, String, &str)) -> String| -> ArrayRef {
-        Arc::new(rows.iter().map(|row| Some(get(row))).collect::<StringArray>())
-    };
-    let schema = show_tables_schema();
-    let batch = RecordBatch::try_new(
-        Arc::clone(&schema),
-        vec![
-            column(|row| row.0.clone()),
-            column(|row| row.1.clone()),
-            column(|row| row.2.to_owned()),
-        ],
-    )
-    .map_err(|error| PlanError::internal(error.to_string()))?;
-    Ok(Planned::Rows {
-        schema,
-        batches: vec![batch],
-    })
-}
-
-fn temp_table(view: &SessionView<'_>, name: &str) -> Result<Arc<TempTable>> {
-    view.session_tables.get(name).ok_or_else(|| {
-        PlanError::new(
-            SqlState::UNDEFINED_TABLE,
-            format!("relation \"{name}\" does not exist"),
-        )
-    })
-}
-
-/// The temporary table an INSERT means, or why it is none.
-fn insert_target(view: &SessionView<'_>, insert: &Insert) -> Result<Arc<TempTable>> {
-    let name = &insert.table;
-    let temporary = match &name.schema {
-        None => true,
-        Some(schema) => view.session_tables.is_schema(schema),
-    };
-    if temporary && let Some(table) = view.session_tables.get(&name.name) {
-        return Ok(table);
-    }
-    let relation = match &name.schema {
-        Some(schema) => view.snapshot.relation(schema, &name.name),
-        None => view
-            .search_path()
-            .iter()
-            .find_map(|schema| view.snapshot.relation(schema, &name.name)),
-    };
-    Err(match relation {
-        None => PlanError::new(
-            SqlState::UNDEFINED_TABLE,
-            format!("relation \"{name}\" does not exist"),
-        ),
-        Some(relation) if relation.kind() == catalog::RelationKind::View => PlanError::new(
-            SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
-            format!("cannot insert into view \"{}\"", name.name),
-        )
-        .with_detail("Views are not automatically updatable."),
-        Some(_) => PlanError::unsupported("INSERT into external tables is")
-            .with_hint("Temporary tables take INSERT."),
-    })
-}
-
-/// A query's columns under other names; fewer names than columns leave the rest as they are.
-fn named_columns(names: &[String], schema: &SchemaRef, too_many: &str) -> Result<SchemaRef> {
-    if names.is_empty() {
-        return Ok(Arc::clone(schema));
-    }
-    if names.len() > schema.fields().len() {
-        return Err(PlanError::syntax(too_many));
-    }
-    let fields: Vec<Field> = schema
-        .fields()
-        .iter()
-        .enumerate()
-        .map(|(index, field)| match names.get(index) {
-            Some(name) => field.as_ref().clone().with_name(name),
-            None => field.as_ref().clone(),
-        })
-        .collect();
-    Ok(Arc::new(Schema::new(fields)))
-}
-
-/// The columns a CREATE TABLE AS makes: all nullable, in our own Arrow types.
-fn table_columns(create: &CreateTempTable, schema: &SchemaRef) -> Result<SchemaRef> {
-    let names = match &create.source {
-        TempTableSource::Query { columns, .. } => columns.as_slice(),
-        TempTableSource::Columns(_) => &[],
-    };
-    let named = named_columns(
-        names,
-        schema,
-        "too many column names were specified",
-    )?;
-    check_distinct(&named)?;
-    let fields = named
-        .fields()
-        .iter()
-        .map(|field| {
-            let pg_type = pg_type_of(field);
-            // Decimals keep their own digits; the name of the type would widen them.
-            if field.data_type().is_decimal() {
-                return Ok(field.as_ref().clone().with_nullable(true));
-            }
-            pg_type.arrow_field(field.name(), true).ok_or_else(|| {
-                PlanError::new(
-                    SqlState::INVALID_TABLE_DEFINITION,
-                    format!("column \"{}\" has pseudo-type {pg_type}", field.name()),
-                )
-            })
-        })
-        .collect::<Result<Vec<Field>>>()?;
-    Ok(Arc::new(Schema::new(fields)))
-}
-
-fn check_distinct(schema: &SchemaRef) -> Result<()> {
-    let mut seen = std::collections::BTreeSet::new();
-    for field in schema.fields() {
-        if !seen.insert(field.name()) {
-            return Err(PlanError::new(
-                SqlState::DUPLICATE_COLUMN,
-                format!("column \"{}\" specified more than once", field.name()),
-            ));
-        }
-    }
-    Ok(())
-}
-
-/// Casts a bound query to the columns of the table it fills.
-fn fit(bound: Bound, table: &TempTable) -> Result<Bound> {
-    let error =
-        |error: datafusion::error::DataFusionError| PlanError::from(functions::error::report(&error));
-    let schema: &DFSchema = bound.plan.schema();
-    let exprs = schema
-        .columns()
-        .into_iter()
-        .zip(table.columns.fields())
-        .enumerate()
-        .map(|(index, (column, field))| {
-            let value = Expr::Column(column);
-            let value = if schema.field(index).data_type() == field.data_type() {
-                value
-            } else {
-                Expr::Cast(datafusion::logical_expr::Cast::new(
-                    Box::new(value),
-                    field.data_type().clone(),
-                ))
-            };
-            value.alias(field.name())
-        })
-        .collect::<Vec<_>>();
-    let plan: LogicalPlan = LogicalPlanBuilder::from(bound.plan.clone())
-        .project(exprs)
-        .and_then(LogicalPlanBuilder::build)
-        .map_err(error)?;
-    Ok(Bound { plan, ..bound })
-}
-
 /// Polls a future where there is enough stack for statements at the nesting bound.
 async fn on_deep_stack<T>(future: impl Future<Output = T>) -> T {
     let mut future = pin!(future);
     std::future::poll_fn(|context| {
-        stacker::maybe_grow(STACK_MIN_BYTES, STACK_BYTES, || future.as_mut().poll(context))
+        stacker::maybe_grow(STACK_MIN_BYTES, STACK_BYTES, || {
+            future.as_mut().poll(context)
+        })
     })
     .await
 }

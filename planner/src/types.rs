@@ -118,7 +118,10 @@ fn custom(name: &ObjectName, modifiers: &[String]) -> Result<PgType> {
     if schema.is_some_and(|schema| schema != "pg_catalog") {
         return Err(undefined(&parts.join(".")));
     }
-    if matches!(base, "timetz" | "money" | "bit" | "varbit" | "xml" | "inet" | "cidr" | "macaddr") {
+    if matches!(
+        base,
+        "timetz" | "money" | "bit" | "varbit" | "xml" | "inet" | "cidr" | "macaddr"
+    ) {
         return Err(PlanError::unsupported(format!("type \"{base}\" is")));
     }
     if base.ends_with("serial") {

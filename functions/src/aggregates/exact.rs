@@ -435,11 +435,7 @@ impl Accumulator for RowsAccumulator {
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
         Ok(vec![
-            ScalarValue::Decimal128(
-                Some(self.sum),
-                DECIMAL128_MAX_PRECISION,
-                self.target.scale,
-            ),
+            ScalarValue::Decimal128(Some(self.sum), DECIMAL128_MAX_PRECISION, self.target.scale),
             ScalarValue::Int64(Some(self.count)),
         ])
     }
@@ -483,8 +479,8 @@ impl Accumulator for DistinctAccumulator {
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
         let values: Decimal128Array = self.values.iter().copied().map(Some).collect();
-        let values = values
-            .with_precision_and_scale(DECIMAL128_MAX_PRECISION, self.target.scale)?;
+        let values =
+            values.with_precision_and_scale(DECIMAL128_MAX_PRECISION, self.target.scale)?;
         let list = ListArray::try_new(
             Arc::new(Field::new_list_field(sum_type(self.target.scale), true)),
             OffsetBuffer::from_lengths([values.len()]),

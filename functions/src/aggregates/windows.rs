@@ -12,7 +12,9 @@ use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::error::Result;
 use datafusion::execution::SessionStateDefaults;
-use datafusion::logical_expr::function::{ExpressionArgs, PartitionEvaluatorArgs, WindowUDFFieldArgs};
+use datafusion::logical_expr::function::{
+    ExpressionArgs, PartitionEvaluatorArgs, WindowUDFFieldArgs,
+};
 use datafusion::logical_expr::{
     LimitEffect, PartitionEvaluator, ReversedUDWF, Signature, WindowUDF, WindowUDFImpl,
 };
@@ -129,21 +131,14 @@ impl PartitionEvaluator for SignedEvaluator {
     }
 
     fn evaluate_all(&mut self, values: &[ArrayRef], rows: usize) -> Result<ArrayRef> {
-        Ok(cast(
-            &self.inner.evaluate_all(values, rows)?,
-            &self.result,
-        )?)
+        Ok(cast(&self.inner.evaluate_all(values, rows)?, &self.result)?)
     }
 
     fn evaluate(&mut self, values: &[ArrayRef], range: &Range<usize>) -> Result<ScalarValue> {
         self.inner.evaluate(values, range)?.cast_to(&self.result)
     }
 
-    fn evaluate_all_with_rank(
-        &self,
-        rows: usize,
-        ranks: &[Range<usize>],
-    ) -> Result<ArrayRef> {
+    fn evaluate_all_with_rank(&self, rows: usize, ranks: &[Range<usize>]) -> Result<ArrayRef> {
         Ok(cast(
             &self.inner.evaluate_all_with_rank(rows, ranks)?,
             &self.result,

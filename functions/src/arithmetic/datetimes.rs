@@ -24,8 +24,8 @@ use datafusion::logical_expr::{ColumnarValue, ScalarUDF};
 use job::SqlState;
 
 use super::Arithmetic;
-use crate::cast::times::{MICROS_PER_DAY, midnight, to_local, to_utc};
 use crate::cast::Context;
+use crate::cast::times::{MICROS_PER_DAY, midnight, to_local, to_utc};
 use crate::error::PgError;
 use crate::kit::{Args, Interval, Numeric, Overload, PgFunction, Returns, Ty};
 use crate::pg_type::civil::{civil_from_days, days_from_civil, days_in_month};
@@ -84,7 +84,11 @@ pub(crate) fn function(operator: Arithmetic) -> Option<Arc<ScalarUDF>> {
                 &[
                     Overload::new(&[Ty::Date, Ty::Int4], Ty::Date, date_minus_days),
                     Overload::new(&[Ty::Date, Ty::Date], Ty::Int4, days_between),
-                    Overload::new(&[Ty::Date, Ty::Interval], Ty::Timestamp, date_minus_interval),
+                    Overload::new(
+                        &[Ty::Date, Ty::Interval],
+                        Ty::Timestamp,
+                        date_minus_interval,
+                    ),
                     Overload::new(
                         &[Ty::Timestamp, Ty::Interval],
                         Ty::Timestamp,
@@ -122,7 +126,13 @@ pub(crate) fn function(operator: Arithmetic) -> Option<Arc<ScalarUDF>> {
         ),
         Arithmetic::Divide => PgFunction::immutable(
             "interval_divide",
-            const { &[Overload::new(&[Ty::Interval, Ty::Float8], Ty::Interval, interval_over)] },
+            const {
+                &[Overload::new(
+                    &[Ty::Interval, Ty::Float8],
+                    Ty::Interval,
+                    interval_over,
+                )]
+            },
         ),
         Arithmetic::Modulo => return None,
     };
@@ -177,17 +187,16 @@ both_orders!(
     interval,
     |days, interval| shift_local(midnight(days)?, interval)
 );
-both_orders!(
-    date_plus_time,
-    time_plus_date,
-    date,
-    time,
-    |days: i32, time: i64| -> Result<i64, PgError> {
-        midnight(days)?
-            .checked_add(time)
-            .ok_or_else(|| out_of_range("timestamp"))
-    }
-);
+both_orders!(date_plus_time, time_plus_date, date, time, |days: i32,
+                                                          time: i64|
+ -> Result<
+    i64,
+    PgError,
+> {
+    midnight(days)?
+        .checked_add(time)
+        .ok_or_else(|| out_of_range("timestamp"))
+});
 both_orders!(
     timestamp_plus_interval,
     interval_plus_timestamp,
@@ -201,37 +210,42 @@ both_orders!(
     time,
     interval,
     |time: i64, interval: Interval| -> Result<i64, PgError> {
-        Ok((i128::from(time) + i128::from(interval.micros)).rem_euclid(i128::from(MICROS_PER_DAY))
-            as i64)
+        Ok(
+            (i128::from(time) + i128::from(interval.micros)).rem_euclid(i128::from(MICROS_PER_DAY))
+                as i64,
+        )
     }
 );
-both_orders!(interval_times, times_interval, interval, float8, scale_interval);
+both_orders!(
+    interval_times,
+    times_interval,
+    interval,
+    float8,
+    scale_interval
+);
 one_order!(date_minus_days, date, int4, |date: i32, days: i32| {
     match days.checked_neg() {
         Some(days) => move_date(date, days),
         None => Err(out_of_range("date")),
     }
 });
-one_order!(
-    days_between,
-    date,
-    date,
-    |left: i32, right: i32| -> Result<i32, PgError> {
-        if [left, right].iter().any(|day| *day == i32::MAX || *day == i32::MIN) {
-            return Err(PgError::new(
-                SqlState::DATETIME_FIELD_OVERFLOW,
-                "cannot subtract infinite dates",
-            ));
-        }
-        left.checked_sub(right).ok_or_else(|| out_of_range("date"))
+one_order!(days_between, date, date, |left: i32,
+                                      right: i32|
+ -> Result<i32, PgError> {
+    if [left, right]
+        .iter()
+        .any(|day| *day == i32::MAX || *day == i32::MIN)
+    {
+        return Err(PgError::new(
+            SqlState::DATETIME_FIELD_OVERFLOW,
+            "cannot subtract infinite dates",
+        ));
     }
-);
-one_order!(
-    date_minus_interval,
-    date,
-    interval,
-    |days, interval| shift_local(midnight(days)?, negated(interval)?)
-);
+    left.checked_sub(right).ok_or_else(|| out_of_range("date"))
+});
+one_order!(date_minus_interval, date, interval, |days, interval| {
+    shift_local(midnight(days)?, negated(interval)?)
+});
 one_order!(
     timestamp_minus_interval,
     timestamp,
@@ -239,42 +253,39 @@ one_order!(
     |micros, interval| shift_local(micros, negated(interval)?)
 );
 one_order!(time_between, timestamp, timestamp, between);
-one_order!(
-    time_minus_interval,
-    time,
-    interval,
-    |time: i64, interval: Interval| -> Result<i64, PgError> {
-        Ok((i128::from(time) - i128::from(interval.micros)).rem_euclid(i128::from(MICROS_PER_DAY))
-            as i64)
-    }
-);
-one_order!(
-    time_minus_time,
-    time,
-    time,
-    |left: i64, right: i64| -> Result<Interval, PgError> {
-        Ok(Interval {
-            micros: left - right,
-            ..Interval::default()
-        })
-    }
-);
+one_order!(time_minus_interval, time, interval, |time: i64,
+                                                 interval: Interval|
+ -> Result<
+    i64,
+    PgError,
+> {
+    Ok(
+        (i128::from(time) - i128::from(interval.micros)).rem_euclid(i128::from(MICROS_PER_DAY))
+            as i64,
+    )
+});
+one_order!(time_minus_time, time, time, |left: i64,
+                                         right: i64|
+ -> Result<
+    Interval,
+    PgError,
+> {
+    Ok(Interval {
+        micros: left - right,
+        ..Interval::default()
+    })
+});
 one_order!(add_intervals, interval, interval, plus);
 one_order!(subtract_intervals, interval, interval, |left, right| plus(
     left,
     negated(right)?
 ));
-one_order!(
-    interval_over,
-    interval,
-    float8,
-    |interval, factor: f64| {
-        if factor == 0.0 {
-            return Err(PgError::division_by_zero());
-        }
-        divide_interval(interval, factor)
+one_order!(interval_over, interval, float8, |interval, factor: f64| {
+    if factor == 0.0 {
+        return Err(PgError::division_by_zero());
     }
-);
+    divide_interval(interval, factor)
+});
 
 fn move_date(date: i32, days: i32) -> Result<i32, PgError> {
     if date == i32::MAX || date == i32::MIN {
@@ -323,8 +334,8 @@ pub(crate) fn shift_local(micros: i64, interval: Interval) -> Result<i64, PgErro
     let mut days = micros.div_euclid(MICROS_PER_DAY);
     if interval.months != 0 {
         let date = civil_from_days(i32::try_from(days).map_err(|_| error())?);
-        let months = i64::from(date.year) * 12 + i64::from(date.month) - 1
-            + i64::from(interval.months);
+        let months =
+            i64::from(date.year) * 12 + i64::from(date.month) - 1 + i64::from(interval.months);
         let year = months.div_euclid(12);
         let month = u32::try_from(months.rem_euclid(12) + 1).map_err(|_| error())?;
         days = days_from_civil(year, month, date.day.min(days_in_month(year, month)));
@@ -336,7 +347,12 @@ pub(crate) fn shift_local(micros: i64, interval: Interval) -> Result<i64, PgErro
         .ok_or_else(error)
 }
 
-fn shift_in_zone(args: &Args, instant: usize, interval: usize, minus: bool) -> Result<ColumnarValue> {
+fn shift_in_zone(
+    args: &Args,
+    instant: usize,
+    interval: usize,
+    minus: bool,
+) -> Result<ColumnarValue> {
     let (value, by, context) = (
         args.timestamp(instant)?,
         args.interval(interval)?,
@@ -377,7 +393,10 @@ fn timestamptz_minus_interval(args: &Args) -> Result<ColumnarValue> {
 
 /// The time between two timestamps, whole days apart from the rest.
 pub(crate) fn between(left: i64, right: i64) -> Result<Interval, PgError> {
-    if [left, right].iter().any(|t| *t == i64::MAX || *t == i64::MIN) {
+    if [left, right]
+        .iter()
+        .any(|t| *t == i64::MAX || *t == i64::MIN)
+    {
         return Err(PgError::new(
             SqlState::DATETIME_FIELD_OVERFLOW,
             "cannot subtract infinite timestamps",
@@ -393,7 +412,10 @@ pub(crate) fn between(left: i64, right: i64) -> Result<Interval, PgError> {
     })
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "the bounds are checked before")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the bounds are checked before"
+)]
 fn whole_i32(value: f64) -> Result<i32, PgError> {
     if value.is_nan() || value < f64::from(i32::MIN) || value > f64::from(i32::MAX) {
         return Err(out_of_range("interval"));
@@ -401,7 +423,10 @@ fn whole_i32(value: f64) -> Result<i32, PgError> {
     Ok(value as i32)
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "the bounds are checked before")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "the bounds are checked before"
+)]
 fn whole_i64(value: f64) -> Result<i64, PgError> {
     if value.is_nan() || value.abs() >= 9.2e18 {
         return Err(out_of_range("interval"));
@@ -425,9 +450,8 @@ fn scaled(interval: Interval, scale: impl Fn(f64) -> f64) -> Result<Interval, Pg
     let mut days = whole_i32(exact_days)?;
     let to_micros = |value: f64| (value * 1e6).round_ties_even() / 1e6;
     let month_days = to_micros((exact_months - f64::from(months)) * 30.0);
-    let mut seconds = to_micros(
-        (exact_days - f64::from(days) + month_days - month_days.trunc()) * 86_400.0,
-    );
+    let mut seconds =
+        to_micros((exact_days - f64::from(days) + month_days - month_days.trunc()) * 86_400.0);
     if seconds.abs() >= 86_400.0 {
         let carried = (seconds / 86_400.0).trunc();
         days = days
@@ -438,7 +462,10 @@ fn scaled(interval: Interval, scale: impl Fn(f64) -> f64) -> Result<Interval, Pg
     days = days
         .checked_add(whole_i32(month_days.trunc())?)
         .ok_or_else(|| out_of_range("interval"))?;
-    #[expect(clippy::cast_precision_loss, reason = "PostgreSQL scales the time as a double too")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "PostgreSQL scales the time as a double too"
+    )]
     let time = scale(interval.micros as f64);
     let micros = whole_i64((time + seconds * 1e6).round_ties_even())?;
     Ok(Interval {
@@ -483,7 +510,13 @@ fn key_of_interval(args: &Args) -> Result<ColumnarValue> {
 pub(crate) fn interval_negate() -> Arc<ScalarUDF> {
     PgFunction::immutable(
         "interval_negate",
-        const { &[Overload::new(&[Ty::Interval], Ty::Interval, negate_interval)] },
+        const {
+            &[Overload::new(
+                &[Ty::Interval],
+                Ty::Interval,
+                negate_interval,
+            )]
+        },
     )
     .udf()
 }
@@ -507,8 +540,14 @@ mod tests {
             months: 1,
             ..Interval::default()
         };
-        assert_eq!(shift_local(at(2024, 1, 31), month).unwrap(), at(2024, 2, 29));
-        assert_eq!(shift_local(at(2023, 12, 31), month).unwrap(), at(2024, 1, 31));
+        assert_eq!(
+            shift_local(at(2024, 1, 31), month).unwrap(),
+            at(2024, 2, 29)
+        );
+        assert_eq!(
+            shift_local(at(2023, 12, 31), month).unwrap(),
+            at(2024, 1, 31)
+        );
         assert_eq!(
             shift_local(at(2024, 3, 31), negated(month).unwrap()).unwrap(),
             at(2024, 2, 29)

@@ -20,8 +20,7 @@ use super::Arithmetic;
 use crate::error::{PgError, type_name};
 
 pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {
-    let mut functions: Vec<Arc<ScalarUDF>> =
-        Arithmetic::ALL.into_iter().map(function).collect();
+    let mut functions: Vec<Arc<ScalarUDF>> = Arithmetic::ALL.into_iter().map(function).collect();
     functions.push(negate());
     functions
 }
@@ -201,7 +200,11 @@ impl ScalarUDFImpl for IntegerOperator {
 /// `a + b`: what an operator's column is called.
 pub(super) fn operator_name(symbol: &str, args: &[Expr]) -> Result<String> {
     match args {
-        [left, right] => Ok(format!("{} {symbol} {}", left.schema_name(), right.schema_name())),
+        [left, right] => Ok(format!(
+            "{} {symbol} {}",
+            left.schema_name(),
+            right.schema_name()
+        )),
         _ => internal_err!("an operator takes two operands"),
     }
 }
@@ -218,12 +221,8 @@ where
         Arithmetic::Add => binary::<T>(left, right, |a, b| a.add(b)),
         Arithmetic::Subtract => binary::<T>(left, right, |a, b| a.subtract(b)),
         Arithmetic::Multiply => binary::<T>(left, right, |a, b| a.multiply(b)),
-        Arithmetic::Divide => {
-            dividing::<T>(left, right, |a, b| a.divide(b))
-        }
-        Arithmetic::Modulo => {
-            dividing::<T>(left, right, |a, b| a.modulo(b))
-        }
+        Arithmetic::Divide => dividing::<T>(left, right, |a, b| a.divide(b)),
+        Arithmetic::Modulo => dividing::<T>(left, right, |a, b| a.modulo(b)),
     }
 }
 
@@ -254,7 +253,11 @@ fn both<T: Width>(
 where
     T::Native: Integer,
 {
-    let null = || Ok(ColumnarValue::Scalar(ScalarValue::try_new_null(&T::DATA_TYPE)?));
+    let null = || {
+        Ok(ColumnarValue::Scalar(ScalarValue::try_new_null(
+            &T::DATA_TYPE,
+        )?))
+    };
     let (Some(l), Some(r)) = (side::<T>(left)?, side::<T>(right)?) else {
         // A constant NULL operand: all rows are NULL.
         return null();
@@ -266,7 +269,9 @@ where
         (Side::One(l), Side::One(r)) => {
             let values = rows(&[l], &[r], None)?;
             let array = PrimitiveArray::<T>::new(values.into(), None);
-            Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&array, 0)?))
+            Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(
+                &array, 0,
+            )?))
         }
         (Side::Rows(l), Side::One(r)) => {
             let l = l.as_primitive::<T>();
@@ -293,11 +298,7 @@ fn each<N: Copy, O>(left: &[N], right: &[N], mut lane: impl FnMut(N, N) -> O) ->
     match (left, right) {
         (&[l], right) => right.iter().map(|&r| lane(l, r)).collect(),
         (left, &[r]) => left.iter().map(|&l| lane(l, r)).collect(),
-        (left, right) => left
-            .iter()
-            .zip(right)
-            .map(|(&l, &r)| lane(l, r))
-            .collect(),
+        (left, right) => left.iter().zip(right).map(|(&l, &r)| lane(l, r)).collect(),
     }
 }
 
@@ -397,12 +398,7 @@ impl ScalarUDFImpl for IntegerNegate {
         match types {
             [operand] => match common_type(operand, operand) {
                 Some(data_type) => Ok(vec![data_type]),
-                None => Err(PgError::undefined_operator(
-                    "",
-                    "-",
-                    &type_name(operand),
-                )
-                .into()),
+                None => Err(PgError::undefined_operator("", "-", &type_name(operand)).into()),
             },
             _ => internal_err!("unary minus takes one operand"),
         }
@@ -445,11 +441,7 @@ mod tests {
     use super::*;
     use datafusion::arrow::array::{Int32Array, Int64Array};
 
-    fn run<T: Width>(
-        operator: Arithmetic,
-        left: ArrayRef,
-        right: ArrayRef,
-    ) -> Result<ArrayRef>
+    fn run<T: Width>(operator: Arithmetic, left: ArrayRef, right: ArrayRef) -> Result<ArrayRef>
     where
         T::Native: Integer,
     {
@@ -466,7 +458,10 @@ mod tests {
         let left = Arc::new(Int32Array::from(vec![Some(i32::MAX), Some(1)]));
         let right = Arc::new(Int32Array::from(vec![None, Some(1)]));
         let sum = run::<Int32Type>(Arithmetic::Add, left.clone(), right).unwrap();
-        assert_eq!(sum.as_ref(), &Int32Array::from(vec![None, Some(2)]) as &dyn Array);
+        assert_eq!(
+            sum.as_ref(),
+            &Int32Array::from(vec![None, Some(2)]) as &dyn Array
+        );
 
         let ones = Arc::new(Int32Array::from(vec![1, 1]));
         let error = run::<Int32Type>(Arithmetic::Add, left, ones).unwrap_err();

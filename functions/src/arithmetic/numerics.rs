@@ -123,7 +123,9 @@ fn remainder_type(types: &[DataType], _: &[Option<&ScalarValue>]) -> Result<Data
     let whole = (i16::from(left_precision) - i16::from(left))
         .min(i16::from(right_precision) - i16::from(right))
         .max(0);
-    let precision = u8::try_from(whole + i16::from(scale)).unwrap_or(38).clamp(1, 38);
+    let precision = u8::try_from(whole + i16::from(scale))
+        .unwrap_or(38)
+        .clamp(1, 38);
     Ok(DataType::Decimal128(precision, scale))
 }
 
@@ -131,9 +133,7 @@ fn both_constant(
     constants: &[Option<&ScalarValue>],
 ) -> Option<(crate::kit::Numeric, crate::kit::Numeric)> {
     match constants {
-        [Some(left), Some(right)] => {
-            Some((numeric::constant(left)?, numeric::constant(right)?))
-        }
+        [Some(left), Some(right)] => Some((numeric::constant(left)?, numeric::constant(right)?)),
         _ => None,
     }
 }

@@ -215,7 +215,10 @@ fn float4_from_text(args: &Args) -> Result<ColumnarValue> {
     })
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "overflow and underflow are checked")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "overflow and underflow are checked"
+)]
 fn single(value: f64) -> Result<f32, PgError> {
     let narrow = value as f32;
     if narrow.is_infinite() && value.is_finite() {
@@ -341,10 +344,9 @@ fn float_digits(value: f64, digits: usize) -> Option<Numeric> {
 
 fn from_float(value: f64, digits: usize) -> Result<Numeric> {
     if !value.is_finite() {
-        return Err(PgError::not_supported(format!(
-            "numeric value \"{value}\" is not supported"
-        ))
-        .into());
+        return Err(
+            PgError::not_supported(format!("numeric value \"{value}\" is not supported")).into(),
+        );
     }
     if let Some(value) = float_digits(value, digits) {
         return Ok(value);

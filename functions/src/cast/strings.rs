@@ -32,14 +32,17 @@ fn to_text(args: &Args) -> Result<ColumnarValue> {
     if *array.data_type() == DataType::Boolean {
         // A cast says `true`; only output says `t`.
         let value = args.bool(0)?;
-        return args.rows(|row| Ok(value.get(row).map(|value| if value { "true" } else { "false" })));
+        return args.rows(|row| {
+            Ok(value
+                .get(row)
+                .map(|value| if value { "true" } else { "false" }))
+        });
     }
     let pg_type = match args.field(0) {
-        Some(field) => crate::pg_type::pg_type_of(&Field::new(
-            "",
-            array.data_type().clone(),
-            true,
-        ).with_metadata(field.metadata().clone())),
+        Some(field) => crate::pg_type::pg_type_of(
+            &Field::new("", array.data_type().clone(), true)
+                .with_metadata(field.metadata().clone()),
+        ),
         None => pg_type_of_data_type(array.data_type()),
     };
     let context = Context::of(args.config());
@@ -139,7 +142,13 @@ fn to_bytea(args: &Args) -> Result<ColumnarValue> {
 pub(crate) fn bytea_concat() -> Arc<ScalarUDF> {
     PgFunction::immutable(
         "byteacat",
-        const { &[Overload::new(&[Ty::Bytea, Ty::Bytea], Ty::Bytea, concat_bytes)] },
+        const {
+            &[Overload::new(
+                &[Ty::Bytea, Ty::Bytea],
+                Ty::Bytea,
+                concat_bytes,
+            )]
+        },
     )
     .shown_as("||")
     .udf()
@@ -193,9 +202,7 @@ fn read(args: &Args) -> Result<ColumnarValue> {
     let mut values = Vec::with_capacity(args.body_rows());
     for row in 0..args.body_rows() {
         values.push(match text.get(row) {
-            Some(text) => {
-                decode_text(pg_type, text, context.input()).map_err(PgError::from)?
-            }
+            Some(text) => decode_text(pg_type, text, context.input()).map_err(PgError::from)?,
             None => ScalarValue::try_new_null(field.data_type())?,
         });
     }
@@ -222,7 +229,11 @@ pub(crate) fn reg() -> Arc<ScalarUDF> {
 
 fn look_up(args: &Args) -> Result<ColumnarValue> {
     let (text, kind) = (args.text(0)?, args.text(1)?);
-    let Some(base) = kind.get(0).and_then(PgType::from_metadata_name).map(|t| t.base) else {
+    let Some(base) = kind
+        .get(0)
+        .and_then(PgType::from_metadata_name)
+        .map(|t| t.base)
+    else {
         return internal_err!("pg_reg without a kind");
     };
     let session = Session::of(args.config());

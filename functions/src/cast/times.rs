@@ -70,14 +70,12 @@ pub(crate) fn midnight(days: i32) -> Result<i64, PgError> {
     match days {
         i32::MAX => Ok(i64::MAX),
         i32::MIN => Ok(i64::MIN),
-        _ => i64::from(days)
-            .checked_mul(MICROS_PER_DAY)
-            .ok_or_else(|| {
-                PgError::new(
-                    SqlState::DATETIME_FIELD_OVERFLOW,
-                    "date out of range for timestamp",
-                )
-            }),
+        _ => i64::from(days).checked_mul(MICROS_PER_DAY).ok_or_else(|| {
+            PgError::new(
+                SqlState::DATETIME_FIELD_OVERFLOW,
+                "date out of range for timestamp",
+            )
+        }),
     }
 }
 
@@ -129,7 +127,11 @@ pub(crate) fn time() -> Arc<ScalarUDF> {
                 Overload::new(&[Ty::Timestamp], Ty::Time, time_from_timestamp),
                 Overload::new(&[Ty::Timestamp, Ty::Int4], Ty::Time, time_from_timestamp),
                 Overload::new(&[Ty::Timestamptz], Ty::Time, time_from_timestamptz),
-                Overload::new(&[Ty::Timestamptz, Ty::Int4], Ty::Time, time_from_timestamptz),
+                Overload::new(
+                    &[Ty::Timestamptz, Ty::Int4],
+                    Ty::Time,
+                    time_from_timestamptz,
+                ),
                 Overload::new(&[Ty::Interval], Ty::Time, time_from_interval),
                 Overload::new(&[Ty::Interval, Ty::Int4], Ty::Time, time_from_interval),
             ]
@@ -201,7 +203,11 @@ pub(crate) fn timestamp() -> Arc<ScalarUDF> {
                 ),
                 Overload::new(&[Ty::Date], Ty::Timestamp, timestamp_from_date),
                 Overload::new(&[Ty::Date, Ty::Int4], Ty::Timestamp, timestamp_from_date),
-                Overload::new(&[Ty::Timestamptz], Ty::Timestamp, timestamp_from_timestamptz),
+                Overload::new(
+                    &[Ty::Timestamptz],
+                    Ty::Timestamp,
+                    timestamp_from_timestamptz,
+                ),
                 Overload::new(
                     &[Ty::Timestamptz, Ty::Int4],
                     Ty::Timestamp,
@@ -253,16 +259,32 @@ pub(crate) fn timestamptz() -> Arc<ScalarUDF> {
         const {
             &[
                 Overload::new(&[Ty::Text], Ty::Timestamptz, timestamptz_from_text),
-                Overload::new(&[Ty::Text, Ty::Int4], Ty::Timestamptz, timestamptz_from_text),
+                Overload::new(
+                    &[Ty::Text, Ty::Int4],
+                    Ty::Timestamptz,
+                    timestamptz_from_text,
+                ),
                 Overload::new(&[Ty::Date], Ty::Timestamptz, timestamptz_from_date),
-                Overload::new(&[Ty::Date, Ty::Int4], Ty::Timestamptz, timestamptz_from_date),
-                Overload::new(&[Ty::Timestamp], Ty::Timestamptz, timestamptz_from_timestamp),
+                Overload::new(
+                    &[Ty::Date, Ty::Int4],
+                    Ty::Timestamptz,
+                    timestamptz_from_date,
+                ),
+                Overload::new(
+                    &[Ty::Timestamp],
+                    Ty::Timestamptz,
+                    timestamptz_from_timestamp,
+                ),
                 Overload::new(
                     &[Ty::Timestamp, Ty::Int4],
                     Ty::Timestamptz,
                     timestamptz_from_timestamp,
                 ),
-                Overload::new(&[Ty::Timestamptz], Ty::Timestamptz, timestamp_from_timestamp),
+                Overload::new(
+                    &[Ty::Timestamptz],
+                    Ty::Timestamptz,
+                    timestamp_from_timestamp,
+                ),
                 Overload::new(
                     &[Ty::Timestamptz, Ty::Int4],
                     Ty::Timestamptz,

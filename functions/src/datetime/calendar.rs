@@ -20,160 +20,243 @@ const DAYS_PER_MONTH: i32 = 30;
 
 pub(super) fn functions() -> Vec<Arc<ScalarUDF>> {
     vec![
-        PgFunction::stable("date_trunc", const {
-            &[
-                Overload::new(&[Ty::Text, Ty::Timestamp], Ty::Timestamp, trunc_timestamp),
-                Overload::new(&[Ty::Text, Ty::Timestamptz], Ty::Timestamptz, trunc_timestamptz),
-                Overload::new(
-                    &[Ty::Text, Ty::Timestamptz, Ty::Text],
-                    Ty::Timestamptz,
-                    trunc_timestamptz,
-                ),
-                Overload::new(&[Ty::Text, Ty::Interval], Ty::Interval, trunc_interval),
-            ]
-        })
+        PgFunction::stable(
+            "date_trunc",
+            const {
+                &[
+                    Overload::new(&[Ty::Text, Ty::Timestamp], Ty::Timestamp, trunc_timestamp),
+                    Overload::new(
+                        &[Ty::Text, Ty::Timestamptz],
+                        Ty::Timestamptz,
+                        trunc_timestamptz,
+                    ),
+                    Overload::new(
+                        &[Ty::Text, Ty::Timestamptz, Ty::Text],
+                        Ty::Timestamptz,
+                        trunc_timestamptz,
+                    ),
+                    Overload::new(&[Ty::Text, Ty::Interval], Ty::Interval, trunc_interval),
+                ]
+            },
+        )
         .udf(),
-        PgFunction::stable("age", const {
-            &[
-                Overload::new(&[Ty::Timestamp, Ty::Timestamp], Ty::Interval, age),
-                Overload::new(&[Ty::Timestamptz, Ty::Timestamptz], Ty::Interval, age_in_zone),
-                Overload::new(&[Ty::Timestamp], Ty::Interval, age_today),
-                Overload::new(&[Ty::Timestamptz], Ty::Interval, age_today_in_zone),
-            ]
-        })
+        PgFunction::stable(
+            "age",
+            const {
+                &[
+                    Overload::new(&[Ty::Timestamp, Ty::Timestamp], Ty::Interval, age),
+                    Overload::new(
+                        &[Ty::Timestamptz, Ty::Timestamptz],
+                        Ty::Interval,
+                        age_in_zone,
+                    ),
+                    Overload::new(&[Ty::Timestamp], Ty::Interval, age_today),
+                    Overload::new(&[Ty::Timestamptz], Ty::Interval, age_today_in_zone),
+                ]
+            },
+        )
         .udf(),
-        PgFunction::immutable("make_date", const {
-            &[Overload::new(&[Ty::Int4, Ty::Int4, Ty::Int4], Ty::Date, make_date)]
-        })
+        PgFunction::immutable(
+            "make_date",
+            const {
+                &[Overload::new(
+                    &[Ty::Int4, Ty::Int4, Ty::Int4],
+                    Ty::Date,
+                    make_date,
+                )]
+            },
+        )
         .udf(),
-        PgFunction::immutable("make_time", const {
-            &[Overload::new(&[Ty::Int4, Ty::Int4, Ty::Float8], Ty::Time, make_time)]
-        })
+        PgFunction::immutable(
+            "make_time",
+            const {
+                &[Overload::new(
+                    &[Ty::Int4, Ty::Int4, Ty::Float8],
+                    Ty::Time,
+                    make_time,
+                )]
+            },
+        )
         .udf(),
-        PgFunction::immutable("make_timestamp", const {
-            &[Overload::new(
-                &[Ty::Int4, Ty::Int4, Ty::Int4, Ty::Int4, Ty::Int4, Ty::Float8],
-                Ty::Timestamp,
-                make_timestamp,
-            )]
-        })
-        .udf(),
-        PgFunction::stable("make_timestamptz", const {
-            &[
-                Overload::new(
+        PgFunction::immutable(
+            "make_timestamp",
+            const {
+                &[Overload::new(
                     &[Ty::Int4, Ty::Int4, Ty::Int4, Ty::Int4, Ty::Int4, Ty::Float8],
-                    Ty::Timestamptz,
-                    make_timestamptz,
-                ),
-                Overload::new(
-                    &[Ty::Int4, Ty::Int4, Ty::Int4, Ty::Int4, Ty::Int4, Ty::Float8, Ty::Text],
-                    Ty::Timestamptz,
-                    make_timestamptz,
-                ),
-            ]
-        })
-        .udf(),
-        PgFunction::immutable("make_interval", const {
-            &[
-                Overload::new(&[], Ty::Interval, make_interval),
-                Overload::new(&[Ty::Int4], Ty::Interval, make_interval),
-                Overload::new(&[Ty::Int4, Ty::Int4], Ty::Interval, make_interval),
-                Overload::new(&[Ty::Int4, Ty::Int4, Ty::Int4], Ty::Interval, make_interval),
-                Overload::new(
-                    &[Ty::Int4, Ty::Int4, Ty::Int4, Ty::Int4],
-                    Ty::Interval,
-                    make_interval,
-                ),
-                Overload::new(
-                    &[Ty::Int4, Ty::Int4, Ty::Int4, Ty::Int4, Ty::Int4],
-                    Ty::Interval,
-                    make_interval,
-                ),
-                Overload::new(
-                    &[Ty::Int4, Ty::Int4, Ty::Int4, Ty::Int4, Ty::Int4, Ty::Int4],
-                    Ty::Interval,
-                    make_interval,
-                ),
-                Overload::new(
-                    &[
-                        Ty::Int4,
-                        Ty::Int4,
-                        Ty::Int4,
-                        Ty::Int4,
-                        Ty::Int4,
-                        Ty::Int4,
-                        Ty::Float8,
-                    ],
-                    Ty::Interval,
-                    make_interval,
-                ),
-            ]
-        })
-        .udf(),
-        interval_function("justify_days", const {
-            &[Overload::new(&[Ty::Interval], Ty::Interval, justify_days)]
-        }),
-        interval_function("justify_hours", const {
-            &[Overload::new(&[Ty::Interval], Ty::Interval, justify_hours)]
-        }),
-        interval_function("justify_interval", const {
-            &[Overload::new(&[Ty::Interval], Ty::Interval, justify_interval)]
-        }),
-        PgFunction::immutable("isfinite", const {
-            &[
-                Overload::new(&[Ty::Date], Ty::Bool, is_finite_date),
-                Overload::new(&[Ty::Timestamp], Ty::Bool, is_finite_timestamp),
-                Overload::new(&[Ty::Timestamptz], Ty::Bool, is_finite_timestamp),
-                Overload::new(&[Ty::Interval], Ty::Bool, is_finite_interval),
-            ]
-        })
-        .udf(),
-        PgFunction::immutable("date_bin", const {
-            &[
-                Overload::new(
-                    &[Ty::Interval, Ty::Timestamp, Ty::Timestamp],
                     Ty::Timestamp,
-                    date_bin,
-                ),
-                Overload::new(
-                    &[Ty::Interval, Ty::Timestamptz, Ty::Timestamptz],
-                    Ty::Timestamptz,
-                    date_bin,
-                ),
-            ]
-        })
+                    make_timestamp,
+                )]
+            },
+        )
         .udf(),
-        PgFunction::stable("timezone", const {
-            &[
-                Overload::new(&[Ty::Text, Ty::Timestamp], Ty::Timestamptz, zone_to_instant),
-                Overload::new(&[Ty::Text, Ty::Timestamptz], Ty::Timestamp, instant_to_zone),
-                Overload::new(&[Ty::Interval, Ty::Timestamp], Ty::Timestamptz, offset_to_instant),
-                Overload::new(&[Ty::Interval, Ty::Timestamptz], Ty::Timestamp, instant_to_offset),
-            ]
-        })
+        PgFunction::stable(
+            "make_timestamptz",
+            const {
+                &[
+                    Overload::new(
+                        &[Ty::Int4, Ty::Int4, Ty::Int4, Ty::Int4, Ty::Int4, Ty::Float8],
+                        Ty::Timestamptz,
+                        make_timestamptz,
+                    ),
+                    Overload::new(
+                        &[
+                            Ty::Int4,
+                            Ty::Int4,
+                            Ty::Int4,
+                            Ty::Int4,
+                            Ty::Int4,
+                            Ty::Float8,
+                            Ty::Text,
+                        ],
+                        Ty::Timestamptz,
+                        make_timestamptz,
+                    ),
+                ]
+            },
+        )
         .udf(),
-        clock("now", const { &[Overload::new(&[], Ty::Timestamptz, transaction_time)] })
-            .alias("current_timestamp")
-            .alias("transaction_timestamp")
-            .udf(),
-        clock("statement_timestamp", const {
-            &[Overload::new(&[], Ty::Timestamptz, statement_time)]
-        })
+        PgFunction::immutable(
+            "make_interval",
+            const {
+                &[
+                    Overload::new(&[], Ty::Interval, make_interval),
+                    Overload::new(&[Ty::Int4], Ty::Interval, make_interval),
+                    Overload::new(&[Ty::Int4, Ty::Int4], Ty::Interval, make_interval),
+                    Overload::new(&[Ty::Int4, Ty::Int4, Ty::Int4], Ty::Interval, make_interval),
+                    Overload::new(
+                        &[Ty::Int4, Ty::Int4, Ty::Int4, Ty::Int4],
+                        Ty::Interval,
+                        make_interval,
+                    ),
+                    Overload::new(
+                        &[Ty::Int4, Ty::Int4, Ty::Int4, Ty::Int4, Ty::Int4],
+                        Ty::Interval,
+                        make_interval,
+                    ),
+                    Overload::new(
+                        &[Ty::Int4, Ty::Int4, Ty::Int4, Ty::Int4, Ty::Int4, Ty::Int4],
+                        Ty::Interval,
+                        make_interval,
+                    ),
+                    Overload::new(
+                        &[
+                            Ty::Int4,
+                            Ty::Int4,
+                            Ty::Int4,
+                            Ty::Int4,
+                            Ty::Int4,
+                            Ty::Int4,
+                            Ty::Float8,
+                        ],
+                        Ty::Interval,
+                        make_interval,
+                    ),
+                ]
+            },
+        )
         .udf(),
-        PgFunction::volatile("clock_timestamp", const {
-            &[Overload::new(&[], Ty::Timestamptz, clock_time)]
-        })
+        interval_function(
+            "justify_days",
+            const { &[Overload::new(&[Ty::Interval], Ty::Interval, justify_days)] },
+        ),
+        interval_function(
+            "justify_hours",
+            const { &[Overload::new(&[Ty::Interval], Ty::Interval, justify_hours)] },
+        ),
+        interval_function(
+            "justify_interval",
+            const {
+                &[Overload::new(
+                    &[Ty::Interval],
+                    Ty::Interval,
+                    justify_interval,
+                )]
+            },
+        ),
+        PgFunction::immutable(
+            "isfinite",
+            const {
+                &[
+                    Overload::new(&[Ty::Date], Ty::Bool, is_finite_date),
+                    Overload::new(&[Ty::Timestamp], Ty::Bool, is_finite_timestamp),
+                    Overload::new(&[Ty::Timestamptz], Ty::Bool, is_finite_timestamp),
+                    Overload::new(&[Ty::Interval], Ty::Bool, is_finite_interval),
+                ]
+            },
+        )
         .udf(),
-        clock("current_date", const { &[Overload::new(&[], Ty::Date, current_date)] })
-            .alias("today")
-            .udf(),
-        clock("localtimestamp", const {
-            &[Overload::new(&[], Ty::Timestamp, local_timestamp)]
-        })
+        PgFunction::immutable(
+            "date_bin",
+            const {
+                &[
+                    Overload::new(
+                        &[Ty::Interval, Ty::Timestamp, Ty::Timestamp],
+                        Ty::Timestamp,
+                        date_bin,
+                    ),
+                    Overload::new(
+                        &[Ty::Interval, Ty::Timestamptz, Ty::Timestamptz],
+                        Ty::Timestamptz,
+                        date_bin,
+                    ),
+                ]
+            },
+        )
         .udf(),
-        clock("localtime", const { &[Overload::new(&[], Ty::Time, local_time)] })
-            .alias("current_time")
-            .udf(),
+        PgFunction::stable(
+            "timezone",
+            const {
+                &[
+                    Overload::new(&[Ty::Text, Ty::Timestamp], Ty::Timestamptz, zone_to_instant),
+                    Overload::new(&[Ty::Text, Ty::Timestamptz], Ty::Timestamp, instant_to_zone),
+                    Overload::new(
+                        &[Ty::Interval, Ty::Timestamp],
+                        Ty::Timestamptz,
+                        offset_to_instant,
+                    ),
+                    Overload::new(
+                        &[Ty::Interval, Ty::Timestamptz],
+                        Ty::Timestamp,
+                        instant_to_offset,
+                    ),
+                ]
+            },
+        )
+        .udf(),
+        clock(
+            "now",
+            const { &[Overload::new(&[], Ty::Timestamptz, transaction_time)] },
+        )
+        .alias("current_timestamp")
+        .alias("transaction_timestamp")
+        .udf(),
+        clock(
+            "statement_timestamp",
+            const { &[Overload::new(&[], Ty::Timestamptz, statement_time)] },
+        )
+        .udf(),
+        PgFunction::volatile(
+            "clock_timestamp",
+            const { &[Overload::new(&[], Ty::Timestamptz, clock_time)] },
+        )
+        .udf(),
+        clock(
+            "current_date",
+            const { &[Overload::new(&[], Ty::Date, current_date)] },
+        )
+        .alias("today")
+        .udf(),
+        clock(
+            "localtimestamp",
+            const { &[Overload::new(&[], Ty::Timestamp, local_timestamp)] },
+        )
+        .udf(),
+        clock(
+            "localtime",
+            const { &[Overload::new(&[], Ty::Time, local_time)] },
+        )
+        .alias("current_time")
+        .udf(),
     ]
 }
 
@@ -200,7 +283,10 @@ fn clock_time(args: &Args) -> Result<ColumnarValue> {
 }
 
 fn local_now(context: &Context) -> i64 {
-    to_local(&context.settings().time_zone, context.facts.transaction_time_us)
+    to_local(
+        &context.settings().time_zone,
+        context.facts.transaction_time_us,
+    )
 }
 
 fn current_date(args: &Args) -> Result<ColumnarValue> {
@@ -306,7 +392,11 @@ fn trunc_timestamptz(args: &Args) -> Result<ColumnarValue> {
         args.timestamp(1)?,
         Context::of(args.config()),
     );
-    let named = if args.len() > 2 { Some(args.text(2)?) } else { None };
+    let named = if args.len() > 2 {
+        Some(args.text(2)?)
+    } else {
+        None
+    };
     args.rows(|row| match (unit.get(row), value.get(row)) {
         (Some(unit), Some(utc)) => {
             let unit = Unit::parse(unit, "timestamp with time zone")?;
@@ -326,9 +416,10 @@ fn trunc_timestamptz(args: &Args) -> Result<ColumnarValue> {
 fn trunc_interval(args: &Args) -> Result<ColumnarValue> {
     let (unit, value) = (args.text(0)?, args.interval(1)?);
     args.rows(|row| match (unit.get(row), value.get(row)) {
-        (Some(name), Some(interval)) => {
-            Ok(Some(truncated_interval(interval, Unit::parse(name, "interval")?)?))
-        }
+        (Some(name), Some(interval)) => Ok(Some(truncated_interval(
+            interval,
+            Unit::parse(name, "interval")?,
+        )?)),
         _ => Ok(None),
     })
 }
@@ -360,10 +451,10 @@ fn truncated_interval(interval: Interval, unit: Unit) -> Result<Interval, PgErro
             micros: 0,
         },
         Unit::Week => {
-            return Err(PgError::not_supported(
-                "unit \"week\" not supported for type interval",
-            )
-            .with_detail("Months usually have fractional weeks."));
+            return Err(
+                PgError::not_supported("unit \"week\" not supported for type interval")
+                    .with_detail("Months usually have fractional weeks."),
+            );
         }
         Unit::Month => months_to(1),
         Unit::Quarter => months_to(3),
@@ -376,7 +467,10 @@ fn truncated_interval(interval: Interval, unit: Unit) -> Result<Interval, PgErro
 
 /// Years, months and days between two local times, as a calendar counts them.
 fn symbolic_age(later: i64, earlier: i64) -> Result<Interval, PgError> {
-    if [later, earlier].iter().any(|t| *t == i64::MAX || *t == i64::MIN) {
+    if [later, earlier]
+        .iter()
+        .any(|t| *t == i64::MAX || *t == i64::MIN)
+    {
         return between(later, earlier);
     }
     if later < earlier {
@@ -438,7 +532,11 @@ fn age_since_midnight(args: &Args, in_zone: bool) -> Result<ColumnarValue> {
     let today = truncated(local_now(&context), Unit::Day);
     args.rows(|row| match value.get(row) {
         Some(value) => {
-            let local = if in_zone { to_local(zone, value) } else { value };
+            let local = if in_zone {
+                to_local(zone, value)
+            } else {
+                value
+            };
             Ok(Some(symbolic_age(today, local)?))
         }
         None => Ok(None),
@@ -484,7 +582,10 @@ fn time_of(hour: i32, minute: i32, second: f64) -> Result<i64, PgError> {
             format!("time field value out of range: {hour}:{minute:02}:{second:02}"),
         ));
     }
-    #[expect(clippy::cast_possible_truncation, reason = "at most a minute of microseconds")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "at most a minute of microseconds"
+    )]
     let micros = (second * 1e6).round_ties_even() as i64;
     Ok(i64::from(hour) * MICROS_PER_HOUR + i64::from(minute) * MICROS_PER_MINUTE + micros)
 }
@@ -492,19 +593,19 @@ fn time_of(hour: i32, minute: i32, second: f64) -> Result<i64, PgError> {
 fn make_date(args: &Args) -> Result<ColumnarValue> {
     let (year, month, day) = (args.int4(0)?, args.int4(1)?, args.int4(2)?);
     args.rows(|row| match (year.get(row), month.get(row), day.get(row)) {
-        (Some(year), Some(month), Some(day)) => {
-            Ok(i32::try_from(date_of(year, month, day)?).ok())
-        }
+        (Some(year), Some(month), Some(day)) => Ok(i32::try_from(date_of(year, month, day)?).ok()),
         _ => Ok(None),
     })
 }
 
 fn make_time(args: &Args) -> Result<ColumnarValue> {
     let (hour, minute, second) = (args.int4(0)?, args.int4(1)?, args.float8(2)?);
-    args.rows(|row| match (hour.get(row), minute.get(row), second.get(row)) {
-        (Some(hour), Some(minute), Some(second)) => Ok(Some(time_of(hour, minute, second)?)),
-        _ => Ok(None),
-    })
+    args.rows(
+        |row| match (hour.get(row), minute.get(row), second.get(row)) {
+            (Some(hour), Some(minute), Some(second)) => Ok(Some(time_of(hour, minute, second)?)),
+            _ => Ok(None),
+        },
+    )
 }
 
 fn local_of(args: &Args, row: usize) -> Result<Option<i64>> {
@@ -527,7 +628,11 @@ fn make_timestamp(args: &Args) -> Result<ColumnarValue> {
 
 fn make_timestamptz(args: &Args) -> Result<ColumnarValue> {
     let context = Context::of(args.config());
-    let named = if args.len() > 6 { Some(args.text(6)?) } else { None };
+    let named = if args.len() > 6 {
+        Some(args.text(6)?)
+    } else {
+        None
+    };
     args.rows(|row| {
         let zone = match &named {
             Some(names) => match names.get(row) {
@@ -572,8 +677,8 @@ fn make_interval(args: &Args) -> Result<ColumnarValue> {
         }
         #[expect(clippy::cast_possible_truncation, reason = "the bounds were checked")]
         let micros = (seconds * 1e6).round_ties_even() as i64;
-        let micros = i64::from(hours) * MICROS_PER_HOUR + i64::from(minutes) * MICROS_PER_MINUTE
-            + micros;
+        let micros =
+            i64::from(hours) * MICROS_PER_HOUR + i64::from(minutes) * MICROS_PER_MINUTE + micros;
         Ok(Some(Interval {
             months,
             days,
@@ -588,11 +693,9 @@ fn each_interval(
 ) -> Result<ColumnarValue> {
     let value = args.interval(0)?;
     args.rows(|row| match value.get(row) {
-        Some(interval) => body(interval)
-            .map(Some)
-            .ok_or_else(|| {
-                PgError::new(SqlState::DATETIME_FIELD_OVERFLOW, "interval out of range").into()
-            }),
+        Some(interval) => body(interval).map(Some).ok_or_else(|| {
+            PgError::new(SqlState::DATETIME_FIELD_OVERFLOW, "interval out of range").into()
+        }),
         None => Ok(None),
     })
 }
@@ -680,33 +783,34 @@ fn is_finite_interval(args: &Args) -> Result<ColumnarValue> {
 
 fn date_bin(args: &Args) -> Result<ColumnarValue> {
     let (stride, value, origin) = (args.interval(0)?, args.timestamp(1)?, args.timestamp(2)?);
-    args.rows(|row| match (stride.get(row), value.get(row), origin.get(row)) {
-        (Some(stride), Some(value), Some(origin)) => {
-            if stride.months != 0 {
-                return Err(PgError::not_supported(
-                    "timestamps cannot be binned into intervals containing months or years",
-                )
-                .into());
+    args.rows(
+        |row| match (stride.get(row), value.get(row), origin.get(row)) {
+            (Some(stride), Some(value), Some(origin)) => {
+                if stride.months != 0 {
+                    return Err(PgError::not_supported(
+                        "timestamps cannot be binned into intervals containing months or years",
+                    )
+                    .into());
+                }
+                let step = i64::try_from(length(stride)).unwrap_or(i64::MAX);
+                if step <= 0 {
+                    return Err(PgError::new(
+                        SqlState::DATETIME_FIELD_OVERFLOW,
+                        "stride must be greater than zero",
+                    )
+                    .into());
+                }
+                let distance = value.saturating_sub(origin);
+                Ok(Some(origin + distance.div_euclid(step) * step))
             }
-            let step = i64::try_from(length(stride)).unwrap_or(i64::MAX);
-            if step <= 0 {
-                return Err(PgError::new(
-                    SqlState::DATETIME_FIELD_OVERFLOW,
-                    "stride must be greater than zero",
-                )
-                .into());
-            }
-            let distance = value.saturating_sub(origin);
-            Ok(Some(origin + distance.div_euclid(step) * step))
-        }
-        _ => Ok(None),
-    })
+            _ => Ok(None),
+        },
+    )
 }
 
 fn zone_named(name: &str) -> Result<TimeZone, PgError> {
-    TimeZone::lookup(name).ok_or_else(|| {
-        PgError::invalid_parameter(format!("time zone \"{name}\" not recognized"))
-    })
+    TimeZone::lookup(name)
+        .ok_or_else(|| PgError::invalid_parameter(format!("time zone \"{name}\" not recognized")))
 }
 
 fn zone_to_instant(args: &Args) -> Result<ColumnarValue> {

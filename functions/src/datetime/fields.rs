@@ -309,11 +309,9 @@ fn of_local(local: i64, field: Field, name: &str, type_name: &str) -> Result<Num
         Field::Timezone | Field::TimezoneHour | Field::TimezoneMinute => {
             return Err(unsupported_field(name, type_name));
         }
-        Field::Hour
-        | Field::Minute
-        | Field::Second
-        | Field::Milliseconds
-        | Field::Microseconds => of_time(time, field, name, type_name)?,
+        Field::Hour | Field::Minute | Field::Second | Field::Milliseconds | Field::Microseconds => {
+            of_time(time, field, name, type_name)?
+        }
     })
 }
 
@@ -378,11 +376,9 @@ fn of_interval(interval: Interval, name: &str) -> Result<Numeric, PgError> {
                 6,
             )
         }
-        Field::Hour
-        | Field::Minute
-        | Field::Second
-        | Field::Milliseconds
-        | Field::Microseconds => of_time(micros, field, name, type_name)?,
+        Field::Hour | Field::Minute | Field::Second | Field::Milliseconds | Field::Microseconds => {
+            of_time(micros, field, name, type_name)?
+        }
         _ => return Err(unsupported_field(name, type_name)),
     })
 }

@@ -230,7 +230,11 @@ impl Input<'_> {
     fn name(&mut self, names: &[&str], short: bool, field: &str) -> Result<i64, PgError> {
         self.skip_spaces();
         for (index, name) in names.iter().enumerate() {
-            let wanted = if short { name.get(..3).unwrap_or(name) } else { name };
+            let wanted = if short {
+                name.get(..3).unwrap_or(name)
+            } else {
+                name
+            };
             if let Some(head) = self.rest.get(..wanted.len())
                 && head.eq_ignore_ascii_case(wanted)
             {
@@ -238,7 +242,11 @@ impl Input<'_> {
                 return Ok(i64::try_from(index).unwrap_or(0));
             }
         }
-        let word: String = self.rest.chars().take_while(|c| c.is_alphanumeric()).collect();
+        let word: String = self
+            .rest
+            .chars()
+            .take_while(|c| c.is_alphanumeric())
+            .collect();
         Err(invalid(&word, field)
             .with_detail("The given value did not match any of the allowed values for this field."))
     }
@@ -338,7 +346,11 @@ fn field_value(
         }
         Field::Hour24 => read.hour = input.number("HH24", fixed(2))?.0,
         Field::IsoYear(digits) => {
-            let width = if digits == 4 && !digits_follow { None } else { fixed(digits as usize) };
+            let width = if digits == 4 && !digits_follow {
+                None
+            } else {
+                fixed(digits as usize)
+            };
             let (year, length) = input.number("IYYY", width)?;
             read.iso_year = Some(full_year(year, length, digits));
         }
@@ -354,7 +366,9 @@ fn field_value(
             order.sort_by_key(|index| std::cmp::Reverse(ROMAN_MONTHS[*index].len()));
             let names: Vec<&str> = order.iter().map(|index| ROMAN_MONTHS[*index]).collect();
             let found = usize::try_from(input.name(&names, false, "RM")?).unwrap_or(0);
-            read.month = order.get(found).and_then(|index| i64::try_from(index + 1).ok());
+            read.month = order
+                .get(found)
+                .and_then(|index| i64::try_from(index + 1).ok());
         }
         Field::Quarter => {
             input.number("Q", fixed(1))?;
@@ -368,7 +382,11 @@ fn field_value(
         Field::ZoneMinute => {
             let (minutes, _) = input.number("TZM", fixed(2))?;
             let hours = read.offset.unwrap_or(0);
-            read.offset = Some(if hours < 0 { hours - minutes * 60 } else { hours + minutes * 60 });
+            read.offset = Some(if hours < 0 {
+                hours - minutes * 60
+            } else {
+                hours + minutes * 60
+            });
         }
         Field::Zone(_) => {
             return Err(PgError::not_supported(
@@ -390,7 +408,11 @@ fn field_value(
             read.year = Some(thousands * 1000 + rest);
         }
         Field::Year(digits) => {
-            let width = if digits == 4 && !digits_follow { None } else { fixed(digits as usize) };
+            let width = if digits == 4 && !digits_follow {
+                None
+            } else {
+                fixed(digits as usize)
+            };
             let (year, length) = input.number("YYYY", width)?;
             read.year = Some(full_year(year, length, digits));
         }

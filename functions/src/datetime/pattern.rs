@@ -26,8 +26,14 @@ pub(super) enum Letters {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Field {
     /// AM, PM, with dots or without.
-    Meridiem { upper: bool, dots: bool },
-    Era { upper: bool, dots: bool },
+    Meridiem {
+        upper: bool,
+        dots: bool,
+    },
+    Era {
+        upper: bool,
+        dots: bool,
+    },
     Century,
     Day(Letters),
     DayShort(Letters),
@@ -67,18 +73,90 @@ use Letters::{Capitalized, Lower, Upper};
 
 /// Longest first among those with a common start.
 const FIELDS: &[(&str, Field)] = &[
-    ("A.D.", Field::Era { upper: true, dots: true }),
-    ("a.d.", Field::Era { upper: false, dots: true }),
-    ("A.M.", Field::Meridiem { upper: true, dots: true }),
-    ("a.m.", Field::Meridiem { upper: false, dots: true }),
-    ("AD", Field::Era { upper: true, dots: false }),
-    ("ad", Field::Era { upper: false, dots: false }),
-    ("AM", Field::Meridiem { upper: true, dots: false }),
-    ("am", Field::Meridiem { upper: false, dots: false }),
-    ("B.C.", Field::Era { upper: true, dots: true }),
-    ("b.c.", Field::Era { upper: false, dots: true }),
-    ("BC", Field::Era { upper: true, dots: false }),
-    ("bc", Field::Era { upper: false, dots: false }),
+    (
+        "A.D.",
+        Field::Era {
+            upper: true,
+            dots: true,
+        },
+    ),
+    (
+        "a.d.",
+        Field::Era {
+            upper: false,
+            dots: true,
+        },
+    ),
+    (
+        "A.M.",
+        Field::Meridiem {
+            upper: true,
+            dots: true,
+        },
+    ),
+    (
+        "a.m.",
+        Field::Meridiem {
+            upper: false,
+            dots: true,
+        },
+    ),
+    (
+        "AD",
+        Field::Era {
+            upper: true,
+            dots: false,
+        },
+    ),
+    (
+        "ad",
+        Field::Era {
+            upper: false,
+            dots: false,
+        },
+    ),
+    (
+        "AM",
+        Field::Meridiem {
+            upper: true,
+            dots: false,
+        },
+    ),
+    (
+        "am",
+        Field::Meridiem {
+            upper: false,
+            dots: false,
+        },
+    ),
+    (
+        "B.C.",
+        Field::Era {
+            upper: true,
+            dots: true,
+        },
+    ),
+    (
+        "b.c.",
+        Field::Era {
+            upper: false,
+            dots: true,
+        },
+    ),
+    (
+        "BC",
+        Field::Era {
+            upper: true,
+            dots: false,
+        },
+    ),
+    (
+        "bc",
+        Field::Era {
+            upper: false,
+            dots: false,
+        },
+    ),
     ("CC", Field::Century),
     ("cc", Field::Century),
     ("DAY", Field::Day(Upper)),
@@ -141,10 +219,34 @@ const FIELDS: &[(&str, Field)] = &[
     ("ms", Field::Millisecond),
     ("OF", Field::OffsetHours),
     ("of", Field::OffsetHours),
-    ("P.M.", Field::Meridiem { upper: true, dots: true }),
-    ("p.m.", Field::Meridiem { upper: false, dots: true }),
-    ("PM", Field::Meridiem { upper: true, dots: false }),
-    ("pm", Field::Meridiem { upper: false, dots: false }),
+    (
+        "P.M.",
+        Field::Meridiem {
+            upper: true,
+            dots: true,
+        },
+    ),
+    (
+        "p.m.",
+        Field::Meridiem {
+            upper: false,
+            dots: true,
+        },
+    ),
+    (
+        "PM",
+        Field::Meridiem {
+            upper: true,
+            dots: false,
+        },
+    ),
+    (
+        "pm",
+        Field::Meridiem {
+            upper: false,
+            dots: false,
+        },
+    ),
     ("Q", Field::Quarter),
     ("q", Field::Quarter),
     ("RM", Field::Roman(true)),

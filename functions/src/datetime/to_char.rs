@@ -53,8 +53,16 @@ pub(super) fn to_char() -> Arc<ScalarUDF> {
                 Overload::new(&[Ty::Timestamp, Ty::Text], Ty::Text, of_timestamp),
                 Overload::new(&[Ty::Date, Ty::Text], Ty::Text, of_date),
                 Overload::new(&[Ty::Interval, Ty::Text], Ty::Text, of_interval),
-                Overload::new(&[Ty::Int4, Ty::Text], Ty::Text, crate::text::numbers::of_int4),
-                Overload::new(&[Ty::Int8, Ty::Text], Ty::Text, crate::text::numbers::of_int8),
+                Overload::new(
+                    &[Ty::Int4, Ty::Text],
+                    Ty::Text,
+                    crate::text::numbers::of_int4,
+                ),
+                Overload::new(
+                    &[Ty::Int8, Ty::Text],
+                    Ty::Text,
+                    crate::text::numbers::of_int8,
+                ),
                 Overload::new(
                     &[Ty::Numeric, Ty::Text],
                     Ty::Text,
@@ -321,7 +329,11 @@ fn write_field(
         }
         Field::Day(letters) => {
             of_date("Day")?;
-            name(out, &in_letters(element(&DAYS, day_of_week), letters), modifiers);
+            name(
+                out,
+                &in_letters(element(&DAYS, day_of_week), letters),
+                modifiers,
+            );
         }
         Field::DayShort(letters) => {
             of_date("Dy")?;
@@ -360,8 +372,21 @@ fn write_field(
         }
         Field::Hour24 => number(out, m.hour, 2, modifiers),
         Field::IsoYear(digits) => {
-            let year = if m.is_interval { m.year } else { iso_week(m.days).0 };
-            year_digits(out, if year <= 0 && !m.is_interval { 1 - year } else { year }, digits, modifiers);
+            let year = if m.is_interval {
+                m.year
+            } else {
+                iso_week(m.days).0
+            };
+            year_digits(
+                out,
+                if year <= 0 && !m.is_interval {
+                    1 - year
+                } else {
+                    year
+                },
+                digits,
+                modifiers,
+            );
         }
         Field::IsoWeek => number(out, iso_week(m.days).1, 2, modifiers),
         Field::Julian => number(out, m.days + JULIAN_EPOCH_DAYS, 0, modifiers),
@@ -375,7 +400,11 @@ fn write_field(
         Field::Month => number(out, m.month, 2, modifiers),
         Field::MonthName(letters) => {
             of_date("Month")?;
-            name(out, &in_letters(element(&MONTHS, m.month - 1), letters), modifiers);
+            name(
+                out,
+                &in_letters(element(&MONTHS, m.month - 1), letters),
+                modifiers,
+            );
         }
         Field::MonthShort(letters) => {
             of_date("Mon")?;
@@ -416,7 +445,11 @@ fn write_field(
         }
         Field::Roman(upper) => {
             let roman = element(&ROMAN_MONTHS, m.month - 1);
-            let roman = if upper { roman.to_owned() } else { roman.to_lowercase() };
+            let roman = if upper {
+                roman.to_owned()
+            } else {
+                roman.to_lowercase()
+            };
             if modifiers.fill {
                 out.push_str(&roman);
             } else {
@@ -442,6 +475,10 @@ fn write_field(
 
 /// The last digits of a year; four digits mean all of it.
 fn year_digits(out: &mut String, year: i64, digits: u32, modifiers: Modifiers) {
-    let shown = if digits >= 4 { year } else { year % 10_i64.pow(digits) };
+    let shown = if digits >= 4 {
+        year
+    } else {
+        year % 10_i64.pow(digits)
+    };
     number(out, shown, digits as usize, modifiers);
 }

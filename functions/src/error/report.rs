@@ -131,8 +131,7 @@ fn arrow_report(error: &ArrowError, depth: usize) -> ErrorReport {
         ArrowError::ExternalError(source) => source_report(source.as_ref(), depth - 1),
         ArrowError::CastError(message) | ArrowError::ParseError(message) => cast_report(message),
         ArrowError::InvalidArgumentError(message) | ArrowError::ComputeError(message) => {
-            decimal_overflow(message)
-                .unwrap_or_else(|| internal(message))
+            decimal_overflow(message).unwrap_or_else(|| internal(message))
         }
         ArrowError::NotYetImplemented(message) => {
             ErrorReport::new(SqlState::FEATURE_NOT_SUPPORTED, tidy(message))
@@ -642,7 +641,9 @@ fn character_position(sql: &str, line: u64, column: u64) -> Option<u32> {
         .take(skip)
         .map(|line| line.chars().count())
         .sum();
-    u32::try_from(before).ok()?.checked_add(u32::try_from(column).ok()?)
+    u32::try_from(before)
+        .ok()?
+        .checked_add(u32::try_from(column).ok()?)
 }
 
 #[cfg(test)]

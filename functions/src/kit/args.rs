@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{
     Array, ArrayRef, ArrowPrimitiveType, AsArray, BinaryArray, BinaryBuilder, BooleanArray,
-    Decimal128Array, IntervalMonthDayNanoArray, LargeStringArray, PrimitiveArray, StringArray, StringViewArray,
-    StringBuilder,
+    Decimal128Array, IntervalMonthDayNanoArray, LargeStringArray, PrimitiveArray, StringArray,
+    StringBuilder, StringViewArray,
 };
 use datafusion::arrow::datatypes::{
     DataType, Date32Type, Decimal128Type, FieldRef, Float32Type, Float64Type, Int16Type, Int32Type,
@@ -602,8 +602,7 @@ impl Output for Vec<Option<String>> {
     }
 
     fn finish(builder: Self::Builder, _: &DataType) -> Result<ArrayRef> {
-        let mut lists =
-            datafusion::arrow::array::ListBuilder::new(StringBuilder::new());
+        let mut lists = datafusion::arrow::array::ListBuilder::new(StringBuilder::new());
         for row in builder {
             match row {
                 Some(items) => {

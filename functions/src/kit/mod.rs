@@ -58,11 +58,7 @@ impl Overload {
         }
     }
 
-    pub(crate) const fn returning(
-        arguments: &'static [Ty],
-        returns: Returns,
-        body: Body,
-    ) -> Self {
+    pub(crate) const fn returning(arguments: &'static [Ty], returns: Returns, body: Body) -> Self {
         Self {
             arguments,
             variadic: false,
@@ -203,7 +199,9 @@ impl PgFunction {
 
 impl std::fmt::Debug for PgFunction {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PgFunction").field("name", &self.name).finish()
+        f.debug_struct("PgFunction")
+            .field("name", &self.name)
+            .finish()
     }
 }
 
@@ -231,7 +229,10 @@ impl ScalarUDFImpl for PgFunction {
     }
 
     fn schema_name(&self, args: &[Expr]) -> Result<String> {
-        let names: Vec<String> = args.iter().map(|arg| arg.schema_name().to_string()).collect();
+        let names: Vec<String> = args
+            .iter()
+            .map(|arg| arg.schema_name().to_string())
+            .collect();
         Ok(match (self.symbol, names.as_slice()) {
             (Some(symbol), [left, right]) => format!("{left} {symbol} {right}"),
             _ => format!("{}({})", self.name, names.join(",")),
@@ -263,9 +264,9 @@ impl ScalarUDFImpl for PgFunction {
         let data_type = self.result_type(&types, args.scalar_arguments)?;
         let field = Field::new(self.name, data_type, true);
         Ok(Arc::new(match self.pg_type {
-            Some(pg_type) => field.with_metadata(
-                [(PG_TYPE_KEY.to_owned(), pg_type.to_owned())].into(),
-            ),
+            Some(pg_type) => {
+                field.with_metadata([(PG_TYPE_KEY.to_owned(), pg_type.to_owned())].into())
+            }
             None => field,
         }))
     }

@@ -185,7 +185,10 @@ fn interval_text(interval: &Interval) -> Result<Option<String>, PgError> {
         Value::DollarQuotedString(text) => text.value.clone(),
         _ => return Ok(None),
     };
-    let unit = interval.last_field.as_ref().or(interval.leading_field.as_ref());
+    let unit = interval
+        .last_field
+        .as_ref()
+        .or(interval.leading_field.as_ref());
     let is_number = text.trim().parse::<f64>().is_ok();
     Ok(Some(match unit {
         Some(unit) if is_number => format!("{} {}", text.trim(), unit_name(unit)),
@@ -210,15 +213,14 @@ fn interval_cast(text: String) -> Expr {
 }
 
 fn is_beyond_numeric(digits: &str) -> bool {
-    let plain = digits
-        .bytes()
-        .filter(u8::is_ascii_digit)
-        .count();
+    let plain = digits.bytes().filter(u8::is_ascii_digit).count();
     match digits.split_once(['e', 'E']) {
         Some((mantissa, exponent)) => {
             let mantissa_digits = mantissa.bytes().filter(u8::is_ascii_digit).count();
             let exponent: i64 = exponent.parse().unwrap_or(i64::MAX);
-            exponent.unsigned_abs().saturating_add(mantissa_digits as u64)
+            exponent
+                .unsigned_abs()
+                .saturating_add(mantissa_digits as u64)
                 > NUMBER_DIGITS_MAX as u64
         }
         None => plain > NUMBER_DIGITS_MAX,
@@ -281,8 +283,7 @@ mod tests {
     #[test]
     fn minus_binds_tighter_than_power() {
         assert_eq!(lowered("SELECT -2 ^ 2"), "SELECT -2 ^ 2");
-        let mut statements =
-            Parser::parse_sql(&PostgreSqlDialect {}, "SELECT -2 ^ 2").unwrap();
+        let mut statements = Parser::parse_sql(&PostgreSqlDialect {}, "SELECT -2 ^ 2").unwrap();
         let before = statements[0].clone();
         crate::syntax::lower(&mut statements[0]).unwrap();
         assert_ne!(statements[0], before);

@@ -11,9 +11,7 @@ mod relations;
 
 use std::ops::ControlFlow;
 
-use datafusion::sql::sqlparser::ast::{
-    Expr, ObjectName, TableFactor, VisitMut, VisitorMut,
-};
+use datafusion::sql::sqlparser::ast::{Expr, ObjectName, TableFactor, VisitMut, VisitorMut};
 
 use crate::error::PgError;
 

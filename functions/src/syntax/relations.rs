@@ -86,7 +86,12 @@ fn name_column(alias: &mut TableAlias) {
 }
 
 fn is_long(bounds: &[Expr]) -> bool {
-    match bounds.iter().map(integer).collect::<Option<Vec<i64>>>().as_deref() {
+    match bounds
+        .iter()
+        .map(integer)
+        .collect::<Option<Vec<i64>>>()
+        .as_deref()
+    {
         Some([start, stop]) => start.abs_diff(*stop) > ARRAY_ITEMS_MAX,
         Some([start, stop, step]) if *step != 0 => {
             start.abs_diff(*stop) / step.unsigned_abs() > ARRAY_ITEMS_MAX

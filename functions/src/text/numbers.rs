@@ -38,7 +38,9 @@ enum Sign {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Part {
     /// 9 or 0.
-    Digit { zero: bool },
+    Digit {
+        zero: bool,
+    },
     Point,
     Group,
     Currency,
@@ -130,9 +132,7 @@ impl Pattern {
                 } else {
                     pattern.whole += 1;
                 }
-                pattern.parts.push(Part::Digit {
-                    zero: starts("0"),
-                });
+                pattern.parts.push(Part::Digit { zero: starts("0") });
                 1
             } else if starts(".") || starts("D") {
                 if behind_point {
@@ -212,11 +212,19 @@ pub(crate) fn of_float8(args: &Args) -> Result<ColumnarValue> {
         };
         // A double has fifteen digits; those before the point leave the rest for behind it.
         let before = value.abs().log10().floor().max(0.0) + 1.0;
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 309")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "0 to 309"
+        )]
         let behind = FLOAT8_DIGITS
             .saturating_sub(before as usize)
             .min(pattern.fraction.max(pattern.shift as usize));
-        let behind = if pattern.scientific { FLOAT8_DIGITS } else { behind };
+        let behind = if pattern.scientific {
+            FLOAT8_DIGITS
+        } else {
+            behind
+        };
         numeric::from_text(&format!("{value:.behind$}"))
             .map(Some)
             .ok_or_else(PgError::numeric_too_long)
@@ -245,7 +253,11 @@ fn write(pattern: &Pattern, value: Numeric) -> Result<String, PgError> {
     let scale = i8::try_from(pattern.fraction).map_err(|_| PgError::numeric_too_long())?;
     let rounded = numeric::rescale(shifted, scale).ok_or_else(PgError::numeric_too_long)?;
     let negative = rounded < 0;
-    let digits = format!("{:0width$}", rounded.unsigned_abs(), width = pattern.fraction + 1);
+    let digits = format!(
+        "{:0width$}",
+        rounded.unsigned_abs(),
+        width = pattern.fraction + 1
+    );
     let (whole, fraction) = digits.split_at(digits.len() - pattern.fraction);
     let whole = whole.trim_start_matches('0');
     Ok(layout(pattern, negative, whole, fraction))
@@ -381,21 +393,29 @@ fn layout(pattern: &Pattern, negative: bool, whole: &str, fraction: &str) -> Str
 }
 
 fn scientific(pattern: &Pattern, value: Numeric) -> Result<String, PgError> {
-    let sign = if value.value < 0 { "-" } else if pattern.fill { "" } else { " " };
+    let sign = if value.value < 0 {
+        "-"
+    } else if pattern.fill {
+        ""
+    } else {
+        " "
+    };
     let digits = value.value.unsigned_abs().to_string();
     if value.value == 0 {
         return Ok(format!("{sign}{:.*}e+00", pattern.fraction, 0.0));
     }
     let mut exponent = i32::try_from(digits.len()).unwrap_or(i32::MAX) - 1 - i32::from(value.scale);
     // One digit before the point: the value at that scale, rounded.
-    let scale = i8::try_from(digits.len().saturating_sub(1)).map_err(|_| PgError::numeric_too_long())?;
+    let scale =
+        i8::try_from(digits.len().saturating_sub(1)).map_err(|_| PgError::numeric_too_long())?;
     let mantissa = Numeric {
         value: value.value.abs(),
         scale,
     };
     let wanted = i8::try_from(pattern.fraction).map_err(|_| PgError::numeric_too_long())?;
     let mut rounded = numeric::rescale(mantissa, wanted).ok_or_else(PgError::numeric_too_long)?;
-    if numeric::power_of_ten(u32::try_from(wanted).unwrap_or(0) + 1).is_some_and(|ten| rounded >= ten)
+    if numeric::power_of_ten(u32::try_from(wanted).unwrap_or(0) + 1)
+        .is_some_and(|ten| rounded >= ten)
     {
         rounded /= 10;
         exponent += 1;
@@ -437,7 +457,11 @@ fn roman(value: Numeric, upper: bool, fill: bool) -> String {
     if !upper {
         out = out.to_lowercase();
     }
-    if fill { out } else { format!("{out:>ROMAN_WIDTH$}") }
+    if fill {
+        out
+    } else {
+        format!("{out:>ROMAN_WIDTH$}")
+    }
 }
 
 /// `to_number(text, pattern)`.

@@ -21,56 +21,82 @@ const PROGRAM_BYTES_MAX: usize = 10 << 20;
 
 pub(super) fn functions() -> Vec<Arc<ScalarUDF>> {
     vec![
-        PgFunction::immutable("regexp_match", const {
-            &[
-                Overload::new(&[Ty::Text, Ty::Text], Ty::TextArray, first_match),
-                Overload::new(&[Ty::Text, Ty::Text, Ty::Text], Ty::TextArray, first_match),
-            ]
-        })
+        PgFunction::immutable(
+            "regexp_match",
+            const {
+                &[
+                    Overload::new(&[Ty::Text, Ty::Text], Ty::TextArray, first_match),
+                    Overload::new(&[Ty::Text, Ty::Text, Ty::Text], Ty::TextArray, first_match),
+                ]
+            },
+        )
         .udf(),
-        PgFunction::immutable("regexp_matches_array", const {
-            &[
-                Overload::returning(&[Ty::Text, Ty::Text], MATCHES, all_matches),
-                Overload::returning(&[Ty::Text, Ty::Text, Ty::Text], MATCHES, all_matches),
-            ]
-        })
+        PgFunction::immutable(
+            "regexp_matches_array",
+            const {
+                &[
+                    Overload::returning(&[Ty::Text, Ty::Text], MATCHES, all_matches),
+                    Overload::returning(&[Ty::Text, Ty::Text, Ty::Text], MATCHES, all_matches),
+                ]
+            },
+        )
         .udf(),
-        PgFunction::immutable("regexp_split_to_array", const {
-            &[
-                Overload::new(&[Ty::Text, Ty::Text], Ty::TextArray, split),
-                Overload::new(&[Ty::Text, Ty::Text, Ty::Text], Ty::TextArray, split),
-            ]
-        })
+        PgFunction::immutable(
+            "regexp_split_to_array",
+            const {
+                &[
+                    Overload::new(&[Ty::Text, Ty::Text], Ty::TextArray, split),
+                    Overload::new(&[Ty::Text, Ty::Text, Ty::Text], Ty::TextArray, split),
+                ]
+            },
+        )
         .udf(),
-        PgFunction::immutable("regexp_replace", const {
-            &[
-                Overload::new(&[Ty::Text, Ty::Text, Ty::Text], Ty::Text, replace),
-                Overload::new(&[Ty::Text, Ty::Text, Ty::Text, Ty::Text], Ty::Text, replace),
-            ]
-        })
+        PgFunction::immutable(
+            "regexp_replace",
+            const {
+                &[
+                    Overload::new(&[Ty::Text, Ty::Text, Ty::Text], Ty::Text, replace),
+                    Overload::new(&[Ty::Text, Ty::Text, Ty::Text, Ty::Text], Ty::Text, replace),
+                ]
+            },
+        )
         .udf(),
-        PgFunction::immutable("regexp_like", const {
-            &[
-                Overload::new(&[Ty::Text, Ty::Text], Ty::Bool, like),
-                Overload::new(&[Ty::Text, Ty::Text, Ty::Text], Ty::Bool, like),
-            ]
-        })
+        PgFunction::immutable(
+            "regexp_like",
+            const {
+                &[
+                    Overload::new(&[Ty::Text, Ty::Text], Ty::Bool, like),
+                    Overload::new(&[Ty::Text, Ty::Text, Ty::Text], Ty::Bool, like),
+                ]
+            },
+        )
         .udf(),
-        PgFunction::immutable("regexp_count", const {
-            &[
-                Overload::new(&[Ty::Text, Ty::Text], Ty::Int4, count),
-                Overload::new(&[Ty::Text, Ty::Text, Ty::Int4], Ty::Int4, count),
-                Overload::new(&[Ty::Text, Ty::Text, Ty::Int4, Ty::Text], Ty::Int4, count),
-            ]
-        })
+        PgFunction::immutable(
+            "regexp_count",
+            const {
+                &[
+                    Overload::new(&[Ty::Text, Ty::Text], Ty::Int4, count),
+                    Overload::new(&[Ty::Text, Ty::Text, Ty::Int4], Ty::Int4, count),
+                    Overload::new(&[Ty::Text, Ty::Text, Ty::Int4, Ty::Text], Ty::Int4, count),
+                ]
+            },
+        )
         .udf(),
-        PgFunction::immutable("regexp_instr", const {
-            &[Overload::new(&[Ty::Text, Ty::Text], Ty::Int4, position)]
-        })
+        PgFunction::immutable(
+            "regexp_instr",
+            const { &[Overload::new(&[Ty::Text, Ty::Text], Ty::Int4, position)] },
+        )
         .udf(),
-        PgFunction::immutable("regexp_substr", const {
-            &[Overload::new(&[Ty::Text, Ty::Text], Ty::Text, first_substring)]
-        })
+        PgFunction::immutable(
+            "regexp_substr",
+            const {
+                &[Overload::new(
+                    &[Ty::Text, Ty::Text],
+                    Ty::Text,
+                    first_substring,
+                )]
+            },
+        )
         .udf(),
     ]
 }
@@ -187,9 +213,9 @@ impl Compiled {
             self.regex = Some(compile(pattern, flags)?);
             self.key = Some((pattern.to_owned(), flags));
         }
-        self.regex.as_ref().ok_or_else(|| {
-            PgError::new(SqlState::INTERNAL_ERROR, "a pattern was not compiled")
-        })
+        self.regex
+            .as_ref()
+            .ok_or_else(|| PgError::new(SqlState::INTERNAL_ERROR, "a pattern was not compiled"))
     }
 }
 
@@ -209,7 +235,9 @@ fn groups(captures: &regex::Captures<'_>) -> Vec<Option<String>> {
     if captures.len() == 1 {
         vec![owned(captures.get(0))]
     } else {
-        (1..captures.len()).map(|group| owned(captures.get(group))).collect()
+        (1..captures.len())
+            .map(|group| owned(captures.get(group)))
+            .collect()
     }
 }
 
@@ -229,7 +257,10 @@ fn first_match(args: &Args) -> Result<ColumnarValue> {
             .with_hint("Use the regexp_matches function instead.")
             .into());
         }
-        Ok(compiled.get(pattern, flags)?.captures(text).map(|found| groups(&found)))
+        Ok(compiled
+            .get(pattern, flags)?
+            .captures(text)
+            .map(|found| groups(&found)))
     })
 }
 
@@ -245,7 +276,11 @@ fn all_matches(args: &Args) -> Result<ColumnarValue> {
             continue;
         };
         let limit = if flags.global { usize::MAX } else { 1 };
-        for found in compiled.get(pattern, flags)?.captures_iter(text).take(limit) {
+        for found in compiled
+            .get(pattern, flags)?
+            .captures_iter(text)
+            .take(limit)
+        {
             for group in groups(&found) {
                 rows.values().values().append_option(group);
             }
@@ -363,8 +398,14 @@ fn count(args: &Args) -> Result<ColumnarValue> {
         } else {
             0
         };
-        let from = text.char_indices().nth(start).map_or(text.len(), |(at, _)| at);
-        let found = compiled.get(pattern, flags)?.find_iter(&text[from..]).count();
+        let from = text
+            .char_indices()
+            .nth(start)
+            .map_or(text.len(), |(at, _)| at);
+        let found = compiled
+            .get(pattern, flags)?
+            .find_iter(&text[from..])
+            .count();
         Ok(i32::try_from(found).ok())
     })
 }

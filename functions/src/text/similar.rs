@@ -54,11 +54,10 @@ fn one_character(escape: &str) -> Result<Option<char>, PgError> {
     match (chars.next(), chars.next()) {
         (None, _) => Ok(None),
         (Some(escape), None) => Ok(Some(escape)),
-        (Some(_), Some(_)) => Err(PgError::new(
-            INVALID_ESCAPE_CHARACTER,
-            "invalid escape string",
-        )
-        .with_hint("Escape string must be empty or one character.")),
+        (Some(_), Some(_)) => Err(
+            PgError::new(INVALID_ESCAPE_CHARACTER, "invalid escape string")
+                .with_hint("Escape string must be empty or one character."),
+        ),
     }
 }
 

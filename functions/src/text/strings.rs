@@ -21,99 +21,255 @@ const BASE64_LINE: usize = 76;
 /// Words that need quotes to be identifiers: PostgreSQL's reserved ones and those that may only
 /// name types, functions or columns.
 const KEYWORDS: &[&str] = &[
-    "all", "analyse", "analyze", "and", "any", "array", "as", "asc", "asymmetric",
-    "authorization", "between", "bigint", "binary", "bit", "boolean", "both", "case", "cast",
-    "char", "character", "check", "coalesce", "collate", "collation", "column", "concurrently",
-    "constraint", "create", "cross", "current_catalog", "current_date", "current_role",
-    "current_schema", "current_time", "current_timestamp", "current_user", "dec", "decimal",
-    "default", "deferrable", "desc", "distinct", "do", "else", "end", "except", "exists",
-    "extract", "false", "fetch", "float", "for", "foreign", "freeze", "from", "full", "grant",
-    "greatest", "group", "grouping", "having", "ilike", "in", "initially", "inner", "inout",
-    "int", "integer", "intersect", "interval", "into", "is", "isnull", "join", "lateral",
-    "leading", "least", "left", "like", "limit", "localtime", "localtimestamp", "national",
-    "natural", "nchar", "none", "normalize", "not", "notnull", "null", "nullif", "numeric",
-    "offset", "on", "only", "or", "order", "out", "outer", "overlaps", "overlay", "placing",
-    "position", "precision", "primary", "real", "references", "returning", "right", "row",
-    "select", "session_user", "setof", "similar", "smallint", "some", "substring", "symmetric",
-    "system_user", "table", "tablesample", "then", "time", "timestamp", "to", "trailing",
-    "treat", "trim", "true", "union", "unique", "user", "using", "values", "varchar", "variadic",
-    "verbose", "when", "where", "window", "with", "xmlattributes", "xmlconcat", "xmlelement",
-    "xmlexists", "xmlforest", "xmlnamespaces", "xmlparse", "xmlpi", "xmlroot", "xmlserialize",
+    "all",
+    "analyse",
+    "analyze",
+    "and",
+    "any",
+    "array",
+    "as",
+    "asc",
+    "asymmetric",
+    "authorization",
+    "between",
+    "bigint",
+    "binary",
+    "bit",
+    "boolean",
+    "both",
+    "case",
+    "cast",
+    "char",
+    "character",
+    "check",
+    "coalesce",
+    "collate",
+    "collation",
+    "column",
+    "concurrently",
+    "constraint",
+    "create",
+    "cross",
+    "current_catalog",
+    "current_date",
+    "current_role",
+    "current_schema",
+    "current_time",
+    "current_timestamp",
+    "current_user",
+    "dec",
+    "decimal",
+    "default",
+    "deferrable",
+    "desc",
+    "distinct",
+    "do",
+    "else",
+    "end",
+    "except",
+    "exists",
+    "extract",
+    "false",
+    "fetch",
+    "float",
+    "for",
+    "foreign",
+    "freeze",
+    "from",
+    "full",
+    "grant",
+    "greatest",
+    "group",
+    "grouping",
+    "having",
+    "ilike",
+    "in",
+    "initially",
+    "inner",
+    "inout",
+    "int",
+    "integer",
+    "intersect",
+    "interval",
+    "into",
+    "is",
+    "isnull",
+    "join",
+    "lateral",
+    "leading",
+    "least",
+    "left",
+    "like",
+    "limit",
+    "localtime",
+    "localtimestamp",
+    "national",
+    "natural",
+    "nchar",
+    "none",
+    "normalize",
+    "not",
+    "notnull",
+    "null",
+    "nullif",
+    "numeric",
+    "offset",
+    "on",
+    "only",
+    "or",
+    "order",
+    "out",
+    "outer",
+    "overlaps",
+    "overlay",
+    "placing",
+    "position",
+    "precision",
+    "primary",
+    "real",
+    "references",
+    "returning",
+    "right",
+    "row",
+    "select",
+    "session_user",
+    "setof",
+    "similar",
+    "smallint",
+    "some",
+    "substring",
+    "symmetric",
+    "system_user",
+    "table",
+    "tablesample",
+    "then",
+    "time",
+    "timestamp",
+    "to",
+    "trailing",
+    "treat",
+    "trim",
+    "true",
+    "union",
+    "unique",
+    "user",
+    "using",
+    "values",
+    "varchar",
+    "variadic",
+    "verbose",
+    "when",
+    "where",
+    "window",
+    "with",
+    "xmlattributes",
+    "xmlconcat",
+    "xmlelement",
+    "xmlexists",
+    "xmlforest",
+    "xmlnamespaces",
+    "xmlparse",
+    "xmlpi",
+    "xmlroot",
+    "xmlserialize",
     "xmltable",
 ];
 
 pub(super) fn functions() -> Vec<Arc<ScalarUDF>> {
     vec![
-        PgFunction::immutable("substring", const {
-            &[
-                Overload::new(&[Ty::Text, Ty::Int4], Ty::Text, substring),
-                Overload::new(&[Ty::Text, Ty::Int4, Ty::Int4], Ty::Text, substring),
-                Overload::new(&[Ty::Bytea, Ty::Int4], Ty::Bytea, byte_substring),
-                Overload::new(&[Ty::Bytea, Ty::Int4, Ty::Int4], Ty::Bytea, byte_substring),
-                Overload::new(&[Ty::Text, Ty::Text], Ty::Text, super::patterns::substring),
-                Overload::new(
-                    &[Ty::Text, Ty::Text, Ty::Text],
-                    Ty::Text,
-                    super::patterns::substring_similar,
-                ),
-            ]
-        })
+        PgFunction::immutable(
+            "substring",
+            const {
+                &[
+                    Overload::new(&[Ty::Text, Ty::Int4], Ty::Text, substring),
+                    Overload::new(&[Ty::Text, Ty::Int4, Ty::Int4], Ty::Text, substring),
+                    Overload::new(&[Ty::Bytea, Ty::Int4], Ty::Bytea, byte_substring),
+                    Overload::new(&[Ty::Bytea, Ty::Int4, Ty::Int4], Ty::Bytea, byte_substring),
+                    Overload::new(&[Ty::Text, Ty::Text], Ty::Text, super::patterns::substring),
+                    Overload::new(
+                        &[Ty::Text, Ty::Text, Ty::Text],
+                        Ty::Text,
+                        super::patterns::substring_similar,
+                    ),
+                ]
+            },
+        )
         .alias("substr")
         .udf(),
-        PgFunction::immutable("length", const {
-            &[
-                Overload::new(&[Ty::Text], Ty::Int4, length),
-                Overload::new(&[Ty::Bytea], Ty::Int4, byte_length),
-            ]
-        })
+        PgFunction::immutable(
+            "length",
+            const {
+                &[
+                    Overload::new(&[Ty::Text], Ty::Int4, length),
+                    Overload::new(&[Ty::Bytea], Ty::Int4, byte_length),
+                ]
+            },
+        )
         .udf(),
-        PgFunction::stable("concat", const {
-            &[Overload::new(&[Ty::Any, Ty::Any], Ty::Text, concat).variadic()]
-        })
+        PgFunction::stable(
+            "concat",
+            const { &[Overload::new(&[Ty::Any, Ty::Any], Ty::Text, concat).variadic()] },
+        )
         .udf(),
-        PgFunction::stable("concat_ws", const {
-            &[Overload::new(&[Ty::Text, Ty::Any], Ty::Text, concat_ws).variadic()]
-        })
+        PgFunction::stable(
+            "concat_ws",
+            const { &[Overload::new(&[Ty::Text, Ty::Any], Ty::Text, concat_ws).variadic()] },
+        )
         .udf(),
-        PgFunction::stable("format", const {
-            &[Overload::new(&[Ty::Text, Ty::Any], Ty::Text, format_text).variadic()]
-        })
+        PgFunction::stable(
+            "format",
+            const { &[Overload::new(&[Ty::Text, Ty::Any], Ty::Text, format_text).variadic()] },
+        )
         .udf(),
-        PgFunction::immutable("quote_ident", const {
-            &[Overload::new(&[Ty::Text], Ty::Text, quote_ident)]
-        })
+        PgFunction::immutable(
+            "quote_ident",
+            const { &[Overload::new(&[Ty::Text], Ty::Text, quote_ident)] },
+        )
         .udf(),
-        PgFunction::stable("quote_literal", const {
-            &[Overload::new(&[Ty::Any], Ty::Text, quote_literal)]
-        })
+        PgFunction::stable(
+            "quote_literal",
+            const { &[Overload::new(&[Ty::Any], Ty::Text, quote_literal)] },
+        )
         .udf(),
-        PgFunction::stable("quote_nullable", const {
-            &[Overload::new(&[Ty::Any], Ty::Text, quote_nullable)]
-        })
+        PgFunction::stable(
+            "quote_nullable",
+            const { &[Overload::new(&[Ty::Any], Ty::Text, quote_nullable)] },
+        )
         .udf(),
-        PgFunction::immutable("chr", const { &[Overload::new(&[Ty::Int4], Ty::Text, chr)] }).udf(),
-        PgFunction::immutable("to_hex", const {
-            &[
-                Overload::new(&[Ty::Int4], Ty::Text, to_hex4),
-                Overload::new(&[Ty::Int8], Ty::Text, to_hex8),
-            ]
-        })
+        PgFunction::immutable(
+            "chr",
+            const { &[Overload::new(&[Ty::Int4], Ty::Text, chr)] },
+        )
         .udf(),
-        PgFunction::immutable("encode", const {
-            &[Overload::new(&[Ty::Bytea, Ty::Text], Ty::Text, encode)]
-        })
+        PgFunction::immutable(
+            "to_hex",
+            const {
+                &[
+                    Overload::new(&[Ty::Int4], Ty::Text, to_hex4),
+                    Overload::new(&[Ty::Int8], Ty::Text, to_hex8),
+                ]
+            },
+        )
         .udf(),
-        PgFunction::immutable("decode", const {
-            &[Overload::new(&[Ty::Text, Ty::Text], Ty::Bytea, decode)]
-        })
+        PgFunction::immutable(
+            "encode",
+            const { &[Overload::new(&[Ty::Bytea, Ty::Text], Ty::Text, encode)] },
+        )
         .udf(),
-        PgFunction::immutable("num_nulls", const {
-            &[Overload::new(&[Ty::Any, Ty::Any], Ty::Int4, num_nulls).variadic()]
-        })
+        PgFunction::immutable(
+            "decode",
+            const { &[Overload::new(&[Ty::Text, Ty::Text], Ty::Bytea, decode)] },
+        )
         .udf(),
-        PgFunction::immutable("num_nonnulls", const {
-            &[Overload::new(&[Ty::Any, Ty::Any], Ty::Int4, num_nonnulls).variadic()]
-        })
+        PgFunction::immutable(
+            "num_nulls",
+            const { &[Overload::new(&[Ty::Any, Ty::Any], Ty::Int4, num_nulls).variadic()] },
+        )
+        .udf(),
+        PgFunction::immutable(
+            "num_nonnulls",
+            const { &[Overload::new(&[Ty::Any, Ty::Any], Ty::Int4, num_nonnulls).variadic()] },
+        )
         .udf(),
     ]
 }
@@ -132,7 +288,10 @@ fn window(start: i32, length: Option<i32>) -> Result<(usize, Option<usize>), PgE
         None => None,
     };
     let from = usize::try_from(first.max(0)).unwrap_or(0);
-    Ok((from, end.map(|end| usize::try_from(end.max(0)).unwrap_or(0))))
+    Ok((
+        from,
+        end.map(|end| usize::try_from(end.max(0)).unwrap_or(0)),
+    ))
 }
 
 fn optional_length(args: &Args, row: usize) -> Result<Option<Option<i32>>> {
@@ -199,8 +358,16 @@ fn length(args: &Args) -> Result<ColumnarValue> {
         .is_some_and(|field| pg_type_of(field).base == crate::pg_type::Base::Bpchar);
     args.rows(|row| {
         Ok(text.get(row).and_then(|text| {
-            let text = if padded { text.trim_end_matches(' ') } else { text };
-            count(if text.is_ascii() { text.len() } else { text.chars().count() })
+            let text = if padded {
+                text.trim_end_matches(' ')
+            } else {
+                text
+            };
+            count(if text.is_ascii() {
+                text.len()
+            } else {
+                text.chars().count()
+            })
         }))
     })
 }
@@ -348,7 +515,10 @@ fn formatted(pattern: &str, values: &Printed, row: usize) -> Result<String, PgEr
         let mut width: Option<usize> = None;
         if digits > 0 {
             let number = rest[..digits].parse().map_err(|_| {
-                PgError::new(SqlState::NUMERIC_VALUE_OUT_OF_RANGE, "number is out of range")
+                PgError::new(
+                    SqlState::NUMERIC_VALUE_OUT_OF_RANGE,
+                    "number is out of range",
+                )
             })?;
             rest = &rest[digits..];
             match rest.strip_prefix('$') {
@@ -372,7 +542,9 @@ fn formatted(pattern: &str, values: &Printed, row: usize) -> Result<String, PgEr
             }
             if let Some(after) = rest.strip_prefix('*') {
                 rest = after;
-                let given = values.get(next, row).and_then(|text| text.parse::<i64>().ok());
+                let given = values
+                    .get(next, row)
+                    .and_then(|text| text.parse::<i64>().ok());
                 if next >= values.len() {
                     return Err(too_few());
                 }
@@ -542,7 +714,10 @@ fn from_hex(text: &str) -> Result<Vec<u8>, PgError> {
             "invalid hexadecimal data: odd number of digits",
         ));
     }
-    Ok(digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect())
+    Ok(digits
+        .chunks(2)
+        .map(|pair| pair[0] << 4 | pair[1])
+        .collect())
 }
 
 fn from_base64(text: &str) -> Result<Vec<u8>, PgError> {
@@ -572,8 +747,9 @@ fn from_base64(text: &str) -> Result<Vec<u8>, PgError> {
         (3, 1) => out.extend_from_slice(&[(bits >> 10) as u8, (bits >> 2 & 255) as u8]),
         _ => {
             return Err(
-                PgError::invalid_parameter("invalid base64 end sequence")
-                    .with_hint("Input data is missing padding, is truncated, or is otherwise corrupted."),
+                PgError::invalid_parameter("invalid base64 end sequence").with_hint(
+                    "Input data is missing padding, is truncated, or is otherwise corrupted.",
+                ),
             );
         }
     }
@@ -609,7 +785,10 @@ mod tests {
     #[test]
     fn base64_round_trips() {
         for text in ["", "a", "ab", "abc", "abcd"] {
-            assert_eq!(from_base64(&base64(text.as_bytes())).unwrap(), text.as_bytes());
+            assert_eq!(
+                from_base64(&base64(text.as_bytes())).unwrap(),
+                text.as_bytes()
+            );
         }
         assert_eq!(base64(b"abc"), "YWJj");
         assert!(from_base64("YWJ").is_err());

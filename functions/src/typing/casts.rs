@@ -115,9 +115,7 @@ fn convert(expr: Expr, from: &DataType, to: PgType, arrow: &DataType) -> Result<
         },
         Base::Timestamp => match from {
             DataType::Timestamp(TimeUnit::Microsecond, None) if to.typmod < 0 => Ok(expr),
-            DataType::Timestamp(_, None) | DataType::Date32 | DataType::Date64
-                if to.typmod < 0 =>
-            {
+            DataType::Timestamp(_, None) | DataType::Date32 | DataType::Date64 if to.typmod < 0 => {
                 Ok(native(expr, arrow))
             }
             DataType::Timestamp(_, _) | DataType::Date32 | DataType::Date64 => {
@@ -128,7 +126,11 @@ fn convert(expr: Expr, from: &DataType, to: PgType, arrow: &DataType) -> Result<
         },
         Base::Timestamptz => match from {
             DataType::Timestamp(TimeUnit::Microsecond, Some(_)) if to.typmod < 0 => {
-                Ok(if from == arrow { expr } else { native(expr, arrow) })
+                Ok(if from == arrow {
+                    expr
+                } else {
+                    native(expr, arrow)
+                })
             }
             DataType::Timestamp(_, Some(_)) if to.typmod < 0 => Ok(native(expr, arrow)),
             DataType::Timestamp(_, _) | DataType::Date32 | DataType::Date64 => {
@@ -160,10 +162,7 @@ fn convert(expr: Expr, from: &DataType, to: PgType, arrow: &DataType) -> Result<
         | Base::Regrole => match from {
             _ if from == arrow => Ok(expr),
             _ if from.is_integer() => Ok(native(expr, arrow)),
-            _ if from_text => Ok(call(
-                &cast::reg(),
-                vec![expr, lit(to.base.name())],
-            )),
+            _ if from_text => Ok(call(&cast::reg(), vec![expr, lit(to.base.name())])),
             _ => Err(cannot(from, to)),
         },
         Base::Uuid
@@ -252,11 +251,9 @@ fn to_numeric(expr: Expr, from: &DataType, to: PgType) -> Result<Expr> {
         });
     };
     let widening = match (from, u8::try_from(precision), i8::try_from(scale)) {
-        (DataType::Decimal128(p, s), Ok(precision), Ok(scale)) if precision <= 38 => {
-            (scale >= *s
-                && i16::from(precision) - i16::from(scale) >= i16::from(*p) - i16::from(*s))
-            .then_some(DataType::Decimal128(precision, scale))
-        }
+        (DataType::Decimal128(p, s), Ok(precision), Ok(scale)) if precision <= 38 => (scale >= *s
+            && i16::from(precision) - i16::from(scale) >= i16::from(*p) - i16::from(*s))
+        .then_some(DataType::Decimal128(precision, scale)),
         _ => None,
     };
     match widening {

@@ -102,9 +102,10 @@ pub(crate) fn narrow(expr: Expr) -> Expr {
         {
             let number = crate::kit::Numeric { value, scale };
             match numeric::rescale(number, 0) {
-                Some(value) => {
-                    Expr::Literal(numeric::literal(crate::kit::Numeric { value, scale: 0 }), None)
-                }
+                Some(value) => Expr::Literal(
+                    numeric::literal(crate::kit::Numeric { value, scale: 0 }),
+                    None,
+                ),
                 None => Expr::Literal(
                     ScalarValue::Decimal128(Some(value), precision, scale),
                     metadata,
@@ -133,7 +134,11 @@ pub(crate) fn fold(expr: Expr, config: impl Fn() -> Arc<ConfigOptions>) -> Resul
         .collect();
     let types: Vec<DataType> = values.iter().map(ScalarValue::data_type).collect();
     // Only calls whose arguments have their final types: coercion has not run yet.
-    if call.func.coerce_types(&types).is_ok_and(|wanted| wanted != types) {
+    if call
+        .func
+        .coerce_types(&types)
+        .is_ok_and(|wanted| wanted != types)
+    {
         return Ok(expr);
     }
     let constants: Vec<Option<&ScalarValue>> = values.iter().map(Some).collect();

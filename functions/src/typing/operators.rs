@@ -51,11 +51,7 @@ fn native(left: Operand, operator: Operator, right: Operand) -> Expr {
 }
 
 fn undefined(left: &Operand, symbol: &str, right: &Operand) -> PgError {
-    PgError::undefined_operator(
-        &operand_name(left),
-        symbol,
-        &operand_name(right),
-    )
+    PgError::undefined_operator(&operand_name(left), symbol, &operand_name(right))
 }
 
 fn operand_name(operand: &Operand) -> String {
@@ -118,9 +114,10 @@ fn beside(other: &DataType, arithmetic: Arithmetic) -> DataType {
     match (other, arithmetic) {
         // A point in time and an unknown can only be added if that is an interval.
         (DataType::Timestamp(_, _), Arithmetic::Add) => INTERVAL,
-        (DataType::Interval(_) | DataType::Duration(_), Arithmetic::Multiply | Arithmetic::Divide) => {
-            DataType::Float64
-        }
+        (
+            DataType::Interval(_) | DataType::Duration(_),
+            Arithmetic::Multiply | Arithmetic::Divide,
+        ) => DataType::Float64,
         (DataType::Decimal128(_, _), _) => DataType::Decimal128(38, 10),
         _ => other.clone(),
     }
@@ -152,7 +149,8 @@ fn arithmetic(
             vec![left.expr, right.expr],
         ));
     }
-    let is_number = |t: &DataType| t.is_null() || t.is_integer() || t.is_floating() || t.is_decimal();
+    let is_number =
+        |t: &DataType| t.is_null() || t.is_integer() || t.is_floating() || t.is_decimal();
     if is_number(l) && is_number(r) {
         if l.is_floating() || r.is_floating() {
             let Some(function) = floats::function(arithmetic) else {
@@ -195,11 +193,7 @@ fn arithmetic(
     Ok(native(left, operator, right))
 }
 
-fn unknown_beside(
-    unknown: Operand,
-    other: &DataType,
-    arithmetic: Arithmetic,
-) -> Result<Operand> {
+fn unknown_beside(unknown: Operand, other: &DataType, arithmetic: Arithmetic) -> Result<Operand> {
     let to = beside(other, arithmetic);
     if to.is_string() || to.is_nested() {
         return Ok(unknown);
@@ -276,15 +270,14 @@ pub(crate) fn comparable(
         }
         // A date beside a timestamp is left to the rule, which may keep it a date.
         (DataType::Timestamp(_, None), DataType::Date32 | DataType::Date64)
-        | (DataType::Date32 | DataType::Date64, DataType::Timestamp(_, None)) => {
-            Ok((left, right))
-        }
+        | (DataType::Date32 | DataType::Date64, DataType::Timestamp(_, None)) => Ok((left, right)),
         _ => {
-            let mismatch = (left.is_text() && !r.is_string() && !r.is_nested() && !r.is_binary_like())
-                || (right.is_text() && !l.is_string() && !l.is_nested() && !l.is_binary_like())
-                || (*l == DataType::Boolean) != (*r == DataType::Boolean)
-                || (is_datetime(l) && is_number(r))
-                || (is_number(l) && is_datetime(r));
+            let mismatch =
+                (left.is_text() && !r.is_string() && !r.is_nested() && !r.is_binary_like())
+                    || (right.is_text() && !l.is_string() && !l.is_nested() && !l.is_binary_like())
+                    || (*l == DataType::Boolean) != (*r == DataType::Boolean)
+                    || (is_datetime(l) && is_number(r))
+                    || (is_number(l) && is_datetime(r));
             if mismatch {
                 return Err(undefined(&left, symbol, &right).into());
             }
@@ -338,16 +331,26 @@ fn concatenation(left: Operand, right: Operand) -> Result<Expr> {
             DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(_, _)
         )
     };
-    let is_bytes = |t: &DataType| matches!(t, DataType::Binary | DataType::BinaryView | DataType::LargeBinary);
+    let is_bytes = |t: &DataType| {
+        matches!(
+            t,
+            DataType::Binary | DataType::BinaryView | DataType::LargeBinary
+        )
+    };
     if is_list(&left.data_type) || is_list(&right.data_type) {
         return Ok(native(left, Operator::StringConcat, right));
     }
     if is_bytes(&left.data_type) || is_bytes(&right.data_type) {
-        let (left, right) = (left.cast(&DataType::Binary)?, right.cast(&DataType::Binary)?);
+        let (left, right) = (
+            left.cast(&DataType::Binary)?,
+            right.cast(&DataType::Binary)?,
+        );
         return Ok(call(&cast::bytea_concat(), vec![left.expr, right.expr]));
     }
-    if !left.data_type.is_string() && !right.data_type.is_string()
-        && !left.data_type.is_null() && !right.data_type.is_null()
+    if !left.data_type.is_string()
+        && !right.data_type.is_string()
+        && !left.data_type.is_null()
+        && !right.data_type.is_null()
     {
         return Err(undefined(&left, "||", &right).into());
     }

@@ -30,10 +30,9 @@ impl ExprPlanner for OperatorPlanner {
         let (left, right) = (literals::narrow(left), literals::narrow(right));
         let Some(operator) = operator(&op) else {
             return Ok(match op {
-                BinaryOperator::PGExp => PlannerResult::Planned(call(
-                    &math::power(),
-                    vec![left, right],
-                )),
+                BinaryOperator::PGExp => {
+                    PlannerResult::Planned(call(&math::power(), vec![left, right]))
+                }
                 op => PlannerResult::Original(RawBinaryExpr { op, left, right }),
             });
         };

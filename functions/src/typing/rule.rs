@@ -231,9 +231,7 @@ impl Typing<'_> {
             _ if integers::is_integer(&data_type) => {
                 self.fold(call(&integers::negate(), vec![operand]))
             }
-            DataType::Interval(_) => {
-                self.fold(call(&datetimes::interval_negate(), vec![operand]))
-            }
+            DataType::Interval(_) => self.fold(call(&datetimes::interval_negate(), vec![operand])),
             _ => Ok(Expr::Negative(Box::new(operand))),
         }
     }

@@ -97,7 +97,9 @@ async fn answers_are_postgres_answers() {
             if known.contains(&line) {
                 seen.insert(line.clone());
                 if agree {
-                    stale.push(format!("[{topic}] {line}\n    agrees now: take it out of known_differences.txt"));
+                    stale.push(format!(
+                        "[{topic}] {line}\n    agrees now: take it out of known_differences.txt"
+                    ));
                 }
             } else if !agree {
                 report.push(format!(

@@ -48,7 +48,10 @@ async fn optimized(sql: &str) -> String {
 }
 
 async fn assert_filter(predicate: &str, expected: &str) {
-    let plan = optimized(&format!("select l_orderkey from lineitem where {predicate}")).await;
+    let plan = optimized(&format!(
+        "select l_orderkey from lineitem where {predicate}"
+    ))
+    .await;
     assert!(plan.contains(expected), "{predicate}:\n{plan}");
 }
 

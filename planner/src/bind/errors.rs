@@ -37,7 +37,11 @@ pub(crate) fn plan_error(error: &DataFusionError, source: &Source) -> PlanError 
 /// Takes the marks of twin columns out of a text.
 fn unmarked(message: &str) -> String {
     let mut parts = message.split('\0');
-    let mut text = parts.next().map(visible_name).unwrap_or_default().to_owned();
+    let mut text = parts
+        .next()
+        .map(visible_name)
+        .unwrap_or_default()
+        .to_owned();
     for part in parts {
         text.push_str(part.trim_start_matches(|c: char| c.is_ascii_digit()));
     }
@@ -143,7 +147,10 @@ fn text(message: &str) -> Option<ErrorReport> {
         );
     }
     if message.contains("Too many columns! The subquery should only return one column") {
-        return report(SqlState::SYNTAX_ERROR, "subquery must return only one column");
+        return report(
+            SqlState::SYNTAX_ERROR,
+            "subquery must return only one column",
+        );
     }
     if message.contains("OuterReferenceColumn")
         || message.contains("Correlated column")

@@ -77,10 +77,12 @@ impl Binder<'_> {
             let context = self.context(relations);
             let mut planner_context =
                 PlannerContext::new().with_prepare_param_data_types(params.to_vec());
-            Ok(self.sql_to_rel(&context).sql_statement_to_plan_with_context(
-                ast::Statement::Query(Box::new(query)),
-                &mut planner_context,
-            ))
+            Ok(self
+                .sql_to_rel(&context)
+                .sql_statement_to_plan_with_context(
+                    ast::Statement::Query(Box::new(query)),
+                    &mut planner_context,
+                ))
         };
         let result = match attempt(Style::default())? {
             Err(error) if is_twin_error(&error) => attempt(Style {

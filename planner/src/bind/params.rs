@@ -150,10 +150,7 @@ pub(crate) fn field(index: usize, pg_type: PgType) -> Result<FieldRef> {
 }
 
 /// Fills in what a bound plan tells about parameters that are still without a type.
-pub(crate) fn from_plan(
-    plan: &LogicalPlan,
-    types: &mut [Option<PgType>],
-) -> DataFusionResult<()> {
+pub(crate) fn from_plan(plan: &LogicalPlan, types: &mut [Option<PgType>]) -> DataFusionResult<()> {
     let mut found: Vec<Option<PgType>> = vec![None; types.len()];
     plan.apply_with_subqueries(|node| {
         let schema = input_schema(node)?;
@@ -210,8 +207,9 @@ fn walk(expr: &Expr, schema: &DFSchema, wanted: Option<&Field>, found: &mut [Opt
         Expr::ScalarFunction(ScalarFunction { func, args })
             if func.name() == "array_has" && args.len() == 2 =>
         {
-            let array = type_of(&args[1], schema)
-                .map(|item| Field::new("", DataType::new_list(item.data_type().clone(), true), true));
+            let array = type_of(&args[1], schema).map(|item| {
+                Field::new("", DataType::new_list(item.data_type().clone(), true), true)
+            });
             walk(&args[0], schema, array.as_ref(), found);
             walk(&args[1], schema, None, found);
         }
@@ -260,7 +258,12 @@ fn walk(expr: &Expr, schema: &DFSchema, wanted: Option<&Field>, found: &mut [Opt
         }
         Expr::Alias(alias) => walk(&alias.expr, schema, wanted, found),
         Expr::Not(inner) => {
-            walk(inner, schema, Some(&Field::new("", DataType::Boolean, true)), found);
+            walk(
+                inner,
+                schema,
+                Some(&Field::new("", DataType::Boolean, true)),
+                found,
+            );
         }
         Expr::Negative(inner) => walk(inner, schema, wanted, found),
         Expr::Like(like) => {
@@ -285,7 +288,12 @@ fn walk_arguments(
     found: &mut [Option<PgType>],
 ) {
     for (index, arg) in args.iter().enumerate() {
-        walk(arg, schema, wanted.get(index).and_then(Option::as_ref), found);
+        walk(
+            arg,
+            schema,
+            wanted.get(index).and_then(Option::as_ref),
+            found,
+        );
     }
 }
 

@@ -120,16 +120,8 @@ fn resolve_in<'a>(
         let _ = Visit::visit(query, &mut names);
         let mut relations = Relations::default();
         for (key, name) in names.relations {
-            let resolved = resolve_one(
-                catalog,
-                state,
-                binder,
-                &name,
-                &key,
-                scope,
-                &mut relations,
-            )
-            .await;
+            let resolved =
+                resolve_one(catalog, state, binder, &name, &key, scope, &mut relations).await;
             match resolved {
                 Ok(table) => {
                     relations.sources.insert(key, table);
@@ -252,7 +244,10 @@ fn lookup(
         return in_schema(view, schema, name, scope);
     }
     let named = |wanted: &str| scope.path.iter().any(|schema| schema == wanted);
-    if !scope.path.iter().any(|schema| view.session_tables.is_schema(schema))
+    if !scope
+        .path
+        .iter()
+        .any(|schema| view.session_tables.is_schema(schema))
         && let Some(found) = in_schema(view, "pg_temp", name, scope)
     {
         return Some(found);
@@ -268,12 +263,7 @@ fn lookup(
         .find_map(|schema| in_schema(view, schema, name, scope))
 }
 
-fn in_schema(
-    view: &SessionView<'_>,
-    schema: &str,
-    name: &str,
-    scope: Scope<'_>,
-) -> Option<Found> {
+fn in_schema(view: &SessionView<'_>, schema: &str, name: &str, scope: Scope<'_>) -> Option<Found> {
     if view.session_tables.is_schema(schema) {
         return if scope.temporary {
             view.session_tables.get(name).map(Found::Temporary)
@@ -319,8 +309,7 @@ async fn bind_view(
         temporary: false,
         depth,
     };
-    let relations =
-        resolve_in(catalog, state, binder, query, statement.source(), scope).await?;
+    let relations = resolve_in(catalog, state, binder, query, statement.source(), scope).await?;
     let plan = binder
         .bind(query, statement.source(), &relations, &[])
         .map_err(|error| {

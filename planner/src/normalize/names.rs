@@ -54,8 +54,7 @@ pub(super) fn name_items(select: &mut Select, unique_columns: bool) {
             })
         };
         let own = item_expr(&select.projection[index]);
-        let differs =
-            || twins().any(|(other, _)| item_expr(&select.projection[other]) != own);
+        let differs = || twins().any(|(other, _)| item_expr(&select.projection[other]) != own);
         let marked = *count > 1 || (has_wildcard && unique_columns) || differs();
         aliases.push(if marked {
             Some(format!("{name}{MARK}{count}"))
@@ -132,9 +131,7 @@ fn figure(expr: &Expr) -> Option<(String, Strength)> {
     let good = |name: &str| Some((name.to_owned(), Strength::Good));
     match expr {
         Expr::Identifier(ident) => Some((fold(ident), Strength::Good)),
-        Expr::CompoundIdentifier(parts) => {
-            parts.last().map(|ident| (fold(ident), Strength::Good))
-        }
+        Expr::CompoundIdentifier(parts) => parts.last().map(|ident| (fold(ident), Strength::Good)),
         Expr::CompoundFieldAccess { root, access_chain } => access_chain
             .iter()
             .rev()
@@ -144,9 +141,7 @@ fn figure(expr: &Expr) -> Option<(String, Strength)> {
             })
             .or_else(|| figure(root)),
         Expr::Nested(inner) | Expr::Collate { expr: inner, .. } => figure(inner),
-        Expr::Function(function) => {
-            last_part(&function.name).map(|name| (name, Strength::Good))
-        }
+        Expr::Function(function) => last_part(&function.name).map(|name| (name, Strength::Good)),
         Expr::Cast {
             expr, data_type, ..
         } => match figure(expr) {

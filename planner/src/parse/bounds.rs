@@ -8,7 +8,7 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, Expr, Query, Statement as SqlStatement, TableFactor, VisitMut, Visit, Visitor,
+    BinaryOperator, Expr, Query, Statement as SqlStatement, TableFactor, Visit, VisitMut, Visitor,
     VisitorMut,
 };
 use datafusion::sql::sqlparser::keywords::Keyword;
@@ -139,10 +139,7 @@ pub(crate) fn check_tokens(tokens: &[TokenWithSpan]) -> Result<Shape> {
         };
         chain_total = chain_total.max(chain + prefix);
         shape.nesting = shape.nesting.max(levels.len() + prefix);
-        if shape.nesting > NESTING_MAX
-            || chain > CHAIN_MAX
-            || set_operations > SET_OPERATIONS_MAX
-        {
+        if shape.nesting > NESTING_MAX || chain > CHAIN_MAX || set_operations > SET_OPERATIONS_MAX {
             return Err(PlanError::too_complex());
         }
     }

@@ -134,7 +134,9 @@ impl<'a> Cursor<'a> {
     /// Consumes an unquoted word, given in lower case.
     pub(super) fn accept_word(&mut self, word: &str) -> bool {
         let found = match self.peek() {
-            Token::Word(next) => next.quote_style.is_none() && next.value.eq_ignore_ascii_case(word),
+            Token::Word(next) => {
+                next.quote_style.is_none() && next.value.eq_ignore_ascii_case(word)
+            }
             _ => false,
         };
         if found {
@@ -145,10 +147,15 @@ impl<'a> Cursor<'a> {
 
     /// Consumes all the words or none.
     pub(super) fn accept_words(&mut self, words: &[&str]) -> bool {
-        let all = words.iter().enumerate().all(|(n, word)| match self.peek_nth(n) {
-            Token::Word(next) => next.quote_style.is_none() && next.value.eq_ignore_ascii_case(word),
-            _ => false,
-        });
+        let all = words
+            .iter()
+            .enumerate()
+            .all(|(n, word)| match self.peek_nth(n) {
+                Token::Word(next) => {
+                    next.quote_style.is_none() && next.value.eq_ignore_ascii_case(word)
+                }
+                _ => false,
+            });
         if all {
             for _ in words {
                 self.advance();
@@ -364,7 +371,10 @@ impl<'a> Cursor<'a> {
 fn location_in(message: &str) -> Option<Location> {
     let (_, place) = message.rsplit_once(" at Line: ")?;
     let (line, column) = place.split_once(", Column: ")?;
-    Some(Location::new(line.parse().ok()?, column.trim().parse().ok()?))
+    Some(Location::new(
+        line.parse().ok()?,
+        column.trim().parse().ok()?,
+    ))
 }
 
 fn word_of(token: &Token) -> Option<String> {

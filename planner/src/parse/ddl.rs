@@ -49,8 +49,8 @@ pub(super) fn create(cursor: &mut Cursor<'_>) -> Result<Statement> {
             create_schema(cursor)
         }
         Some(
-            what @ ("index" | "unique" | "sequence" | "function" | "procedure" | "trigger"
-            | "type" | "domain" | "role" | "user" | "group" | "database" | "extension"
+            what @ ("index" | "unique" | "sequence" | "function" | "procedure" | "trigger" | "type"
+            | "domain" | "role" | "user" | "group" | "database" | "extension"
             | "materialized" | "recursive" | "rule" | "policy" | "aggregate" | "operator"
             | "cast" | "collation" | "conversion" | "language" | "foreign" | "server"
             | "publication" | "subscription" | "tablespace" | "statistics" | "event"
@@ -287,11 +287,7 @@ fn warn_not_enforced(warnings: &mut Vec<ErrorReport>, what: &str) {
 }
 
 /// CREATE [OR REPLACE] [TEMP] VIEW, from the name on.
-fn create_view(
-    cursor: &mut Cursor<'_>,
-    or_replace: bool,
-    temporary: bool,
-) -> Result<Statement> {
+fn create_view(cursor: &mut Cursor<'_>, or_replace: bool, temporary: bool) -> Result<Statement> {
     let if_not_exists = cursor.if_not_exists();
     let mut name = cursor.name()?;
     let in_temp_schema = name.schema.as_deref() == Some("pg_temp");
@@ -404,7 +400,12 @@ fn external_table(cursor: &mut Cursor<'_>, or_replace: bool) -> Result<Statement
                 Some(name) => name,
                 None => cursor.identifier()?,
             };
-            once(&mut format, name.to_ascii_uppercase(), "STORED AS", position)?;
+            once(
+                &mut format,
+                name.to_ascii_uppercase(),
+                "STORED AS",
+                position,
+            )?;
         } else if cursor.accept_word("location") {
             once(&mut location, cursor.string()?, "LOCATION", position)?;
         } else if cursor.accept_word("options") {
@@ -441,10 +442,10 @@ fn external_table(cursor: &mut Cursor<'_>, or_replace: bool) -> Result<Statement
         if !cursor.at_end() {
             return Err(cursor.syntax_error());
         }
-        return Err(PlanError::syntax(
-            "an external table needs STORED AS and LOCATION",
-        )
-        .with_hint("CREATE EXTERNAL TABLE t STORED AS PARQUET LOCATION '/data/t/';"));
+        return Err(
+            PlanError::syntax("an external table needs STORED AS and LOCATION")
+                .with_hint("CREATE EXTERNAL TABLE t STORED AS PARQUET LOCATION '/data/t/';"),
+        );
     };
     Ok(Statement::CreateExternalTable(Box::new(
         CreateExternalTable {

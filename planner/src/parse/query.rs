@@ -26,11 +26,9 @@ pub(super) fn query_statement(cursor: &mut Cursor<'_>) -> Result<Statement> {
 /// Does a query write (`WITH x AS (…) INSERT …`)?
 fn writes(query: &Query) -> Option<PlanError> {
     match query.body.as_ref() {
-        SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) | SetExpr::Merge(_) => {
-            Some(PlanError::unsupported(
-                "data-modifying statements after WITH are",
-            ))
-        }
+        SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) | SetExpr::Merge(_) => Some(
+            PlanError::unsupported("data-modifying statements after WITH are"),
+        ),
         _ => None,
     }
 }

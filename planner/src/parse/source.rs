@@ -67,7 +67,8 @@ impl Source {
 
     /// The text between two locations, as it was written.
     pub(crate) fn slice(&self, span: Span) -> Option<&str> {
-        self.text.get(self.offset(span.start)?..self.offset(span.end)?)
+        self.text
+            .get(self.offset(span.start)?..self.offset(span.end)?)
     }
 }
 

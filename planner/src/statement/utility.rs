@@ -116,7 +116,10 @@ pub struct CopyStatement {
 /// The table or query side of a COPY.
 #[derive(Debug, Clone)]
 pub enum CopyEndpoint {
-    Table { name: Name, columns: Vec<String> },
+    Table {
+        name: Name,
+        columns: Vec<String>,
+    },
     /// A query in parentheses, as a statement of its own.
     Query(Box<Query>),
 }

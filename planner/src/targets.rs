@@ -1,0 +1,153 @@
+//! What a write goes into: the temporary table an INSERT names, the columns of a new one, and the
+//! fit of a query's rows to a table's columns.
+
+use std::sync::Arc;
+
+use catalog::TempTable;
+use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
+use datafusion::common::DFSchema;
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
+use functions::pg_type::pg_type_of;
+use job::SqlState;
+
+use crate::error::{PlanError, Result};
+use crate::plan::Bound;
+use crate::statement::{CreateTempTable, Insert, TempTableSource};
+use crate::view::SessionView;
+
+pub(crate) fn temp_table(view: &SessionView<'_>, name: &str) -> Result<Arc<TempTable>> {
+    view.session_tables.get(name).ok_or_else(|| {
+        PlanError::new(
+            SqlState::UNDEFINED_TABLE,
+            format!("relation \"{name}\" does not exist"),
+        )
+    })
+}
+
+/// The temporary table an INSERT means, or why it is none.
+pub(crate) fn insert_target(view: &SessionView<'_>, insert: &Insert) -> Result<Arc<TempTable>> {
+    let name = &insert.table;
+    let temporary = match &name.schema {
+        None => true,
+        Some(schema) => view.session_tables.is_schema(schema),
+    };
+    if temporary && let Some(table) = view.session_tables.get(&name.name) {
+        return Ok(table);
+    }
+    let relation = match &name.schema {
+        Some(schema) => view.snapshot.relation(schema, &name.name),
+        None => view
+            .search_path()
+            .iter()
+            .find_map(|schema| view.snapshot.relation(schema, &name.name)),
+    };
+    Err(match relation {
+        None => PlanError::new(
+            SqlState::UNDEFINED_TABLE,
+            format!("relation \"{name}\" does not exist"),
+        ),
+        Some(relation) if relation.kind() == catalog::RelationKind::View => PlanError::new(
+            SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
+            format!("cannot insert into view \"{}\"", name.name),
+        )
+        .with_detail("Views are not automatically updatable."),
+        Some(_) => PlanError::unsupported("INSERT into external tables is")
+            .with_hint("Temporary tables take INSERT."),
+    })
+}
+
+/// A query's columns under other names; fewer names than columns leave the rest as they are.
+pub(crate) fn named_columns(
+    names: &[String],
+    schema: &SchemaRef,
+    too_many: &str,
+) -> Result<SchemaRef> {
+    if names.is_empty() {
+        return Ok(Arc::clone(schema));
+    }
+    if names.len() > schema.fields().len() {
+        return Err(PlanError::syntax(too_many));
+    }
+    let fields: Vec<Field> = schema
+        .fields()
+        .iter()
+        .enumerate()
+        .map(|(index, field)| match names.get(index) {
+            Some(name) => field.as_ref().clone().with_name(name),
+            None => field.as_ref().clone(),
+        })
+        .collect();
+    Ok(Arc::new(Schema::new(fields)))
+}
+
+/// The columns a CREATE TABLE AS makes: all nullable, in our own Arrow types.
+pub(crate) fn table_columns(create: &CreateTempTable, schema: &SchemaRef) -> Result<SchemaRef> {
+    let names = match &create.source {
+        TempTableSource::Query { columns, .. } => columns.as_slice(),
+        TempTableSource::Columns(_) => &[],
+    };
+    let named = named_columns(names, schema, "too many column names were specified")?;
+    check_distinct(&named)?;
+    let fields = named
+        .fields()
+        .iter()
+        .map(|field| {
+            let pg_type = pg_type_of(field);
+            // Decimals keep their own digits; the name of the type would widen them.
+            if field.data_type().is_decimal() {
+                return Ok(field.as_ref().clone().with_nullable(true));
+            }
+            pg_type.arrow_field(field.name(), true).ok_or_else(|| {
+                PlanError::new(
+                    SqlState::INVALID_TABLE_DEFINITION,
+                    format!("column \"{}\" has pseudo-type {pg_type}", field.name()),
+                )
+            })
+        })
+        .collect::<Result<Vec<Field>>>()?;
+    Ok(Arc::new(Schema::new(fields)))
+}
+
+pub(crate) fn check_distinct(schema: &SchemaRef) -> Result<()> {
+    let mut seen = std::collections::BTreeSet::new();
+    for field in schema.fields() {
+        if !seen.insert(field.name()) {
+            return Err(PlanError::new(
+                SqlState::DUPLICATE_COLUMN,
+                format!("column \"{}\" specified more than once", field.name()),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Casts a bound query to the columns of the table it fills.
+pub(crate) fn fit(bound: Bound, table: &TempTable) -> Result<Bound> {
+    let error = |error: datafusion::error::DataFusionError| {
+        PlanError::from(functions::error::report(&error))
+    };
+    let schema: &DFSchema = bound.plan.schema();
+    let exprs = schema
+        .columns()
+        .into_iter()
+        .zip(table.columns.fields())
+        .enumerate()
+        .map(|(index, (column, field))| {
+            let value = Expr::Column(column);
+            let value = if schema.field(index).data_type() == field.data_type() {
+                value
+            } else {
+                Expr::Cast(datafusion::logical_expr::Cast::new(
+                    Box::new(value),
+                    field.data_type().clone(),
+                ))
+            };
+            value.alias(field.name())
+        })
+        .collect::<Vec<_>>();
+    let plan: LogicalPlan = LogicalPlanBuilder::from(bound.plan.clone())
+        .project(exprs)
+        .and_then(LogicalPlanBuilder::build)
+        .map_err(error)?;
+    Ok(Bound { plan, ..bound })
+}
