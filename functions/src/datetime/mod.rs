@@ -1,7 +1,8 @@
 //! Functions of dates, times and intervals.
 //!
 //! - [`fields`]: `extract`, `date_part`
-//! - [`calendar`]: `date_trunc`, `age`, `make_…`, `justify_…`, time zones, clocks
+//! - [`calendar`]: `date_trunc`, `age`, `make_…`, time zones, clocks
+//! - [`justify`]: `justify_…`
 //! - [`pattern`]: the patterns of the two below
 //! - [`to_char`]: values to text
 //! - [`from_text`]: `to_date`, `to_timestamp`
@@ -9,6 +10,7 @@
 mod calendar;
 mod fields;
 mod from_text;
+mod justify;
 mod pattern;
 mod to_char;
 

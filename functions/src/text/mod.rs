@@ -5,6 +5,7 @@
 //! - [`strings`]: parts, padding, quoting, `format`
 //! - [`patterns`]: POSIX regular expressions
 
+mod encodings;
 pub(crate) mod numbers;
 mod patterns;
 pub(crate) mod similar;
