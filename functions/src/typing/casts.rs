@@ -17,21 +17,10 @@ use crate::cast;
 use crate::error::{PgError, type_name};
 use crate::kit::call;
 use crate::pg_type::{Base, PG_TYPE_KEY, PgType, pg_type_of};
-use crate::type_planner::WRITTEN_CAST;
 
 /// Casts `expr` of type `from` to the type of `target`, as `CAST(expr AS target)` would.
 pub(crate) fn explicit(expr: Expr, from: &DataType, target: &Field) -> Result<Expr> {
-    let mut to = pg_type_of(target);
-    // `x::numeric` keeps the scale of x. A column declared numeric has one of its own, and an
-    // assignment to it has to give exactly that.
-    if to.base == Base::Numeric
-        && !to.is_array
-        && target.name() != WRITTEN_CAST
-        && !target.name().is_empty()
-        && let DataType::Decimal128(precision, scale) = target.data_type()
-    {
-        to = PgType::numeric(u16::from(*precision), i16::from(*scale));
-    }
+    let to = pg_type_of(target);
     let expr = convert(expr, from, to, target.data_type())?;
     if target.metadata().contains_key(PG_TYPE_KEY) && to.base != Base::Numeric {
         // The Arrow type alone does not tell a varchar(3) or a uuid from others.
