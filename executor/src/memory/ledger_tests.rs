@@ -1,3 +1,5 @@
+//! Random sequences of what operators and blocks ask of the ledger; its invariants hold after each.
+
 use job::{AttemptId, JobId, StageId, TaskId};
 
 use super::*;
