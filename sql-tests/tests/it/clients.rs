@@ -70,7 +70,7 @@ fn pgjdbc() -> Result {
 }
 
 #[test]
-#[ignore = "issue 2, open: \d NAME needs OPERATOR(pg_catalog.~), not planned yet"]
+#[ignore = "issue 2, open: describing a relation needs OPERATOR(pg_catalog.~), not planned yet"]
 fn psql_shows_what_there_is() -> Result {
     let Some(psql) = psql() else { return Ok(()) };
     let server = Server::start()?;
