@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{Config, ConfigError, KEYS, KeyId, Scope, Sources};
+use crate::config::{Config, ConfigError, KeyId, Sources};
 
 /// Distributed SQL query server that speaks the PostgreSQL protocol.
 #[derive(Debug, Parser)]
@@ -132,16 +132,6 @@ impl FileArg {
         };
         Ok(Config::load(&Sources { file, env, flags })?)
     }
-}
-
-/// The effective configuration, one `section.key = value` a line: what `check-config` prints.
-pub fn describe(config: &Config) -> String {
-    let lines: Vec<String> = KEYS
-        .iter()
-        .filter(|key| !matches!(key.scope, Scope::Fixed))
-        .map(|key| format!("{} = {}", key.path(), key.kind.show(config.get(key.id))))
-        .collect();
-    lines.join("\n")
 }
 
 fn read(path: &Path) -> Result<(String, String), LoadError> {

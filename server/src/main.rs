@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use server::app::{App, ExitOnSignals};
-use server::cli::{self, Cli, Command, DemoArgs};
+use server::cli::{Cli, Command, DemoArgs};
 use server::config::Config;
 use server::{demo, machine};
 use tracing_subscriber::EnvFilter;
@@ -38,7 +38,7 @@ fn main() -> ExitCode {
         Command::CheckConfig { file } => file
             .config(env, Vec::new())
             .map_err(Failure::from)
-            .and_then(|config| print(&cli::describe(&config))),
+            .and_then(|config| print(config.describe().trim_end())),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
