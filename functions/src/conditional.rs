@@ -6,6 +6,9 @@
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+use datafusion::arrow::array::Array;
+use datafusion::arrow::compute::is_null;
+use datafusion::arrow::compute::kernels::zip::zip;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::error::Result;
 use datafusion::execution::SessionStateDefaults;
@@ -15,6 +18,7 @@ use datafusion::logical_expr::{
     ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
     Volatility,
 };
+use datafusion::scalar::ScalarValue;
 
 use crate::error::{PgError, type_name};
 
@@ -87,6 +91,33 @@ impl Alternatives {
     }
 }
 
+/// DataFusion's coalesce becomes a CASE before it runs, and cannot run itself where it does not:
+/// below an expression that is computed while a plan is made.
+fn first_not_null(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
+    let arrays = ColumnarValue::values_to_arrays(&args.args)?;
+    let mut arrays = arrays.into_iter();
+    let Some(mut found) = arrays.next() else {
+        return Err(PgError::undefined_function("coalesce", &[]).into());
+    };
+    for next in arrays {
+        if found.logical_null_count() == 0 {
+            break;
+        }
+        let missing = is_null(&found)?;
+        found = zip(&missing, &next, &found)?;
+    }
+    let is_scalar = args
+        .args
+        .iter()
+        .all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
+    if is_scalar {
+        return Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(
+            &found, 0,
+        )?));
+    }
+    Ok(ColumnarValue::Array(found))
+}
+
 impl ScalarUDFImpl for Alternatives {
     fn name(&self) -> &str {
         self.inner.name()
@@ -127,6 +158,9 @@ impl ScalarUDFImpl for Alternatives {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        if self.inner.name() == "coalesce" {
+            return first_not_null(&args);
+        }
         self.inner.invoke_with_args(args)
     }
 

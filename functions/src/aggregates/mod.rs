@@ -10,9 +10,11 @@
 //! sum and avg of floats, and sum of numerics that cannot outgrow 128 bits, stay DataFusion's.
 //!
 //! - [`exact`]: sums and averages in 128 bits, of rows and of groups
+//! - [`ordered_set`]: mode and percentile_disc
 //! - [`windows`]: signed window functions
 
 mod exact;
+mod ordered_set;
 mod windows;
 
 use std::sync::Arc;
@@ -26,6 +28,10 @@ pub(crate) fn aggregate_udfs() -> Vec<Arc<AggregateUDF>> {
     let mut functions = vec![
         Arc::new(AggregateUDF::new_from_impl(exact::ExactAggregate::sum())),
         Arc::new(AggregateUDF::new_from_impl(exact::ExactAggregate::avg())),
+        Arc::new(AggregateUDF::new_from_impl(ordered_set::OrderedSet::mode())),
+        Arc::new(AggregateUDF::new_from_impl(
+            ordered_set::OrderedSet::percentile_disc(),
+        )),
     ];
     // Names that PostgreSQL has beside DataFusion's.
     for function in SessionStateDefaults::default_aggregate_functions() {

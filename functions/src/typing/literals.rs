@@ -6,13 +6,16 @@ use std::sync::Arc;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::metadata::{FieldMetadata, ScalarAndMetadata};
-use datafusion::error::Result;
+use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::expr::ScalarFunction;
+use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
 use datafusion::logical_expr::{
     ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, Volatility,
 };
 use datafusion::scalar::ScalarValue;
+use job::SqlState;
 
+use crate::error::report;
 use crate::numeric;
 use crate::pg_type::PG_TYPE_KEY;
 
@@ -117,7 +120,7 @@ pub(crate) fn narrow(expr: Expr) -> Expr {
 }
 
 /// The value of a call of an immutable or stable function whose arguments are literals;
-/// otherwise the call as it was. Errors are those of the call itself: `'abc'::int` fails here.
+/// otherwise the call as it was. Errors of reading a literal are raised here: `'abc'::int`.
 pub(crate) fn fold(expr: Expr, config: impl Fn() -> Arc<ConfigOptions>) -> Result<Expr> {
     let Expr::ScalarFunction(call) = &expr else {
         return Ok(expr);
@@ -141,6 +144,18 @@ pub(crate) fn fold(expr: Expr, config: impl Fn() -> Arc<ConfigOptions>) -> Resul
     {
         return Ok(expr);
     }
+    // Functions that make another expression of themselves (coalesce becomes CASE) may only live
+    // until then; and of the alternatives of such an expression not all may be computed.
+    let context = SimplifyContext::builder()
+        .with_config_options(config())
+        .build();
+    if matches!(
+        call.func.simplify(call.args.clone(), &context)?,
+        ExprSimplifyResult::Simplified(_)
+    ) {
+        return Ok(expr);
+    }
+    let is_input = call.args.iter().any(|arg| unknown_text(arg).is_some());
     let constants: Vec<Option<&ScalarValue>> = values.iter().map(Some).collect();
     let return_field = call.func.return_field_from_args(ReturnFieldArgs {
         arg_fields: &arg_fields,
@@ -152,7 +167,12 @@ pub(crate) fn fold(expr: Expr, config: impl Fn() -> Arc<ConfigOptions>) -> Resul
         number_rows: 1,
         return_field: Arc::clone(&return_field),
         config_options: config(),
-    })?;
+    });
+    let result = match result {
+        // It may stand where it is never computed: `CASE WHEN true THEN 1 ELSE 1/0 END`.
+        Err(error) if !is_input && is_arithmetic(&error) => return Ok(expr),
+        result => result?,
+    };
     let value = match result {
         ColumnarValue::Scalar(value) => value,
         ColumnarValue::Array(array) => ScalarValue::try_from_array(&array, 0)?,
@@ -162,6 +182,12 @@ pub(crate) fn fold(expr: Expr, config: impl Fn() -> Arc<ConfigOptions>) -> Resul
         return Ok(Expr::Literal(value, Some(metadata)));
     }
     Ok(typed(value))
+}
+
+/// Division by zero, or a result out of range.
+fn is_arithmetic(error: &DataFusionError) -> bool {
+    let sqlstate = report(error).sqlstate;
+    sqlstate == SqlState::DIVISION_BY_ZERO || sqlstate == SqlState::NUMERIC_VALUE_OUT_OF_RANGE
 }
 
 fn literal_arguments(call: &ScalarFunction) -> Option<Vec<ScalarValue>> {
