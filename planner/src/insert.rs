@@ -19,10 +19,11 @@ use datafusion::sql::sqlparser::ast::{
     self, CastKind, Ident, ObjectName, Query, SetExpr, Value, ValueWithSpan,
 };
 use functions::error::PgError;
-use functions::pg_type::{Base, PgType, pg_type_of};
+use functions::pg_type::{Base, PgType, pg_type_of, pg_type_of_data_type};
 use job::SqlState;
 
 use crate::error::{PlanError, Result};
+use crate::fits::fitting;
 use crate::parse;
 use crate::statement::Insert;
 
@@ -93,7 +94,11 @@ pub(crate) fn type_values(query: &mut Query, targets: &Targets, table: &TempTabl
             *cell = ast::Expr::Cast {
                 kind: CastKind::DoubleColon,
                 expr: Box::new(inner),
-                data_type: sql_type(pg_type),
+                // Lengths are checked where the value is assigned; a cast would cut it.
+                data_type: sql_type(match pg_type.character_length() {
+                    Some(_) => PgType::TEXT,
+                    None => pg_type,
+                }),
                 array: false,
                 format: None,
             };
@@ -238,7 +243,26 @@ pub(crate) fn project(
 
 /// A value cast to its column, refused if it may not be NULL, under the column's name.
 fn column_value(value: Expr, field: &FieldRef, relation: &str) -> Expr {
-    let nullable = Arc::new(field.as_ref().clone().with_nullable(true));
+    let pg_type = pg_type_of(field);
+    let value = match pg_type.character_length() {
+        Some(length) => fitting(
+            Expr::Cast(Cast::new(Box::new(value), DataType::Utf8)),
+            length,
+            pg_type,
+        ),
+        None => value,
+    };
+    // A cast to numeric keeps the value's scale; the column has one of its own.
+    let nullable = match field.data_type() {
+        DataType::Decimal128(_, _) => {
+            Arc::new(pg_type_of_data_type(field.data_type()).annotate(Field::new(
+                field.name(),
+                field.data_type().clone(),
+                true,
+            )))
+        }
+        _ => Arc::new(field.as_ref().clone().with_nullable(true)),
+    };
     let value = Expr::Cast(Cast::new_from_field(Box::new(value), nullable));
     let value = if field.is_nullable() {
         value

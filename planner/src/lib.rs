@@ -7,10 +7,12 @@
 //! ```
 
 mod bind;
+mod decorrelate;
 mod engine;
 mod error;
 pub mod explain;
 mod explain_rows;
+mod fits;
 mod insert;
 mod normalize;
 mod parse;

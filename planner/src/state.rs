@@ -20,6 +20,11 @@ use datafusion::optimizer::{Optimizer, OptimizerConfig};
 use datafusion::prelude::SessionConfig;
 use functions::session::Session;
 
+use crate::bind::alias::ColumnAliases;
+use crate::bind::rows::NumberedRows;
+use crate::bind::using::{UsingJoins, UsingNotes};
+use crate::decorrelate::Decorrelate;
+
 /// Copies of the state that are kept; beyond that the oldest settings are dropped.
 const VARIANTS_MAX: usize = 32;
 
@@ -48,8 +53,17 @@ impl States {
             .with_config(config())
             .with_runtime_env(runtime)
             .with_default_features();
-        let builder = crate::engine::install(builder)
-            .with_relation_planners(vec![Arc::new(crate::bind::alias::ColumnAliases)]);
+        let mut builder = crate::engine::install(builder);
+        // Before types are settled: the notes are no plan that could be typed.
+        builder
+            .analyzer()
+            .get_or_insert_default()
+            .rules
+            .insert(0, Arc::new(UsingNotes));
+        let builder = builder
+            .with_analyzer_rule(Arc::new(NumberedRows))
+            .with_analyzer_rule(Arc::new(Decorrelate))
+            .with_relation_planners(vec![Arc::new(ColumnAliases), Arc::new(UsingJoins)]);
         Self {
             base: Arc::new(builder.build()),
             type_planner: functions::type_planner(),

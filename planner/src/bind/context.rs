@@ -84,6 +84,9 @@ impl ContextProvider for StatementContext<'_> {
     }
 
     fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
+        if name == super::rows::WITH_TIES {
+            return Some(super::rows::WithTies::udf());
+        }
         self.state.scalar_functions().get(name).cloned()
     }
 

@@ -68,6 +68,9 @@ fn ambiguous_twin(error: &SchemaError) -> Option<ErrorReport> {
     else {
         return None;
     };
+    if field.relation.is_some() {
+        return None;
+    }
     valid_fields
         .iter()
         .any(|known| is_marked(&known.name, &field.name))
@@ -82,6 +85,39 @@ fn ambiguous_twin(error: &SchemaError) -> Option<ErrorReport> {
 /// DataFusion's planner has no error codes, so these few are told by their texts, and only here.
 fn text(message: &str) -> Option<ErrorReport> {
     let report = |sqlstate, message: &str| Some(ErrorReport::new(sqlstate, message));
+    if message.starts_with("Unary operator 'NOT' requires a boolean expression")
+        || message.starts_with("unary operator 'NOT' requires a boolean expression")
+    {
+        return report(
+            SqlState::DATATYPE_MISMATCH,
+            "argument of NOT must be type boolean",
+        );
+    }
+    if let Some(rest) = message.strip_prefix("Cannot create filter with non-boolean predicate '") {
+        return match rest
+            .strip_prefix("Utf8(\"")
+            .and_then(|rest| rest.split_once("\")"))
+        {
+            Some((text, _)) => report(
+                SqlState::INVALID_TEXT_REPRESENTATION,
+                &format!("invalid input syntax for type boolean: \"{text}\""),
+            ),
+            None => report(
+                SqlState::DATATYPE_MISMATCH,
+                "argument of WHERE must be type boolean",
+            ),
+        };
+    }
+    if message.contains("calls cannot be nested") {
+        return report(
+            SqlState::GROUPING_ERROR,
+            if message.starts_with("Window") || message.starts_with("window") {
+                "window function calls cannot be nested"
+            } else {
+                "aggregate function calls cannot be nested"
+            },
+        );
+    }
     if message.starts_with("Aggregate functions are not allowed in the WHERE") {
         return report(
             SqlState::GROUPING_ERROR,
@@ -105,6 +141,12 @@ fn text(message: &str) -> Option<ErrorReport> {
         return report(
             SqlState::SYNTAX_ERROR,
             &format!("each {operation} query must have the same number of columns"),
+        );
+    }
+    if message.starts_with("SELECT DISTINCT ON expressions must match initial ORDER BY") {
+        return report(
+            SqlState::INVALID_COLUMN_REFERENCE,
+            "SELECT DISTINCT ON expressions must match initial ORDER BY expressions",
         );
     }
     if message.starts_with("For SELECT DISTINCT, ORDER BY expressions") {
@@ -160,6 +202,9 @@ fn text(message: &str) -> Option<ErrorReport> {
             SqlState::FEATURE_NOT_SUPPORTED,
             "this form of correlated subquery or LATERAL is not supported yet",
         );
+    }
+    if message.starts_with("Physical plan does not support logical expression WindowFunction") {
+        return report(SqlState(*b"42P20"), "window functions are not allowed here");
     }
     if message.starts_with("Physical plan does not support logical expression ") {
         let what = if message.contains("InSubquery") {

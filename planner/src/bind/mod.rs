@@ -15,6 +15,8 @@ mod context;
 mod errors;
 pub(crate) mod params;
 pub(crate) mod relations;
+pub(crate) mod rows;
+pub(crate) mod using;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,11 +29,12 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::error::DataFusionError;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::planner::TypePlanner;
-use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::logical_expr::{Expr, LogicalPlan, Projection};
 use datafusion::sql::planner::{ParserOptions, PlannerContext, SqlToRel};
 use datafusion::sql::sqlparser::ast::{self, Query};
 
 use crate::error::Result;
+use crate::normalize::names::NOTHING;
 use crate::normalize::{self, Style};
 use crate::parse::Source;
 use crate::view::SessionView;
@@ -90,7 +93,9 @@ impl Binder<'_> {
             })?,
             result => result,
         };
-        result.map_err(|error| plan_error(&error, source))
+        result
+            .and_then(without_nothing)
+            .map_err(|error| plan_error(&error, source))
     }
 
     /// An expression that refers to no columns.
@@ -128,6 +133,16 @@ impl Binder<'_> {
     ) -> SqlToRel<'b, StatementContext<'b>> {
         SqlToRel::new_with_options(context, ParserOptions::from(&self.options.sql_parser))
     }
+}
+
+/// A SELECT without columns was given one to be bound with.
+fn without_nothing(plan: LogicalPlan) -> Result<LogicalPlan, DataFusionError> {
+    let fields = plan.schema().fields();
+    if fields.len() != 1 || fields[0].name() != NOTHING {
+        return Ok(plan);
+    }
+    let empty = Projection::try_new(Vec::new(), Arc::new(plan))?;
+    Ok(LogicalPlan::Projection(empty))
 }
 
 /// DataFusion's refusal of two output columns of one name.

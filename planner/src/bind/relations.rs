@@ -75,6 +75,41 @@ fn undefined(schema: Option<&str>, name: &str) -> PlanError {
     )
 }
 
+/// A reserved word that the parser has taken for a table's name: `SELECT 1 FROM WHERE`.
+fn misread(name: &ObjectName) -> Option<&str> {
+    const RESERVED: [&str; 24] = [
+        "all",
+        "and",
+        "as",
+        "case",
+        "cast",
+        "distinct",
+        "else",
+        "end",
+        "except",
+        "fetch",
+        "for",
+        "from",
+        "group",
+        "having",
+        "intersect",
+        "limit",
+        "not",
+        "offset",
+        "on",
+        "order",
+        "select",
+        "union",
+        "where",
+        "with",
+    ];
+    let ident = name.0.first().and_then(|part| part.as_ident())?;
+    let is_reserved = RESERVED
+        .iter()
+        .any(|word| word.eq_ignore_ascii_case(&ident.value));
+    (ident.quote_style.is_none() && is_reserved).then_some(ident.value.as_str())
+}
+
 /// A relation as the catalogs know it, before its files are listed.
 enum Found {
     Catalog(Arc<Relation>),
@@ -168,8 +203,13 @@ async fn resolve_one(
         return Ok(provider_as_source(provider));
     }
     check_database(name, binder.view)?;
-    let found = lookup(binder.view, schema.as_deref(), table, scope)
-        .ok_or_else(|| undefined(schema.as_deref(), table))?;
+    let found =
+        lookup(binder.view, schema.as_deref(), table, scope).ok_or_else(|| {
+            match misread(name) {
+                Some(word) => PlanError::syntax(format!("syntax error at or near \"{word}\"")),
+                None => undefined(schema.as_deref(), table),
+            }
+        })?;
     let provider: Arc<dyn TableProvider> = match found {
         Found::System(provider) => {
             let source = provider_as_source(provider);

@@ -4,6 +4,9 @@ use datafusion::sql::sqlparser::ast::{
     CastKind, DataType, ExactNumberInfo, Expr, FunctionArg, FunctionArgExpr, UnaryOperator, Value,
     ValueWithSpan, WindowFrame, WindowFrameBound, WindowSpec,
 };
+use job::SqlState;
+
+use crate::error::{PlanError, Result};
 
 /// An integer literal is int4 if it fits, else int8, else numeric; DataFusion reads int8, an
 /// unsigned type and a float.
@@ -93,10 +96,45 @@ fn without_exponent(number: &str) -> Option<String> {
     Some(format!("{whole}.{fraction}"))
 }
 
+pub(super) fn is_number(expr: &Expr) -> bool {
+    match expr {
+        Expr::Value(ValueWithSpan {
+            value: Value::Number(..),
+            ..
+        }) => true,
+        Expr::UnaryOp {
+            op: UnaryOperator::Plus | UnaryOperator::Minus,
+            expr,
+        }
+        | Expr::Nested(expr) => is_number(expr),
+        _ => false,
+    }
+}
+
 /// Keeps a number that is an ordinal or a count from being rewritten: the parser's flag for a
 /// trailing `L`, which PostgreSQL does not have, marks those that are done.
 pub(super) fn protect(expr: &mut Expr) {
     mark(expr, true);
+}
+
+/// The count of LIMIT or OFFSET, which an untyped literal may give as well.
+pub(super) fn count(expr: &mut Expr) -> Result<()> {
+    if let Expr::Value(ValueWithSpan {
+        value: value @ Value::SingleQuotedString(_),
+        ..
+    }) = expr
+        && let Value::SingleQuotedString(text) = &*value
+    {
+        let count: i64 = text.trim().parse().map_err(|_| {
+            PlanError::new(
+                SqlState::INVALID_TEXT_REPRESENTATION,
+                format!("invalid input syntax for type bigint: \"{text}\""),
+            )
+        })?;
+        *value = Value::Number(count.to_string(), true);
+    }
+    protect(expr);
+    Ok(())
 }
 
 fn mark(expr: &mut Expr, is_done: bool) {

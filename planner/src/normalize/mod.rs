@@ -7,25 +7,28 @@
 //! are functions, names of function columns. Nothing is looked up: the rewrites are syntax only,
 //! and all of them keep spans, so that errors point into the client's text.
 
-mod exists;
 mod from;
 mod literals;
 pub(crate) mod names;
+mod order;
 mod rows;
+mod using;
 
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
-    DataType, Distinct, Expr, Fetch, Function, FunctionArgumentList, FunctionArguments,
-    GroupByExpr, Ident, LimitClause, NamedWindowExpr, ObjectName, OrderBy, OrderByKind, Query,
-    Select, SelectFlavor, SelectItem, SetExpr, TableAlias, TableAliasColumnDef, TableFactor,
-    TableWithJoins, UnaryOperator, Value, ValueWithSpan, VisitMut, VisitorMut,
-    WildcardAdditionalOptions, WindowType,
+    DataType, Distinct, DuplicateTreatment, Expr, Fetch, Function, FunctionArg, FunctionArgExpr,
+    FunctionArgumentList, FunctionArguments, GroupByExpr, Ident, LimitClause, NamedWindowExpr,
+    ObjectName, OrderBy, OrderByKind, Query, Select, SelectFlavor, SelectItem, SetExpr,
+    SetOperator, SetQuantifier, TableAlias, TableAliasColumnDef, TableFactor, TableWithJoins,
+    UnaryOperator, Value, ValueWithSpan, VisitMut, VisitorMut, WildcardAdditionalOptions,
+    WindowType,
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
-use job::ErrorReport;
+use job::{ErrorReport, SqlState};
 
+use crate::bind::rows::{ALL, WITH_TIES};
 use crate::error::{PlanError, Result};
 use crate::parse::{Source, fold};
 
@@ -40,6 +43,7 @@ pub(crate) struct Style {
 /// Rewrites a query.
 pub(crate) fn query(query: &mut Query, source: &Source, style: Style) -> Result<()> {
     run(|visitor| VisitMut::visit(query, visitor), source, style)?;
+    using::rewrite(query);
     lower(query)
 }
 
@@ -63,7 +67,11 @@ fn run(
     source: &Source,
     style: Style,
 ) -> Result<()> {
-    match visit(&mut Normalizer { source, style }) {
+    match visit(&mut Normalizer {
+        source,
+        style,
+        depth: 0,
+    }) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(error) => Err(error),
     }
@@ -72,6 +80,8 @@ fn run(
 struct Normalizer<'a> {
     source: &'a Source,
     style: Style,
+    /// Queries around this place.
+    depth: usize,
 }
 
 impl Normalizer<'_> {
@@ -86,15 +96,30 @@ impl VisitorMut for Normalizer<'_> {
     type Break = PlanError;
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<PlanError> {
-        match clauses(query) {
-            Ok(()) => ControlFlow::Continue(()),
+        match clauses(query).and_then(|()| order::input_names(query, self.source, self.depth == 0))
+        {
+            Ok(()) => {
+                self.depth += 1;
+                ControlFlow::Continue(())
+            }
             Err(error) => ControlFlow::Break(error),
         }
     }
 
+    fn post_visit_query(&mut self, _query: &mut Query) -> ControlFlow<PlanError> {
+        self.depth -= 1;
+        ControlFlow::Continue(())
+    }
+
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<PlanError> {
         if let GroupByExpr::Expressions(exprs, _) = &mut select.group_by {
-            exprs.iter_mut().for_each(literals::protect);
+            exprs.iter_mut().for_each(|expr| {
+                // GROUP BY () is one group of all rows.
+                if matches!(expr, Expr::Tuple(members) if members.is_empty()) {
+                    *expr = Expr::GroupingSets(vec![Vec::new()]);
+                }
+                literals::protect(expr);
+            });
         }
         if let Some(Distinct::On(exprs)) = &mut select.distinct {
             exprs.iter_mut().for_each(literals::protect);
@@ -105,13 +130,20 @@ impl VisitorMut for Normalizer<'_> {
             }
         }
         if select.projection.is_empty() {
-            return ControlFlow::Break(PlanError::unsupported("SELECT without columns is"));
+            select.projection = vec![SelectItem::ExprWithAlias {
+                expr: Expr::Value(Value::Boolean(true).into()),
+                alias: Ident::with_quote('"', names::NOTHING),
+            }];
         }
         if let Err(error) = from::check_names(&select.from, self.source) {
             return ControlFlow::Break(error);
         }
+        if let Some(condition) = &mut select.selection
+            && let Err(error) = rows::in_condition(condition)
+        {
+            return ControlFlow::Break(error);
+        }
         names::name_items(select, self.style.unique_columns);
-        exists::in_projection(select);
         ControlFlow::Continue(())
     }
 
@@ -215,10 +247,10 @@ fn clauses(query: &mut Query) -> Result<()> {
     match &mut query.limit_clause {
         Some(LimitClause::LimitOffset { limit, offset, .. }) => {
             if let Some(limit) = limit {
-                literals::protect(limit);
+                literals::count(limit)?;
             }
             if let Some(offset) = offset {
-                literals::protect(&mut offset.value);
+                literals::count(&mut offset.value)?;
             }
         }
         Some(LimitClause::OffsetCommaLimit { .. }) => {
@@ -288,6 +320,17 @@ fn rewrite(expr: &mut Expr) -> Result<()> {
             if let Some(WindowType::WindowSpec(spec)) = &mut function.over {
                 literals::protect_frame(spec, true);
             }
+            count_rows(function);
+            if function.over.is_none()
+                && let Some(name) = names::last_part(&function.name)
+                && WINDOW_FUNCTIONS.contains(&name.as_str())
+                && function.within_group.is_empty()
+            {
+                return Err(PlanError::new(
+                    SqlState::WRONG_OBJECT_TYPE,
+                    format!("window function {name} requires an OVER clause"),
+                ));
+            }
         }
         Expr::Cast { data_type, .. } => {
             // `pg_catalog.int4` is `int4`.
@@ -295,23 +338,73 @@ fn rewrite(expr: &mut Expr) -> Result<()> {
                 strip_pg_catalog(name);
             }
         }
-        Expr::BinaryOp { .. } | Expr::InList { .. } => rows::rewrite(expr)?,
+        Expr::BinaryOp { .. }
+        | Expr::InList { .. }
+        | Expr::InSubquery { .. }
+        | Expr::IsNull(_)
+        | Expr::IsNotNull(_)
+        | Expr::IsDistinctFrom(..)
+        | Expr::IsNotDistinctFrom(..) => rows::rewrite(expr)?,
         _ => {}
     }
     Ok(())
 }
 
+/// `count(1)` is `count(*)`, under which name DataFusion knows both.
+fn count_rows(function: &mut Function) {
+    if names::last_part(&function.name).as_deref() != Some("count") {
+        return;
+    }
+    if let FunctionArguments::List(FunctionArgumentList {
+        duplicate_treatment,
+        args,
+        ..
+    }) = &mut function.args
+        && *duplicate_treatment != Some(DuplicateTreatment::Distinct)
+        && let [FunctionArg::Unnamed(arg)] = args.as_mut_slice()
+        && let FunctionArgExpr::Expr(expr) = arg
+        && literals::is_number(expr)
+    {
+        *duplicate_treatment = None;
+        *arg = FunctionArgExpr::Wildcard;
+    }
+}
+
+/// Functions that are nothing without OVER.
+const WINDOW_FUNCTIONS: [&str; 11] = [
+    "row_number",
+    "rank",
+    "dense_rank",
+    "percent_rank",
+    "cume_dist",
+    "ntile",
+    "lag",
+    "lead",
+    "first_value",
+    "last_value",
+    "nth_value",
+];
+
 /// FETCH FIRST n ROWS ONLY is LIMIT n.
 fn fetch_first(query: &mut Query, fetch: Fetch) -> Result<()> {
-    if fetch.with_ties {
-        return Err(PlanError::unsupported("FETCH FIRST … WITH TIES is"));
-    }
     if fetch.percent {
         return Err(PlanError::syntax("syntax error at or near \"PERCENT\""));
     }
     let quantity = fetch
         .quantity
         .unwrap_or_else(|| Expr::Value(Value::Number("1".to_owned(), true).into()));
+    let quantity = if fetch.with_ties {
+        if query.order_by.is_none() {
+            return Err(PlanError::syntax(
+                "WITH TIES cannot be specified without ORDER BY clause",
+            ));
+        }
+        let mut quantity = quantity;
+        literals::protect(&mut quantity);
+        with_argument(WITH_TIES, quantity)
+    } else {
+        quantity
+    };
     match &mut query.limit_clause {
         None => {
             query.limit_clause = Some(LimitClause::LimitOffset {
@@ -329,13 +422,45 @@ fn fetch_first(query: &mut Query, fetch: Fetch) -> Result<()> {
     }
 }
 
-/// `TABLE t` is `SELECT * FROM t`.
+/// The right side of INTERSECT ALL or EXCEPT ALL as a relation whose name says so.
+fn mark_all(right: &mut SetExpr) {
+    let taken = std::mem::replace(right, SetExpr::Select(Box::new(empty_select())));
+    let mut query = empty_query();
+    query.body = Box::new(taken);
+    let mut select = select_star(ObjectName(Vec::new()));
+    if let Some(from) = select.from.first_mut() {
+        from.relation = TableFactor::Derived {
+            lateral: false,
+            subquery: Box::new(query),
+            alias: Some(TableAlias {
+                explicit: true,
+                name: Ident::with_quote('"', ALL),
+                columns: Vec::new(),
+                at: None,
+            }),
+            sample: None,
+        };
+    }
+    *right = SetExpr::Select(Box::new(select));
+}
+
+/// `TABLE t` is `SELECT * FROM t`, and ALL of INTERSECT and EXCEPT is marked.
 fn replace_table(body: &mut SetExpr) {
     let mut body = body;
     loop {
         match body {
-            SetExpr::SetOperation { left, right, .. } => {
+            SetExpr::SetOperation {
+                left,
+                right,
+                op,
+                set_quantifier,
+            } => {
                 replace_table(right);
+                if *set_quantifier == SetQuantifier::All
+                    && matches!(op, SetOperator::Intersect | SetOperator::Except)
+                {
+                    mark_all(right);
+                }
                 body = left;
             }
             SetExpr::Table(table) => {
@@ -432,6 +557,19 @@ fn keyword_function(word: &str) -> Option<&'static str> {
     WORDS
         .into_iter()
         .find(|known| known.eq_ignore_ascii_case(word))
+}
+
+fn with_argument(function: &str, argument: Expr) -> Expr {
+    let mut expr = call(function);
+    if let Expr::Function(Function {
+        args: FunctionArguments::List(list),
+        ..
+    }) = &mut expr
+    {
+        list.args
+            .push(FunctionArg::Unnamed(FunctionArgExpr::Expr(argument)));
+    }
+    expr
 }
 
 fn call(function: &str) -> Expr {

@@ -18,12 +18,20 @@ use crate::types;
 /// Separates a column's name from what makes it unique. SQL text holds no NUL.
 const MARK: char = '\0';
 
+/// The column of a SELECT that has none, until it is bound.
+pub(crate) const NOTHING: &str = "\0nothing";
+
 /// What PostgreSQL calls a column it finds no name for.
 const UNNAMED: &str = "?column?";
 
 /// A column's name as the client sees it.
 pub(crate) fn visible_name(name: &str) -> &str {
     name.split(MARK).next().unwrap_or(name)
+}
+
+/// A name that clients see as `name`.
+pub(super) fn marked(name: &str, mark: &str) -> String {
+    format!("{name}{MARK}{mark}")
 }
 
 /// Gives every item its PostgreSQL name. With `unique_columns`, plain columns that may also come
@@ -55,9 +63,9 @@ pub(super) fn name_items(select: &mut Select, unique_columns: bool) {
         };
         let own = item_expr(&select.projection[index]);
         let differs = || twins().any(|(other, _)| item_expr(&select.projection[other]) != own);
-        let marked = *count > 1 || (has_wildcard && unique_columns) || differs();
-        aliases.push(if marked {
-            Some(format!("{name}{MARK}{count}"))
+        let is_marked = *count > 1 || (has_wildcard && unique_columns) || differs();
+        aliases.push(if is_marked {
+            Some(marked(name, &count.to_string()))
         } else if *is_column {
             None
         } else {

@@ -1,0 +1,538 @@
+//! The dependent join of a domain with a plan, pushed down to where nothing is correlated any
+//! more: there it is a cross join.
+//!
+//! On the way each operator learns to do its work once per value of the domain: it groups,
+//! partitions and joins by the domain's columns as well.
+
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::Field;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{Column, DFSchema};
+use datafusion::error::Result;
+use datafusion::functions_window::expr_fn::row_number;
+use datafusion::logical_expr::{
+    Aggregate, Distinct, DistinctOn, Expr, ExprFunctionExt, FetchType, Filter, Join, JoinType,
+    Limit, LogicalPlan, SkipType, Sort, SortExpr, SubqueryAlias, Union, Unnest, Values, Window,
+    lit, when,
+};
+use functions::error::PgError;
+
+use super::domain::{Dependent, Domain, Names, join, keys, project};
+use super::forms::lateral;
+use super::references::{Replacements, is_uncorrelated};
+
+/// `plan` once per value of the domain: its columns, then the domain's.
+pub(super) fn push(names: &mut Names, domain: &Domain, plan: LogicalPlan) -> Result<Dependent> {
+    let mut exprs: Vec<Expr> = plan
+        .schema()
+        .columns()
+        .into_iter()
+        .map(Expr::Column)
+        .collect();
+    let pushed = Push { names, domain }.push(plan)?;
+    exprs.extend(pushed.columns.iter().cloned().map(Expr::Column));
+    Ok(Dependent {
+        plan: project(pushed.plan, exprs)?,
+        columns: pushed.columns,
+    })
+}
+
+struct Push<'a> {
+    names: &'a mut Names,
+    domain: &'a Domain,
+}
+
+impl Push<'_> {
+    fn push(&mut self, plan: LogicalPlan) -> Result<Dependent> {
+        if is_uncorrelated(&plan) {
+            let domain = self.domain.instance(self.names)?;
+            return Ok(Dependent {
+                plan: join(plan, domain.plan, JoinType::Inner, Vec::new(), None)?,
+                columns: domain.columns,
+            });
+        }
+        match plan {
+            LogicalPlan::Projection(projection) => {
+                let bound = Arc::clone(projection.input.schema());
+                let input = self.push_arc(projection.input)?;
+                let mut exprs = self.named(projection.expr, &bound, &input)?;
+                exprs.extend(columns(&input));
+                rebuilt(project(input.plan, exprs)?, input.columns)
+            }
+            LogicalPlan::Filter(filter) => {
+                let bound = Arc::clone(filter.input.schema());
+                let input = self.push_arc(filter.input)?;
+                let predicate = self.expr(filter.predicate, &bound, &input)?;
+                let filter = Filter::try_new(predicate, Arc::new(input.plan))?;
+                rebuilt(LogicalPlan::Filter(filter), input.columns)
+            }
+            LogicalPlan::SubqueryAlias(alias) => {
+                let input = self.push_arc(alias.input)?;
+                let columns = requalified(&input.columns, &alias.alias);
+                let alias = SubqueryAlias::try_new(Arc::new(input.plan), alias.alias)?;
+                rebuilt(LogicalPlan::SubqueryAlias(alias), columns)
+            }
+            LogicalPlan::Sort(sort) if sort.fetch.is_none() => {
+                let bound = Arc::clone(sort.input.schema());
+                let input = self.push_arc(sort.input)?;
+                let expr = self.sort_exprs(sort.expr, &bound, &input)?;
+                let sort = Sort {
+                    expr,
+                    input: Arc::new(input.plan),
+                    fetch: None,
+                };
+                rebuilt(LogicalPlan::Sort(sort), input.columns)
+            }
+            LogicalPlan::Limit(limit) => self.limit(limit),
+            LogicalPlan::Distinct(Distinct::All(input)) => {
+                let input = self.push_arc(input)?;
+                let distinct = Distinct::All(Arc::new(input.plan));
+                rebuilt(LogicalPlan::Distinct(distinct), input.columns)
+            }
+            LogicalPlan::Distinct(Distinct::On(distinct)) => self.distinct_on(distinct),
+            LogicalPlan::Aggregate(aggregate) => self.aggregate(aggregate),
+            LogicalPlan::Window(window) => self.window(window),
+            LogicalPlan::Union(union) => self.union(union),
+            LogicalPlan::Join(join) => self.join(join),
+            LogicalPlan::Values(values) => self.values(values),
+            LogicalPlan::Unnest(unnest) => {
+                let input = self.push_arc(unnest.input)?;
+                let unnest =
+                    Unnest::try_new(Arc::new(input.plan), unnest.exec_columns, unnest.options)?;
+                rebuilt(LogicalPlan::Unnest(unnest), input.columns)
+            }
+            other => Err(unsupported(&other)),
+        }
+    }
+
+    fn push_arc(&mut self, plan: Arc<LogicalPlan>) -> Result<Dependent> {
+        self.push(Arc::unwrap_or_clone(plan))
+    }
+
+    fn replacements<'b>(&'b self, input: &'b Dependent) -> Replacements<'b> {
+        Replacements {
+            from: &self.domain.columns,
+            to: &input.columns,
+        }
+    }
+
+    fn expr(&self, expr: Expr, bound: &DFSchema, input: &Dependent) -> Result<Expr> {
+        self.replacements(input)
+            .in_expr(expr, bound, input.plan.schema())
+    }
+
+    /// Expressions that make columns keep the names of those.
+    fn named(&self, exprs: Vec<Expr>, bound: &DFSchema, input: &Dependent) -> Result<Vec<Expr>> {
+        super::named(exprs, |expr| self.expr(expr, bound, input))
+    }
+
+    fn sort_exprs(
+        &self,
+        exprs: Vec<SortExpr>,
+        bound: &DFSchema,
+        input: &Dependent,
+    ) -> Result<Vec<SortExpr>> {
+        exprs
+            .into_iter()
+            .map(|key| {
+                let expr = self.expr(key.expr.clone(), bound, input)?;
+                Ok(key.with_expr(expr))
+            })
+            .collect()
+    }
+
+    /// Rows are numbered per value of the domain, in the order that the subquery asks for.
+    fn limit(&mut self, limit: Limit) -> Result<Dependent> {
+        let fetch = match limit.get_fetch_type()? {
+            FetchType::Literal(fetch) => fetch,
+            FetchType::UnsupportedExpr => return Err(not_constant()),
+        };
+        let SkipType::Literal(skip) = limit.get_skip_type()? else {
+            return Err(not_constant());
+        };
+        let names = limit.input.schema().columns();
+        let (input, number) = self.numbered(Arc::unwrap_or_clone(limit.input))?;
+        let number = Expr::Column(number);
+        let mut predicate = number.clone().gt(lit(skip as u64));
+        if let Some(fetch) = fetch {
+            predicate = predicate.and(number.lt_eq(lit(skip.saturating_add(fetch) as u64)));
+        }
+        let mut exprs: Vec<Expr> = names.into_iter().map(Expr::Column).collect();
+        exprs.extend(columns(&input));
+        let plan = LogicalPlan::Filter(Filter::try_new(predicate, Arc::new(input.plan))?);
+        rebuilt(project(plan, exprs)?, input.columns)
+    }
+
+    /// A plan and the column that numbers its rows from 1.
+    fn numbered(&mut self, plan: LogicalPlan) -> Result<(Dependent, Column)> {
+        match plan {
+            LogicalPlan::Projection(projection) => {
+                let bound = Arc::clone(projection.input.schema());
+                let (input, number) = self.numbered(Arc::unwrap_or_clone(projection.input))?;
+                let mut exprs = self.named(projection.expr, &bound, &input)?;
+                exprs.extend(columns(&input));
+                exprs.push(Expr::Column(number.clone()));
+                Ok((rebuilt(project(input.plan, exprs)?, input.columns)?, number))
+            }
+            LogicalPlan::SubqueryAlias(alias) => {
+                let (input, number) = self.numbered(Arc::unwrap_or_clone(alias.input))?;
+                let columns = requalified(&input.columns, &alias.alias);
+                let number = Column::new(Some(alias.alias.clone()), number.name);
+                let alias = SubqueryAlias::try_new(Arc::new(input.plan), alias.alias)?;
+                Ok((rebuilt(LogicalPlan::SubqueryAlias(alias), columns)?, number))
+            }
+            LogicalPlan::Sort(sort) => {
+                let bound = Arc::clone(sort.input.schema());
+                let input = self.push_arc(sort.input)?;
+                let order = self.sort_exprs(sort.expr, &bound, &input)?;
+                self.number(input, order)
+            }
+            other => {
+                let input = self.push(other)?;
+                self.number(input, Vec::new())
+            }
+        }
+    }
+
+    fn number(&mut self, input: Dependent, order: Vec<SortExpr>) -> Result<(Dependent, Column)> {
+        let name = self.names.next();
+        let number = row_number()
+            .partition_by(columns(&input).collect())
+            .order_by(order)
+            .build()?
+            .alias(name.clone());
+        let window = Window::try_new(vec![number], Arc::new(input.plan))?;
+        Ok((
+            rebuilt(LogicalPlan::Window(window), input.columns)?,
+            Column::new_unqualified(name),
+        ))
+    }
+
+    fn distinct_on(&mut self, distinct: DistinctOn) -> Result<Dependent> {
+        let bound = Arc::clone(distinct.input.schema());
+        let input = self.push_arc(distinct.input)?;
+        let mut on: Vec<Expr> = columns(&input).collect();
+        for expr in distinct.on_expr {
+            on.push(self.expr(expr, &bound, &input)?);
+        }
+        let mut select = self.named(distinct.select_expr, &bound, &input)?;
+        select.extend(columns(&input));
+        let sort = match distinct.sort_expr {
+            Some(sort) => {
+                let mut keys: Vec<SortExpr> = columns(&input)
+                    .map(|column| column.sort(true, false))
+                    .collect();
+                keys.extend(self.sort_exprs(sort, &bound, &input)?);
+                Some(keys)
+            }
+            None => None,
+        };
+        let plan = DistinctOn::try_new(on, select, sort, Arc::new(input.plan))?;
+        rebuilt(LogicalPlan::Distinct(Distinct::On(plan)), input.columns)
+    }
+
+    fn aggregate(&mut self, aggregate: Aggregate) -> Result<Dependent> {
+        if matches!(aggregate.group_expr.as_slice(), [Expr::GroupingSet(_)]) {
+            return Err(PgError::not_supported(
+                "GROUPING SETS in a correlated subquery is not supported",
+            )
+            .into());
+        }
+        let bound = Arc::clone(aggregate.input.schema());
+        let is_scalar = aggregate.group_expr.is_empty();
+        let fields: Vec<Arc<Field>> = aggregate.schema.fields().iter().cloned().collect();
+        let outputs = aggregate.schema.columns();
+        let input = self.push_arc(aggregate.input)?;
+        let mut groups = self.named(aggregate.group_expr, &bound, &input)?;
+        groups.extend(columns(&input));
+        let defaults = aggregate
+            .aggr_expr
+            .iter()
+            .zip(&fields)
+            .map(|(expr, field)| default_of(expr, field))
+            .collect::<Result<Vec<_>>>()?;
+        let aggregates = self.named(aggregate.aggr_expr, &bound, &input)?;
+        let plan = LogicalPlan::Aggregate(Aggregate::try_new(
+            Arc::new(input.plan),
+            groups,
+            aggregates,
+        )?);
+        if !is_scalar {
+            return rebuilt(plan, input.columns);
+        }
+        // Without GROUP BY there is a row for each value, even one that nothing was found for.
+        let mark = self.names.next();
+        let mut exprs: Vec<Expr> = plan
+            .schema()
+            .columns()
+            .into_iter()
+            .map(Expr::Column)
+            .collect();
+        exprs.push(lit(true).alias(mark.clone()));
+        let plan = project(plan, exprs)?;
+        let domain = self.domain.instance(self.names)?;
+        let on = keys(
+            &domain.columns,
+            domain.plan.schema(),
+            &input.columns,
+            plan.schema(),
+        )?;
+        let joined = join(domain.plan, plan, JoinType::Left, on, None)?;
+        let mark = Expr::Column(Column::new_unqualified(mark));
+        let mut exprs = Vec::with_capacity(outputs.len() + domain.columns.len());
+        for (output, default) in outputs.into_iter().zip(defaults) {
+            let name = output.name.clone();
+            let value = Expr::Column(output);
+            exprs.push(if default.is_null() {
+                value
+            } else {
+                when(mark.clone().is_null(), lit(default))
+                    .otherwise(value)?
+                    .alias(name)
+            });
+        }
+        exprs.extend(domain.columns.iter().cloned().map(Expr::Column));
+        rebuilt(project(joined, exprs)?, domain.columns)
+    }
+
+    fn window(&mut self, window: Window) -> Result<Dependent> {
+        let bound = Arc::clone(window.input.schema());
+        let input = self.push_arc(window.input)?;
+        let by: Vec<Expr> = columns(&input).collect();
+        let exprs = super::named(window.window_expr, |expr| {
+            partitioned(self.expr(expr, &bound, &input)?, &by)
+        })?;
+        let window = Window::try_new(exprs, Arc::new(input.plan))?;
+        rebuilt(LogicalPlan::Window(window), input.columns)
+    }
+
+    fn union(&mut self, union: Union) -> Result<Dependent> {
+        let names: Vec<String> = self
+            .domain
+            .columns
+            .iter()
+            .map(|_| self.names.next())
+            .collect();
+        let mut fields: Vec<_> = union
+            .schema
+            .iter()
+            .map(|(qualifier, field)| (qualifier.cloned(), Arc::clone(field)))
+            .collect();
+        let mut inputs = Vec::with_capacity(union.inputs.len());
+        for input in union.inputs {
+            let outputs = input.schema().columns();
+            let input = self.push_arc(input)?;
+            let mut exprs: Vec<Expr> = outputs.into_iter().map(Expr::Column).collect();
+            exprs.extend(
+                columns(&input)
+                    .zip(&names)
+                    .map(|(column, name)| column.alias(name)),
+            );
+            let plan = project(input.plan, exprs)?;
+            if inputs.is_empty() {
+                let first = plan.schema().fields().len() - names.len();
+                fields.extend(
+                    plan.schema().fields()[first..]
+                        .iter()
+                        .map(|field| (None, Arc::clone(field))),
+                );
+            }
+            inputs.push(Arc::new(plan));
+        }
+        let schema = DFSchema::new_with_metadata(fields, union.schema.metadata().clone())?;
+        let plan = LogicalPlan::Union(Union {
+            inputs,
+            schema: Arc::new(schema),
+        });
+        rebuilt(
+            plan,
+            names.into_iter().map(Column::new_unqualified).collect(),
+        )
+    }
+
+    fn values(&mut self, values: Values) -> Result<Dependent> {
+        let empty = DFSchema::empty();
+        let names: Vec<String> = values
+            .schema
+            .fields()
+            .iter()
+            .map(|field| field.name().clone())
+            .collect();
+        let domain_names: Vec<String> = self
+            .domain
+            .columns
+            .iter()
+            .map(|_| self.names.next())
+            .collect();
+        let mut rows = Vec::with_capacity(values.values.len());
+        for row in values.values {
+            let domain = self.domain.instance(self.names)?;
+            let mut exprs = Vec::with_capacity(names.len() + domain_names.len());
+            for (expr, name) in row.into_iter().zip(&names) {
+                exprs.push(self.expr(expr, &empty, &domain)?.alias(name));
+            }
+            exprs.extend(
+                columns(&domain)
+                    .zip(&domain_names)
+                    .map(|(column, name)| column.alias(name)),
+            );
+            rows.push(Arc::new(project(domain.plan, exprs)?));
+        }
+        let columns = domain_names
+            .into_iter()
+            .map(Column::new_unqualified)
+            .collect();
+        let plan = if rows.len() == 1 {
+            rows.pop().map(Arc::unwrap_or_clone).unwrap_or_default()
+        } else {
+            LogicalPlan::Union(Union::try_new_with_loose_types(rows)?)
+        };
+        rebuilt(plan, columns)
+    }
+
+    fn join(&mut self, node: Join) -> Result<Dependent> {
+        let bound = Arc::clone(&node.schema);
+        let Join {
+            left,
+            right,
+            on,
+            filter,
+            join_type,
+            join_constraint,
+            null_equality,
+            null_aware,
+            ..
+        } = node;
+        if lateral(&right).is_some() {
+            // What the right side sees of the domain it sees through the left one.
+            let left = self.push_arc(left)?;
+            let replacements = self.replacements(&left);
+            let right = replacements.renamed(Arc::unwrap_or_clone(right))?;
+            let filter = filter
+                .map(|filter| replacements.in_expr(filter, &bound, left.plan.schema()))
+                .transpose()?;
+            let plan = join(left.plan, right, join_type, on, filter)?;
+            return rebuilt(plan, left.columns);
+        }
+        let keeps_right = matches!(
+            join_type,
+            JoinType::Right | JoinType::RightSemi | JoinType::RightAnti | JoinType::RightMark
+        );
+        let (in_left, in_right) = (!is_uncorrelated(&left), !is_uncorrelated(&right));
+        let one_side = if in_right && !in_left && (keeps_right || join_type == JoinType::Inner) {
+            Some(false)
+        } else if !in_right && !(keeps_right || join_type == JoinType::Full) {
+            Some(true)
+        } else {
+            None
+        };
+        let (left, right, mut extra, kept) = match one_side {
+            Some(true) => {
+                let left = self.push_arc(left)?;
+                let kept = left.columns.clone();
+                (left.plan, Arc::unwrap_or_clone(right), Vec::new(), kept)
+            }
+            Some(false) => {
+                let right = self.push_arc(right)?;
+                let kept = right.columns.clone();
+                (Arc::unwrap_or_clone(left), right.plan, Vec::new(), kept)
+            }
+            None => {
+                let (left, right) = (self.push_arc(left)?, self.push_arc(right)?);
+                let extra = keys(
+                    &left.columns,
+                    left.plan.schema(),
+                    &right.columns,
+                    right.plan.schema(),
+                )?;
+                let kept = if keeps_right {
+                    right.columns.clone()
+                } else {
+                    left.columns.clone()
+                };
+                if join_type == JoinType::Full {
+                    return Err(PgError::not_supported(
+                        "FULL JOIN in a correlated subquery is not supported",
+                    )
+                    .into());
+                }
+                (left.plan, right.plan, extra, kept)
+            }
+        };
+        let mut schema = left.schema().as_ref().clone();
+        schema.merge(right.schema());
+        let replacements = Replacements {
+            from: &self.domain.columns,
+            to: &kept,
+        };
+        for (left, right) in on {
+            extra.push((
+                replacements.in_expr(left, &bound, &schema)?,
+                replacements.in_expr(right, &bound, &schema)?,
+            ));
+        }
+        let filter = filter
+            .map(|filter| replacements.in_expr(filter, &bound, &schema))
+            .transpose()?;
+        let plan = LogicalPlan::Join(Join::try_new(
+            Arc::new(left),
+            Arc::new(right),
+            extra,
+            filter,
+            join_type,
+            join_constraint,
+            null_equality,
+            null_aware,
+        )?);
+        rebuilt(plan, kept)
+    }
+}
+
+fn rebuilt(plan: LogicalPlan, columns: Vec<Column>) -> Result<Dependent> {
+    Ok(Dependent { plan, columns })
+}
+
+fn columns(input: &Dependent) -> impl Iterator<Item = Expr> {
+    input.columns.iter().cloned().map(Expr::Column)
+}
+
+fn requalified(columns: &[Column], alias: &datafusion::common::TableReference) -> Vec<Column> {
+    columns
+        .iter()
+        .map(|column| Column::new(Some(alias.clone()), column.name.clone()))
+        .collect()
+}
+
+/// What an aggregate is over no rows.
+fn default_of(expr: &Expr, field: &Field) -> Result<datafusion::scalar::ScalarValue> {
+    match expr {
+        Expr::Alias(alias) => default_of(&alias.expr, field),
+        Expr::AggregateFunction(function) => function.func.default_value(field.data_type()),
+        _ => datafusion::scalar::ScalarValue::try_from(field.data_type()),
+    }
+}
+
+/// A window function computed within each value of the domain.
+fn partitioned(expr: Expr, by: &[Expr]) -> Result<Expr> {
+    Ok(expr
+        .transform_up(|part| {
+            Ok(match part {
+                Expr::WindowFunction(mut window) => {
+                    window.params.partition_by.extend(by.iter().cloned());
+                    Transformed::yes(Expr::WindowFunction(window))
+                }
+                other => Transformed::no(other),
+            })
+        })?
+        .data)
+}
+
+fn not_constant() -> datafusion::error::DataFusionError {
+    PgError::not_supported("LIMIT and OFFSET of a correlated subquery must be constants").into()
+}
+
+fn unsupported(plan: &LogicalPlan) -> datafusion::error::DataFusionError {
+    tracing::debug!(plan = %plan.display(), "cannot be decorrelated");
+    PgError::not_supported("this form of correlated subquery is not supported").into()
+}
