@@ -74,6 +74,22 @@ pub fn check(path: &Path, reports: &[FileReport]) -> Result<(), String> {
     }
 }
 
+/// Gives the records of the list at `path` that another server (`whose`) fails too that as their
+/// reason.
+pub fn explain(path: &Path, whose: &str, reports: &[FileReport]) -> Result<(), String> {
+    let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
+    let mut listed = parse(&text)?;
+    for report in reports {
+        for failure in &report.failures {
+            if let Some(reason) = listed.get_mut(&(report.name.clone(), failure.line)) {
+                *reason = format!("{whose}: {}", failure.summary);
+            }
+        }
+    }
+    let updated = update(&text, &BTreeMap::new(), &listed);
+    std::fs::write(path, updated).map_err(|error| error.to_string())
+}
+
 type Key = (String, u32);
 
 fn parse(text: &str) -> Result<BTreeMap<Key, String>, String> {
@@ -134,6 +150,19 @@ mod tests {
         assert_eq!(check(&list, &[report(&[3])]), Ok(()));
         assert!(check(&list, &[report(&[3, 4])]).is_err_and(|text| text.contains("a.slt:4")));
         assert!(check(&list, &[report(&[])]).is_err_and(|text| text.contains("passes now")));
+        Ok(())
+    }
+
+    #[test]
+    fn what_another_server_fails_too_says_so() -> Result<(), Box<dyn std::error::Error>> {
+        let directory = tempfile::tempdir()?;
+        let list = directory.path().join("list.txt");
+        std::fs::write(&list, "# why\na.slt:3 | wrong answer\na.slt:9 | ours\n")?;
+        explain(&list, "PostgreSQL", &[report(&[3, 5])])?;
+        assert_eq!(
+            std::fs::read_to_string(&list)?,
+            "# why\na.slt:3 | PostgreSQL: wrong answer\na.slt:9 | ours\n"
+        );
         Ok(())
     }
 
