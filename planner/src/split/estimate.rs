@@ -1,22 +1,26 @@
 //! Rough sizes of a physical plan: what it reads, and what it must hold in memory.
 //!
 //! Row counts come from the files' statistics where there are some, else from file sizes. Above
-//! the scans a few rules of thumb do: a filter keeps a third of its rows, an equi-join follows a
-//! foreign key. That is coarse, but it is only asked "does this fit, by a
+//! the scans a few rules of thumb do: a filter keeps a third of its rows unless the columns' ranges
+//! tell, an equi-join follows a foreign key. That is coarse, but it is only asked "does this fit, by a
 //! margin?"; a wrong answer costs time (cut without need) or a retry with less memory, never rows.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::{DataType, Schema};
+use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use datafusion::common::JoinType;
 use datafusion::common::stats::Precision;
+use datafusion::common::tree_node::TreeNode;
 use datafusion::datasource::physical_plan::FileScanConfig;
 use datafusion::datasource::source::DataSourceExec;
-use datafusion::physical_expr::expressions::DynamicFilterPhysicalExpr;
+use datafusion::physical_expr::expressions::{DynamicFilterPhysicalExpr, Literal};
 use datafusion::physical_expr::utils::split_conjunction;
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
 use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::joins::{CrossJoinExec, HashJoinExec, NestedLoopJoinExec};
+use datafusion::physical_plan::repartition::RepartitionExec;
+use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
 use datafusion::physical_plan::union::UnionExec;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 
@@ -32,9 +36,9 @@ pub(crate) struct Estimate {
 }
 
 pub(crate) fn of(plan: &Arc<dyn ExecutionPlan>) -> Estimate {
-    let mut estimate = Estimate::default();
-    output(plan, &mut estimate);
-    estimate
+    let mut walk = Walk::default();
+    output(plan, &mut walk);
+    walk.estimate
 }
 
 /// Bytes that the scans of a plan read.
@@ -48,8 +52,25 @@ const FILTER_KEEPS: f64 = 1.0 / 3.0;
 /// Bytes of memory per byte of a compressed columnar file.
 const EXPANSION: f64 = 3.0;
 
-/// Bytes of a hash table entry next to its row.
-const ENTRY_BYTES: f64 = 24.0;
+/// Bytes of a hash table entry next to its row: hash, position and link to the next row, at the
+/// load of a table that has just grown.
+const ENTRY_BYTES: f64 = 36.0;
+
+/// What a text takes in a kept batch next to its view: Arrow's batch coalescer copies texts to
+/// blocks of 1 MiB and gives each batch of 8192 rows a block of its own.
+const COPIED_TEXT_BYTES: f64 = ((1 << 20) / 8192) as f64;
+
+/// Texts that take no more than this in a file are not copied: they share a dictionary's page, or
+/// fit into their views (up to 12 bytes, after a length of 4).
+const UNCOPIED_TEXT_BYTES: f64 = 16.0;
+
+/// What a walk up a plan has gathered.
+#[derive(Default)]
+struct Walk {
+    estimate: Estimate,
+    /// Bytes per row of texts in their files.
+    stored: HashMap<String, f64>,
+}
 
 /// What a node puts out.
 #[derive(Clone, Copy)]
@@ -61,7 +82,7 @@ struct Output {
 }
 
 /// Estimates a node; adds what it reads and holds to `into`.
-fn output(plan: &Arc<dyn ExecutionPlan>, into: &mut Estimate) -> Output {
+fn output(plan: &Arc<dyn ExecutionPlan>, into: &mut Walk) -> Output {
     let inputs: Vec<Output> = plan
         .children()
         .into_iter()
@@ -75,26 +96,35 @@ fn output(plan: &Arc<dyn ExecutionPlan>, into: &mut Estimate) -> Output {
     let second = inputs.get(1).copied().unwrap_or(nothing);
     let mut out = if let Some(scan) = plan.downcast_ref::<DataSourceExec>() {
         let rows = scanned_rows(scan, &plan.schema());
-        into.scan_bytes += to_bytes(rows * width(&plan.schema()));
-        let filtered = scan
-            .data_source()
-            .downcast_ref::<FileScanConfig>()
-            .is_some_and(|files| has_fixed_filter(files));
-        filter(Output { rows, kept: 1.0 }, filtered)
-    } else if plan.downcast_ref::<FilterExec>().is_some() {
-        // A scan below that has the same filter (to skip row groups) has counted it already.
-        filter(first, first.kept == 1.0)
+        into.estimate.scan_bytes += to_bytes(rows * width(&plan.schema()));
+        add_stored_widths(scan, &plan.schema(), &mut into.stored);
+        let all = Output { rows, kept: 1.0 };
+        if scans_with_filter(plan) {
+            all.filtered(FILTER_KEEPS)
+        } else {
+            all
+        }
+    } else if let Some(filter) = plan.downcast_ref::<FilterExec>() {
+        let keeps = selectivity(filter).unwrap_or(FILTER_KEEPS);
+        if scans_with_filter(filter.input()) {
+            // The scan has the same filter, to skip row groups, and has counted it already.
+            first.filtered(keeps / FILTER_KEEPS)
+        } else {
+            first.filtered(keeps)
+        }
     } else if let Some(join) = plan.downcast_ref::<HashJoinExec>() {
         hold(
             into,
-            first.rows * (width(&join.left().schema()) + ENTRY_BYTES),
+            first.rows * (kept_width(&join.left().schema(), &into.stored) + ENTRY_BYTES),
         );
         joined(*join.join_type(), first, second)
     } else if let Some(join) = plan.downcast_ref::<NestedLoopJoinExec>() {
-        hold(into, first.rows * width(&join.left().schema()));
+        let row = kept_width(&join.left().schema(), &into.stored);
+        hold(into, first.rows * row);
         joined(*join.join_type(), first, second)
     } else if let Some(join) = plan.downcast_ref::<CrossJoinExec>() {
-        hold(into, first.rows * width(&join.left().schema()));
+        let row = kept_width(&join.left().schema(), &into.stored);
+        hold(into, first.rows * row);
         Output {
             rows: first.rows * second.rows,
             kept: first.kept * second.kept,
@@ -112,7 +142,8 @@ fn output(plan: &Arc<dyn ExecutionPlan>, into: &mut Estimate) -> Output {
             let rows = first.rows / 2.0;
             if *aggregate.mode() != AggregateMode::Partial {
                 let bytes = to_bytes(rows * (width(&plan.schema()) + ENTRY_BYTES));
-                into.largest_state_bytes = into.largest_state_bytes.max(bytes);
+                let largest = &mut into.estimate.largest_state_bytes;
+                *largest = (*largest).max(bytes);
             }
             Output { rows, ..first }
         }
@@ -133,15 +164,48 @@ fn output(plan: &Arc<dyn ExecutionPlan>, into: &mut Estimate) -> Output {
     out
 }
 
-fn filter(input: Output, applies: bool) -> Output {
-    if applies {
-        Output {
-            rows: input.rows * FILTER_KEEPS,
-            kept: input.kept * FILTER_KEEPS,
+impl Output {
+    fn filtered(self, keeps: f64) -> Self {
+        Self {
+            rows: self.rows * keeps,
+            kept: self.kept * keeps,
         }
-    } else {
-        input
     }
+}
+
+/// Share of its input's rows that a filter keeps, where DataFusion can tell from the columns'
+/// ranges: a month of orders is not a third of them. Of one column compared with another the
+/// ranges tell nothing.
+fn selectivity(filter: &FilterExec) -> Option<f64> {
+    let has_constant = filter
+        .predicate()
+        .exists(|part| Ok(part.downcast_ref::<Literal>().is_some()))
+        .ok()?;
+    if !has_constant {
+        return None;
+    }
+    let context = StatisticsContext::new();
+    let rows = |plan: &dyn ExecutionPlan| {
+        let statistics = context.compute(plan, &StatisticsArgs::new()).ok()?;
+        statistics.num_rows.get_value().copied()
+    };
+    let (after, before) = (rows(filter)? as f64, rows(filter.input().as_ref())? as f64);
+    let share = after / before.max(1.0);
+    let unknown = f64::from(filter.default_selectivity()) / 100.0;
+    // Where it cannot tell, it multiplies by its default.
+    (before > 0.0 && (share - unknown).abs() > 1e-3).then_some(share.min(1.0))
+}
+
+/// Whether a plan is a scan (perhaps dealt to more partitions) that filters itself.
+fn scans_with_filter(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    if let Some(scan) = plan.downcast_ref::<DataSourceExec>() {
+        return scan
+            .data_source()
+            .downcast_ref::<FileScanConfig>()
+            .is_some_and(|files| has_fixed_filter(files));
+    }
+    plan.downcast_ref::<RepartitionExec>()
+        .is_some_and(|dealt| scans_with_filter(dealt.input()))
 }
 
 /// An equi-join is taken to follow a foreign key: each row of the larger side has one match,
@@ -183,10 +247,11 @@ fn has_fixed_filter(files: &FileScanConfig) -> bool {
     })
 }
 
-fn hold(into: &mut Estimate, bytes: f64) {
+fn hold(into: &mut Walk, bytes: f64) {
     let bytes = to_bytes(bytes);
-    into.state_bytes = into.state_bytes.saturating_add(bytes);
-    into.largest_state_bytes = into.largest_state_bytes.max(bytes);
+    let estimate = &mut into.estimate;
+    estimate.state_bytes = estimate.state_bytes.saturating_add(bytes);
+    estimate.largest_state_bytes = estimate.largest_state_bytes.max(bytes);
 }
 
 fn to_bytes(bytes: f64) -> u64 {
@@ -222,6 +287,43 @@ fn width(schema: &Schema) -> f64 {
         .iter()
         .map(|field| column_width(field.data_type()))
         .sum()
+}
+
+/// As [`width`], of rows in batches that are kept. `stored` are widths of texts in files, by
+/// column name; a column of another name (a computed one) may be copied.
+fn kept_width(schema: &Schema, stored: &HashMap<String, f64>) -> f64 {
+    let copied = schema
+        .fields()
+        .iter()
+        .filter(|field| is_view(field))
+        .filter(|field| {
+            stored
+                .get(field.name())
+                .is_none_or(|bytes| *bytes > UNCOPIED_TEXT_BYTES)
+        })
+        .count();
+    width(schema) + copied as f64 * COPIED_TEXT_BYTES
+}
+
+/// Adds the widths of a scan's texts in its files, where statistics tell.
+fn add_stored_widths(scan: &DataSourceExec, schema: &Schema, into: &mut HashMap<String, f64>) {
+    let Ok(statistics) = scan.data_source().partition_statistics(None) else {
+        return;
+    };
+    let Some(rows) = statistics.num_rows.get_value() else {
+        return;
+    };
+    for (field, column) in schema.fields().iter().zip(&statistics.column_statistics) {
+        if let (true, Some(bytes)) = (is_view(field), column.byte_size.get_value()) {
+            let bytes = *bytes as f64 / (*rows).max(1) as f64;
+            let widest = into.entry(field.name().clone()).or_insert(bytes);
+            *widest = widest.max(bytes);
+        }
+    }
+}
+
+fn is_view(field: &Field) -> bool {
+    matches!(field.data_type(), DataType::Utf8View | DataType::BinaryView)
 }
 
 fn column_width(data_type: &DataType) -> f64 {

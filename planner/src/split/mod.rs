@@ -52,7 +52,9 @@ pub async fn plan_stages(
 ) -> Result<SplitPlan> {
     let fused = physical_plan(state, optimized, options.fused_partitions()).await?;
     let estimate = estimate::of(&fused);
-    let stages = match decide::decide(&estimate, options) {
+    let decision = decide::decide(&estimate, options);
+    tracing::debug!(?estimate, ?decision, "sized");
+    let stages = match decision {
         Decision::Fused => None,
         Decision::Staged { partitions } => {
             let plan = staged_plan(state, optimized, partitions).await?;

@@ -1,6 +1,7 @@
 //! Split plans, run by a small executor and compared with single-process DataFusion.
 
 mod answers;
+mod decision;
 mod executor;
 mod explain;
 mod tables;
