@@ -421,7 +421,7 @@ fn lock(data_dir: &Path) -> Result<File> {
         Err(TryLockError::WouldBlock) => Err(CatalogError::report(
             SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
             format!(
-                "data directory \"{}\" is in use by another process",
+                "the data directory {} is in use by another firesteel process; stop it or choose another --data-dir",
                 data_dir.display()
             ),
         )),

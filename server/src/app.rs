@@ -1,7 +1,6 @@
 //! Composes the server: catalog, executor, driver, front end. Nothing here decides anything; it
 //! is the one place that knows all rooms.
 
-use std::fs::{self, File, TryLockError};
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -49,13 +48,6 @@ const EXIT_FORCED: i32 = 130;
 /// Why the server could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    #[error("could not use the data directory {}: {source}", path.display())]
-    DataDir { path: PathBuf, source: io::Error },
-    #[error(
-        "the data directory {} is in use by another firesteel process; stop it or choose another --data-dir",
-        path.display()
-    )]
-    DataDirInUse { path: PathBuf },
     #[error("could not listen on {address} for http: {source}")]
     HttpListen { address: String, source: io::Error },
     #[error(transparent)]
@@ -75,15 +67,12 @@ pub struct App {
     services: Arc<Services>,
     executor: Arc<Executor>,
     front_end: JoinHandle<()>,
-    /// Held for the life of the process: one driver per data directory.
-    _lock: File,
 }
 
 impl App {
     /// Starts everything and listens; returns when clients are served.
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let data_dir = PathBuf::from(config.text(KeyId::DataDir));
-        let lock = lock_data_dir(&data_dir)?;
         let catalog = Catalog::open(&data_dir)?;
 
         let slots = match config.int(KeyId::Slots) {
@@ -156,7 +145,6 @@ impl App {
             services,
             executor,
             front_end,
-            _lock: lock,
         })
     }
 
@@ -222,23 +210,6 @@ impl ExitOnSignals {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
         }
-    }
-}
-
-/// Makes the directory if need be and takes its lock, which dies with the process.
-fn lock_data_dir(path: &Path) -> Result<File, StartError> {
-    let failed = |source| StartError::DataDir {
-        path: path.to_owned(),
-        source,
-    };
-    fs::create_dir_all(path).map_err(failed)?;
-    let lock = File::create(path.join("firesteel.lock")).map_err(failed)?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => Err(StartError::DataDirInUse {
-            path: path.to_owned(),
-        }),
-        Err(TryLockError::Error(source)) => Err(failed(source)),
     }
 }
 
