@@ -8,12 +8,12 @@ pub fn root() -> PathBuf {
     here.parent().unwrap_or(here).to_path_buf()
 }
 
-/// A folder of `shared/corpora`, which lies beside the clone (or where `FIRESTEEL_SHARED` says).
+/// A folder of `shared/corpora`, which lies beside the clone (or where `FIRESTEEL_CORPORA` says).
 /// `None`, after saying so, where it is absent: the caller then skips.
 pub fn corpus(name: &str) -> Option<PathBuf> {
-    let shared = std::env::var_os("FIRESTEEL_SHARED")
-        .map_or_else(|| root().join("../shared"), PathBuf::from);
-    let folder = shared.join("corpora").join(name);
+    let corpora = std::env::var_os("FIRESTEEL_CORPORA")
+        .map_or_else(|| root().join("../shared/corpora"), PathBuf::from);
+    let folder = corpora.join(name);
     if folder.is_dir() {
         return Some(folder);
     }

@@ -2,14 +2,13 @@
 //! single-process DataFusion.
 
 use super::executor::{Width, run};
-use super::tables::{expected, fused, query, session, show, sorted, split, staged};
+use super::tables::{expected, fused, queries, session, show, sorted, split, staged};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tpch_fused_equals_datafusion() {
     for partitions in [1, 2, 16] {
         let session = session(2).await;
-        for number in 1..=22 {
-            let sql = query(number);
+        for (number, sql) in queries() {
             let want = sorted(&expected(&session, &sql).await);
             let plan = split(&session, &sql, &fused(partitions)).await;
             assert_eq!(plan.graph.stages.len(), 1);
@@ -26,8 +25,7 @@ async fn tpch_fused_equals_datafusion() {
 
 async fn staged_equals(partitions: u32, widths: &[Width], retry: bool) {
     let session = session(2).await;
-    for number in 1..=22 {
-        let sql = query(number);
+    for (number, sql) in queries() {
         let want = sorted(&expected(&session, &sql).await);
         for width in widths {
             let plan = split(&session, &sql, &staged(partitions)).await;
