@@ -147,6 +147,9 @@ fn ours_failed(line: &Line) -> bool {
         .is_none_or(|ours| ours.error.is_some())
 }
 
+/// Queries whose numbers depend on words in comments, which generators choose differently.
+const COUNTS_COMMENTS: [u32; 1] = [13];
+
 fn read_queries(args: &TpchArgs) -> Result<Vec<Query>> {
     let corpus = places::tpch_corpus()?;
     let numbers: BTreeSet<u32> = if args.queries.is_empty() {
@@ -159,7 +162,8 @@ fn read_queries(args: &TpchArgs) -> Result<Vec<Query>> {
         let sql = std::fs::read_to_string(&file)
             .map_err(|error| format!("could not read {}: {error}", file.display()))?;
         #[expect(clippy::float_cmp, reason = "what was typed, not what was computed")]
-        let reference = if args.scale == 1.0 {
+        let comparable = args.scale == 1.0 && !COUNTS_COMMENTS.contains(&number);
+        let reference = if comparable {
             let file = corpus.join(format!("answers_sf1/q{number:02}.csv"));
             Some(answers::read_reference(&file)?)
         } else {
