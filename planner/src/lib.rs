@@ -8,6 +8,7 @@
 
 mod bind;
 mod decorrelate;
+mod distinct;
 mod engine;
 mod error;
 pub mod explain;

@@ -24,6 +24,7 @@ use crate::bind::alias::ColumnAliases;
 use crate::bind::rows::NumberedRows;
 use crate::bind::using::{UsingJoins, UsingNotes};
 use crate::decorrelate::Decorrelate;
+use crate::distinct::AlwaysDistinct;
 
 /// Copies of the state that are kept; beyond that the oldest settings are dropped.
 const VARIANTS_MAX: usize = 32;
@@ -60,6 +61,7 @@ impl States {
             .get_or_insert_default()
             .rules
             .insert(0, Arc::new(UsingNotes));
+        AlwaysDistinct::install(builder.optimizer().get_or_insert_default());
         let builder = builder
             .with_analyzer_rule(Arc::new(NumberedRows))
             .with_analyzer_rule(Arc::new(Decorrelate))

@@ -151,7 +151,7 @@ fn ignore_order(record: &mut Record<DefaultColumnType>) {
         && results
             .iter()
             .all(|row| row.split_whitespace().count() == types.len())
-        && !sql.to_ascii_lowercase().contains("order by")
+        && !is_ordered(sql)
     {
         *sort_mode = Some(SortMode::RowSort);
         for row in results.iter_mut() {
@@ -159,6 +159,12 @@ fn ignore_order(record: &mut Record<DefaultColumnType>) {
         }
         results.sort_unstable();
     }
+}
+
+/// An ORDER BY in brackets is a subquery's or a window's.
+fn is_ordered(sql: &str) -> bool {
+    let outside = sql.rsplit(')').next().unwrap_or(sql);
+    outside.to_ascii_lowercase().contains("order by")
 }
 
 type Connect = Box<dyn FnMut() -> std::future::Ready<Result<Session, WireError>>>;

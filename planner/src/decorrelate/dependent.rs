@@ -19,8 +19,7 @@ use datafusion::logical_expr::{
 use functions::error::PgError;
 
 use super::domain::{Dependent, Domain, Names, join, keys, project};
-use super::forms::lateral;
-use super::references::{Replacements, is_uncorrelated};
+use super::references::{Replacements, is_lateral, is_uncorrelated};
 
 /// `plan` once per value of the domain: its columns, then the domain's.
 pub(super) fn push(names: &mut Names, domain: &Domain, plan: LogicalPlan) -> Result<Dependent> {
@@ -393,6 +392,7 @@ impl Push<'_> {
 
     fn join(&mut self, node: Join) -> Result<Dependent> {
         let bound = Arc::clone(&node.schema);
+        let is_lateral = is_lateral(&node);
         let Join {
             left,
             right,
@@ -404,7 +404,7 @@ impl Push<'_> {
             null_aware,
             ..
         } = node;
-        if lateral(&right).is_some() {
+        if is_lateral {
             // What the right side sees of the domain it sees through the left one.
             let left = self.push_arc(left)?;
             let replacements = self.replacements(&left);

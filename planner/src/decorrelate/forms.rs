@@ -396,10 +396,10 @@ pub(super) fn join_lateral(names: &mut Names, join_node: Join) -> Result<Logical
         join_type,
         ..
     } = join_node;
-    let Some((subquery, alias)) = lateral(&right) else {
-        return Err(PgError::not_supported("not a LATERAL relation").into());
+    let (plan, alias) = match lateral(&right) {
+        Some((subquery, alias)) => (subquery.subquery.as_ref().clone(), alias),
+        None => (right.as_ref().clone(), None),
     };
-    let plan = subquery.subquery.as_ref().clone();
     let outer = outer_columns(&plan, &left)?;
     let found = if outer.is_empty() {
         uncorrelated(plan)

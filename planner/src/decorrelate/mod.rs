@@ -40,7 +40,7 @@ use datafusion::optimizer::analyzer::AnalyzerRule;
 use functions::error::PgError;
 
 use domain::Names;
-use forms::{Joiner, join_lateral, lateral};
+use forms::{Joiner, join_lateral};
 use references::{Site, as_subquery, is_ours, subquery_of};
 
 /// The last analyzer rule: types are settled, and DataFusion's checks of subqueries come after.
@@ -52,6 +52,7 @@ impl AnalyzerRule for Decorrelate {
         if !has_subqueries(&plan)? {
             return Ok(plan);
         }
+        check_aggregates(&plan)?;
         let mut rewriter = Rewriter {
             names: Names::after(&plan)?,
         };
@@ -84,6 +85,25 @@ fn has_subqueries(plan: &LogicalPlan) -> Result<bool> {
         })
     })?;
     Ok(found)
+}
+
+/// An aggregate of nothing but an outer query's columns is the outer query's, not the subquery's.
+fn check_aggregates(plan: &LogicalPlan) -> Result<()> {
+    plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::Aggregate(aggregate) = node
+            && aggregate
+                .aggr_expr
+                .iter()
+                .any(|expr| expr.contains_outer() && !expr.any_column_refs())
+        {
+            return Err(PgError::not_supported(
+                "an aggregate of an outer query's columns in a subquery is not supported",
+            )
+            .into());
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(())
 }
 
 struct Rewriter {
@@ -121,7 +141,7 @@ impl Rewriter {
             Ok(TreeNodeRecursion::Continue)
         })?;
         match plan {
-            LogicalPlan::Join(join) if lateral(&join.right).is_some() => {
+            LogicalPlan::Join(join) if references::is_lateral(&join) => {
                 Ok(Transformed::yes(join_lateral(&mut self.names, join)?))
             }
             plan if !ours => Ok(Transformed::no(plan)),

@@ -6,6 +6,7 @@ use datafusion::arrow::datatypes::FieldRef;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, ExprSchema, Result};
 use datafusion::logical_expr::expr::{Exists, InSubquery, SetComparison};
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{
     BinaryExpr, Distinct, Expr, Join, JoinType, LogicalPlan, Operator, Subquery,
@@ -141,7 +142,7 @@ fn is_pulled_up(plan: &LogicalPlan, equal: bool) -> bool {
                 join_type: JoinType::Inner,
                 ..
             },
-        ) if lateral(&join.right).is_none() => {
+        ) if !is_lateral(join) => {
             is_local(plan) && is_pulled_up(&join.left, equal) && is_pulled_up(&join.right, equal)
         }
         other => is_uncorrelated(other),
@@ -202,10 +203,27 @@ pub(super) fn free(plan: &LogicalPlan) -> Vec<(FieldRef, Column)> {
     distinct
 }
 
+/// Does the right side of a join see the left one? The binder marks it, but not where only a
+/// subquery in it does.
+pub(super) fn is_lateral(join: &Join) -> bool {
+    lateral(&join.right).is_some() || sees_left(join)
+}
+
+fn sees_left(join: &Join) -> bool {
+    if !join.right.all_out_ref_exprs().is_empty() {
+        return false;
+    }
+    let mut found = Vec::new();
+    collect(&join.right, &mut found);
+    found
+        .iter()
+        .any(|(_, column)| join.left.schema().has_column(column))
+}
+
 fn collect(plan: &LogicalPlan, found: &mut Vec<(FieldRef, Column)>) {
     of_node(plan, found);
     match plan {
-        LogicalPlan::Join(join) if lateral(&join.right).is_some() => {
+        LogicalPlan::Join(join) if is_lateral(join) => {
             collect(&join.left, found);
             let mut right = Vec::new();
             collect(&join.right, &mut right);
@@ -325,9 +343,11 @@ impl Replacements<'_> {
         for input in plan.inputs() {
             bound.merge(input.schema());
         }
+        let names = NamePreserver::new(&plan);
         let plan = plan
             .map_expressions(|expr| {
-                expr.transform_up(|part| {
+                let name = names.save(&expr);
+                let renamed = expr.transform_up(|part| {
                     if let Expr::OuterReferenceColumn(field, column) = &part {
                         return Ok(match self.of(column) {
                             Some(to) => Transformed::yes(Expr::OuterReferenceColumn(
@@ -338,7 +358,8 @@ impl Replacements<'_> {
                         });
                     }
                     map_subquery(part, |plan| self.in_subquery(plan, &bound))
-                })
+                })?;
+                Ok(renamed.update_data(|expr| name.restore(expr)))
             })?
             .data;
         Ok(plan

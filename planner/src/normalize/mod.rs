@@ -23,7 +23,7 @@ use datafusion::sql::sqlparser::ast::{
     ObjectName, OrderBy, OrderByKind, Query, Select, SelectFlavor, SelectItem, SetExpr,
     SetOperator, SetQuantifier, TableAlias, TableAliasColumnDef, TableFactor, TableWithJoins,
     UnaryOperator, Value, ValueWithSpan, VisitMut, VisitorMut, WildcardAdditionalOptions,
-    WindowType,
+    WindowType, visit_expressions,
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 use job::{ErrorReport, SqlState};
@@ -121,6 +121,7 @@ impl VisitorMut for Normalizer<'_> {
                 literals::protect(expr);
             });
         }
+        group_for_having(select);
         if let Some(Distinct::On(exprs)) = &mut select.distinct {
             exprs.iter_mut().for_each(literals::protect);
         }
@@ -236,6 +237,32 @@ impl VisitorMut for Normalizer<'_> {
             literals::protect_frame(spec, false);
         }
         ControlFlow::Continue(())
+    }
+}
+
+/// HAVING makes one group of all rows even where nothing is aggregated. Where there may be an
+/// aggregate, DataFusion does that itself.
+fn group_for_having(select: &mut Select) {
+    let calls = |expr: &Expr| {
+        let mut found = false;
+        let _ = visit_expressions(expr, |part| {
+            found |= matches!(part, Expr::Function(_));
+            ControlFlow::<()>::Continue(())
+        });
+        found
+    };
+    let items_call = select.projection.iter().any(|item| match item {
+        SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => calls(expr),
+        _ => false,
+    });
+    if let Some(having) = &select.having
+        && !items_call
+        && !calls(having)
+        && let GroupByExpr::Expressions(exprs, modifiers) = &mut select.group_by
+        && exprs.is_empty()
+        && modifiers.is_empty()
+    {
+        exprs.push(Expr::GroupingSets(vec![Vec::new()]));
     }
 }
 
