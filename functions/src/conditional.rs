@@ -20,7 +20,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::scalar::ScalarValue;
 
-use crate::error::{PgError, type_name};
+use crate::error::PgError;
 
 pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {
     SessionStateDefaults::default_scalar_functions()
@@ -61,33 +61,19 @@ impl Hash for Alternatives {
     }
 }
 
-impl Alternatives {
-    fn common(&self, types: &[DataType]) -> Result<DataType> {
-        // Text may be an untyped literal: it decides only when there is nothing else.
-        let decide = |skip_text: bool| {
-            types
-                .iter()
-                .filter(|data_type| !(skip_text && **data_type == DataType::Utf8))
-                .try_fold(DataType::Null, |common, data_type| {
-                    type_union_coercion(&common, data_type)
-                })
-        };
-        let common = match decide(true) {
-            Some(DataType::Null) | None => decide(false),
-            found => found,
-        };
-        common.ok_or_else(|| {
-            let first = types.first().map(type_name).unwrap_or_default();
-            let last = types.last().map(type_name).unwrap_or_default();
-            PgError::new(
-                job::SqlState::DATATYPE_MISMATCH,
-                format!(
-                    "{} types {first} and {last} cannot be matched",
-                    self.inner.name().to_uppercase()
-                ),
-            )
-            .into()
-        })
+/// The type of all; text may be an untyped literal, and decides only when there is nothing else.
+fn common(types: &[DataType]) -> Option<DataType> {
+    let decide = |skip_text: bool| {
+        types
+            .iter()
+            .filter(|data_type| !(skip_text && **data_type == DataType::Utf8))
+            .try_fold(DataType::Null, |common, data_type| {
+                type_union_coercion(&common, data_type)
+            })
+    };
+    match decide(true) {
+        Some(DataType::Null) | None => decide(false),
+        found => found,
     }
 }
 
@@ -118,6 +104,13 @@ fn first_not_null(args: &ScalarFunctionArgs) -> Result<ColumnarValue> {
     Ok(ColumnarValue::Array(found))
 }
 
+/// As [`common`], or else the first.
+fn result_type(types: &[DataType]) -> DataType {
+    common(types)
+        .or_else(|| types.first().cloned())
+        .unwrap_or(DataType::Null)
+}
+
 impl ScalarUDFImpl for Alternatives {
     fn name(&self) -> &str {
         self.inner.name()
@@ -135,11 +128,15 @@ impl ScalarUDFImpl for Alternatives {
         if types.is_empty() {
             return Err(PgError::undefined_function(self.inner.name(), &[]).into());
         }
-        Ok(vec![self.common(types)?; types.len()])
+        // What does not match is refused by the analyzer rule, which knows literals from columns.
+        Ok(match common(types) {
+            Some(common) => vec![common; types.len()],
+            None => types.to_vec(),
+        })
     }
 
     fn return_type(&self, types: &[DataType]) -> Result<DataType> {
-        self.common(types)
+        Ok(result_type(types))
     }
 
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
@@ -152,7 +149,7 @@ impl ScalarUDFImpl for Alternatives {
             || args.arg_fields.iter().all(|field| field.is_nullable());
         Ok(Arc::new(Field::new(
             self.inner.name(),
-            self.common(&types)?,
+            result_type(&types),
             nullable,
         )))
     }

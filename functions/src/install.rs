@@ -7,11 +7,14 @@ use datafusion::execution::context::SessionConfig;
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::logical_expr::planner::{ExprPlanner, TypePlanner};
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF, WindowUDF};
-use datafusion::optimizer::{Analyzer, AnalyzerRule};
+use datafusion::optimizer::{Analyzer, AnalyzerRule, Optimizer, OptimizerRule};
 
+use crate::aggregates::single_distinct::TypedSingleDistinct;
 use crate::type_planner::PgTypePlanner;
 use crate::typing::{OperatorPlanner, PgTyping};
-use crate::{aggregates, arithmetic, arrays, cast, conditional, datetime, information, math, text};
+use crate::{
+    aggregates, arithmetic, arrays, cast, conditional, datetime, information, json, math, text,
+};
 
 /// Registers our functions over DataFusion's of the same name, and our planner hooks before
 /// DataFusion's. The builder is expected to have DataFusion's default features.
@@ -22,6 +25,7 @@ pub fn install(mut builder: SessionStateBuilder) -> SessionStateBuilder {
         .with_expr_planners(expr_planners())
         .with_type_planner(type_planner())
         .with_analyzer_rules(analyzer_rules())
+        .with_optimizer_rules(optimizer_rules())
         .with_scalar_functions(merged(
             SessionStateDefaults::default_scalar_functions(),
             scalar_udfs(),
@@ -39,13 +43,30 @@ pub fn install(mut builder: SessionStateBuilder) -> SessionStateBuilder {
         ))
 }
 
+/// Functions of DataFusion's that PostgreSQL does not have and nobody shall find: the first four make
+/// results of any size out of a number before anyone accounts for them, the others fail on arrays
+/// of arrays.
+const LEFT_OUT: [&str; 8] = [
+    "array_repeat",
+    "array_resize",
+    "generate_series",
+    "range",
+    "array_avg",
+    "array_normalize",
+    "array_product",
+    "array_sum",
+];
+
 /// DataFusion's functions, ours instead where both have one.
 fn merged<T>(defaults: Vec<Arc<T>>, ours: Vec<Arc<T>>, name: impl Fn(&T) -> String) -> Vec<Arc<T>> {
     let names: std::collections::BTreeSet<String> =
         ours.iter().map(|function| name(function)).collect();
     let mut merged: Vec<Arc<T>> = defaults
         .into_iter()
-        .filter(|function| !names.contains(&name(function)))
+        .filter(|function| {
+            let name = name(function);
+            !names.contains(&name) && !LEFT_OUT.contains(&name.as_str())
+        })
         .collect();
     merged.extend(ours);
     merged
@@ -69,6 +90,7 @@ pub fn scalar_udfs() -> Vec<Arc<ScalarUDF>> {
     functions.extend(text::functions());
     functions.extend(arrays::functions());
     functions.extend(conditional::functions());
+    functions.extend(json::functions());
     functions.extend(information::functions());
     functions
 }
@@ -90,6 +112,22 @@ pub fn expr_planners() -> Vec<Arc<dyn ExprPlanner>> {
 
 pub fn type_planner() -> Arc<dyn TypePlanner> {
     Arc::new(PgTypePlanner)
+}
+
+/// DataFusion's, one of them kept from changing the types of aggregates.
+fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
+    let ours: Arc<dyn OptimizerRule + Send + Sync> = Arc::new(TypedSingleDistinct::default());
+    Optimizer::new()
+        .rules
+        .into_iter()
+        .map(|rule| {
+            if rule.name() == ours.name() {
+                Arc::clone(&ours)
+            } else {
+                rule
+            }
+        })
+        .collect()
 }
 
 /// Ours first: DataFusion's coercions then find nothing left to coerce wrongly.

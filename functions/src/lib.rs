@@ -9,6 +9,7 @@ mod datetime;
 pub mod error;
 mod information;
 mod install;
+mod json;
 mod kit;
 mod math;
 mod numeric;

@@ -11,10 +11,12 @@
 //!
 //! - [`exact`]: sums and averages in 128 bits, of rows and of groups
 //! - [`ordered_set`]: mode and percentile_disc
+//! - [`single_distinct`]: an optimizer rule of DataFusion's, kept from changing types
 //! - [`windows`]: signed window functions
 
 mod exact;
 mod ordered_set;
+pub(crate) mod single_distinct;
 mod windows;
 
 use std::sync::Arc;

@@ -18,7 +18,7 @@ pub(crate) mod numerics;
 
 use std::sync::Arc;
 
-use datafusion::logical_expr::ScalarUDF;
+use datafusion::logical_expr::{Operator, ScalarUDF};
 
 pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {
     let mut functions = integers::functions();
@@ -56,4 +56,20 @@ impl Arithmetic {
             Self::Modulo => "%",
         }
     }
+}
+
+/// The operator that one of our functions stands for.
+pub(crate) fn operator_of(function: &ScalarUDF) -> Option<Operator> {
+    let (kind, operator) = function.name().split_once('_')?;
+    if !matches!(kind, "int" | "float" | "numeric" | "datetime" | "interval") {
+        return None;
+    }
+    Some(match operator {
+        "add" => Operator::Plus,
+        "subtract" => Operator::Minus,
+        "multiply" => Operator::Multiply,
+        "divide" => Operator::Divide,
+        "modulo" => Operator::Modulo,
+        _ => return None,
+    })
 }

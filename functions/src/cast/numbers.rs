@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::DataType;
-use datafusion::common::internal_err;
 use datafusion::error::Result;
 use datafusion::logical_expr::{ColumnarValue, ScalarUDF};
 use datafusion::scalar::ScalarValue;
@@ -274,7 +273,7 @@ fn numeric_type(types: &[DataType], constants: &[Option<&ScalarValue>]) -> Resul
         let (Some(ScalarValue::Int32(Some(precision))), Some(ScalarValue::Int32(Some(scale)))) =
             (precision, scale)
         else {
-            return internal_err!("the modifiers of numeric are constants");
+            return Err(PgError::undefined_function("numeric", &[]).into());
         };
         let (Ok(precision), Ok(scale)) = (u8::try_from(*precision), i8::try_from(*scale)) else {
             return Err(PgError::numeric_too_long().into());

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field};
-use datafusion::common::internal_err;
 use datafusion::error::Result;
 use datafusion::logical_expr::{ColumnarValue, ScalarUDF};
 use datafusion::scalar::ScalarValue;
@@ -77,7 +76,7 @@ fn to_varchar(args: &Args) -> Result<ColumnarValue> {
     })
 }
 
-/// `bpchar(text, n)`: cut or padded to n characters.
+/// `bpchar(text, n)`: cut to n characters, without blanks at the end.
 pub(crate) fn bpchar() -> Arc<ScalarUDF> {
     PgFunction::immutable(
         "bpchar",
@@ -91,10 +90,7 @@ fn to_bpchar(args: &Args) -> Result<ColumnarValue> {
     args.rows(|row| match (text.get(row), length.get(row)) {
         (Some(text), Some(length)) => {
             let length = usize::try_from(length).unwrap_or(0);
-            let mut padded = first_characters(text, length).to_owned();
-            let missing = length.saturating_sub(padded.chars().count());
-            padded.extend(std::iter::repeat_n(' ', missing));
-            Ok(Some(padded))
+            Ok(Some(first_characters(text, length).trim_end_matches(' ')))
         }
         _ => Ok(None),
     })
@@ -181,7 +177,7 @@ fn named_type(constant: Option<&ScalarValue>) -> Result<PgType> {
     let name = constant.and_then(|value| value.try_as_str().flatten());
     match name.and_then(PgType::from_metadata_name) {
         Some(pg_type) => Ok(pg_type),
-        None => internal_err!("pg_input without a type"),
+        None => Err(PgError::undefined_function("pg_input", &[]).into()),
     }
 }
 
@@ -195,7 +191,7 @@ fn input_type(_: &[DataType], constants: &[Option<&ScalarValue>]) -> Result<Data
 fn read(args: &Args) -> Result<ColumnarValue> {
     let (text, type_name) = (args.text(0)?, args.text(1)?);
     let Some(pg_type) = type_name.get(0).and_then(PgType::from_metadata_name) else {
-        return internal_err!("pg_input without a type");
+        return Err(PgError::undefined_function("pg_input", &[]).into());
     };
     let context = Context::of(args.config());
     let field = Field::new("", args.return_type().clone(), true);
@@ -234,7 +230,7 @@ fn look_up(args: &Args) -> Result<ColumnarValue> {
         .and_then(PgType::from_metadata_name)
         .map(|t| t.base)
     else {
-        return internal_err!("pg_reg without a kind");
+        return Err(PgError::undefined_function("pg_reg", &[]).into());
     };
     let session = Session::of(args.config());
     let mut oids = Vec::with_capacity(args.body_rows());

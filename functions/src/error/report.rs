@@ -55,6 +55,9 @@ fn datafusion_report(error: &DataFusionError, depth: usize) -> ErrorReport {
             SqlState::FEATURE_NOT_SUPPORTED,
             tidy(without_backtrace(message)),
         ),
+        DataFusionError::Internal(message) if message.contains("ncomparable values") => {
+            not_ordered()
+        }
         DataFusionError::Internal(message) => planning_text(without_backtrace(message))
             .unwrap_or_else(|| internal(without_backtrace(message))),
         DataFusionError::Plan(message) => plan_report(without_backtrace(message)),
@@ -336,6 +339,20 @@ fn planning_text(message: &str) -> Option<ErrorReport> {
             return Some(operator_report(rest));
         }
     }
+    if message.contains("nconsistent data type across values list")
+        && let Some((left, right)) = message
+            .rsplit_once(" Was ")
+            .and_then(|(_, types)| types.split_once(" but found "))
+    {
+        return Some(ErrorReport::new(
+            SqlState::DATATYPE_MISMATCH,
+            format!(
+                "VALUES types {} and {} cannot be matched",
+                printed_type_name(left),
+                printed_type_name(right)
+            ),
+        ));
+    }
     if message.contains("ggregate functions are not allowed in the WHERE") {
         return Some(ErrorReport::new(
             SqlState::GROUPING_ERROR,
@@ -443,6 +460,14 @@ fn execution_report(message: &str) -> ErrorReport {
         );
     }
     ErrorReport::new(SqlState::INVALID_PARAMETER_VALUE, tidy(message))
+}
+
+/// Nested values that DataFusion's min and max cannot order.
+fn not_ordered() -> ErrorReport {
+    ErrorReport::new(
+        SqlState::FEATURE_NOT_SUPPORTED,
+        "the least and the greatest of nested arrays are not supported",
+    )
 }
 
 /// Arrow's cast and parse errors.

@@ -13,7 +13,9 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
+use datafusion::common::internal_err;
 use datafusion::error::Result;
+use datafusion::logical_expr::type_coercion::functions::fields_with_udf;
 use datafusion::logical_expr::{
     ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
     Volatility,
@@ -67,6 +69,11 @@ impl Overload {
         }
     }
 
+    /// Arguments of a function that stays DataFusion's: see [`PgFunction::native`].
+    pub(crate) const fn native(arguments: &'static [Ty]) -> Self {
+        Self::new(arguments, Ty::Any, not_native)
+    }
+
     pub(crate) const fn variadic(mut self) -> Self {
         self.variadic = true;
         self
@@ -89,6 +96,10 @@ impl Overload {
     }
 }
 
+fn not_native(_: &Args) -> Result<ColumnarValue> {
+    internal_err!("a function of DataFusion's called as ours")
+}
+
 /// A scalar function of ours.
 pub(crate) struct PgFunction {
     name: &'static str,
@@ -99,6 +110,10 @@ pub(crate) struct PgFunction {
     symbol: Option<&'static str>,
     /// The PostgreSQL type of the result, where the Arrow type does not tell it.
     pg_type: Option<&'static str>,
+    /// The result is of the first argument's PostgreSQL type: json or jsonb.
+    as_first: bool,
+    /// What computes it, if that is a function of DataFusion's.
+    native: Option<Arc<ScalarUDF>>,
 }
 
 impl PgFunction {
@@ -127,12 +142,33 @@ impl PgFunction {
             signature: Signature::user_defined(volatility),
             symbol: None,
             pg_type: None,
+            as_first: false,
+            native: None,
         }
     }
 
     pub(crate) fn typed(mut self, pg_type: &'static str) -> Self {
         self.pg_type = Some(pg_type);
         self
+    }
+
+    pub(crate) fn typed_as_first(mut self) -> Self {
+        self.as_first = true;
+        self
+    }
+
+    /// DataFusion's function with PostgreSQL's argument types: what those do not take is refused
+    /// by name and types before DataFusion's own coercions find a meaning for it.
+    pub(crate) fn native(
+        name: &'static str,
+        inner: &Arc<ScalarUDF>,
+        overloads: &'static [Overload],
+    ) -> Self {
+        Self {
+            native: Some(Arc::clone(inner)),
+            aliases: inner.aliases().to_vec(),
+            ..Self::with_volatility(name, overloads, inner.signature().volatility)
+        }
     }
 
     pub(crate) fn shown_as(mut self, symbol: &'static str) -> Self {
@@ -245,9 +281,24 @@ impl ScalarUDFImpl for PgFunction {
 
     fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
         let maybe_unknown: Vec<bool> = types.iter().map(|t| *t == DataType::Utf8).collect();
-        self.resolve(types, &maybe_unknown)
-            .map(|(_, types)| types)
-            .ok_or_else(|| self.undefined(types).into())
+        let Some((_, types)) = self.resolve(types, &maybe_unknown) else {
+            return Err(self.undefined(types).into());
+        };
+        match &self.native {
+            None => Ok(types),
+            // What DataFusion wants of the types that PostgreSQL takes.
+            Some(native) => {
+                let fields: Vec<FieldRef> = types
+                    .into_iter()
+                    .map(|data_type| Arc::new(Field::new("", data_type, true)))
+                    .collect();
+                let fields = fields_with_udf(&fields, native.as_ref())?;
+                Ok(fields
+                    .iter()
+                    .map(|field| field.data_type().clone())
+                    .collect())
+            }
+        }
     }
 
     fn return_type(&self, types: &[DataType]) -> Result<DataType> {
@@ -263,7 +314,11 @@ impl ScalarUDFImpl for PgFunction {
             .collect();
         let data_type = self.result_type(&types, args.scalar_arguments)?;
         let field = Field::new(self.name, data_type, true);
-        Ok(Arc::new(match self.pg_type {
+        let of_first = match args.arg_fields.first() {
+            Some(first) if self.as_first => first.metadata().get(PG_TYPE_KEY).map(String::as_str),
+            _ => None,
+        };
+        Ok(Arc::new(match self.pg_type.or(of_first) {
             Some(pg_type) => {
                 field.with_metadata([(PG_TYPE_KEY.to_owned(), pg_type.to_owned())].into())
             }
@@ -277,6 +332,9 @@ impl ScalarUDFImpl for PgFunction {
             .iter()
             .map(|field| field.data_type().clone())
             .collect();
+        if let Some(native) = &self.native {
+            return native.invoke_with_args(args);
+        }
         let overload = self.overload(&types)?;
         (overload.body)(&Args::new(args)?)
     }
@@ -288,7 +346,19 @@ impl PgFunction {
         types: &[DataType],
         constants: &[Option<&ScalarValue>],
     ) -> Result<DataType> {
-        match self.overload(types)?.returns {
+        let overload = self.overload(types)?;
+        if let Some(native) = &self.native {
+            let fields: Vec<FieldRef> = types
+                .iter()
+                .map(|data_type| Arc::new(Field::new("", data_type.clone(), true)))
+                .collect();
+            let field = native.return_field_from_args(ReturnFieldArgs {
+                arg_fields: &fields,
+                scalar_arguments: constants,
+            })?;
+            return Ok(field.data_type().clone());
+        }
+        match overload.returns {
             Returns::Is(ty) => Ok(ty.given(&DataType::Null)),
             Returns::Argument(index) => types
                 .get(index)

@@ -187,10 +187,12 @@ impl Ty {
             Ty::Timestamptz => TIMESTAMPTZ.clone(),
             Ty::Interval => INTERVAL,
             Ty::Array => match from {
+                DataType::List(_) => from.clone(),
                 DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
                     DataType::List(item.clone())
                 }
-                _ => from.clone(),
+                // NULL and untyped literals.
+                _ => DataType::new_list(TEXT, true),
             },
             Ty::TextArray => DataType::new_list(TEXT, true),
             Ty::Any => from.clone(),

@@ -19,6 +19,9 @@
 //! | oid, xid, reg… | UInt32 |
 //! | record | Struct |
 //!
+//! A bpchar value has no blanks at its end: they mean nothing when it is compared, measured or cast,
+//! and are written when it leaves (`cells`).
+//!
 //! `infinity` is the largest Date32 and Timestamp(µs), `-infinity` the smallest, as in
 //! PostgreSQL itself. NaN has no decimal and is refused on input.
 

@@ -11,12 +11,29 @@ use crate::error::PgError;
 
 /// Functions that give a set of rows, and those that give the same as an array. In a select list
 /// each becomes `unnest(f(…))`.
-pub(super) const SET_FUNCTIONS: [(&str, &str); 5] = [
+pub(super) const SET_FUNCTIONS: [(&str, &str); 11] = [
     ("generate_series", "generate_series_array"),
     ("generate_subscripts", "generate_subscripts_array"),
     ("regexp_matches", "regexp_matches_array"),
     ("regexp_split_to_table", "regexp_split_to_array"),
     ("string_to_table", "string_to_array"),
+    ("json_array_elements", "json_array_elements_array"),
+    ("jsonb_array_elements", "jsonb_array_elements_array"),
+    ("json_array_elements_text", "json_array_elements_text_array"),
+    (
+        "jsonb_array_elements_text",
+        "jsonb_array_elements_text_array",
+    ),
+    ("json_object_keys", "json_object_keys_array"),
+    ("jsonb_object_keys", "jsonb_object_keys_array"),
+];
+
+/// Aggregates of JSON: what makes one row's element, and what joins the array of them.
+const JSON_AGGREGATES: [(&str, &str, &str); 4] = [
+    ("json_agg", "to_json", "json_agg_array"),
+    ("jsonb_agg", "to_jsonb", "jsonb_agg_array"),
+    ("json_object_agg", "json_agg_pair", "json_agg_object"),
+    ("jsonb_object_agg", "json_agg_pair", "jsonb_agg_object"),
 ];
 
 /// More digits than this and a number is a float to us: our numerics have 38.
@@ -107,6 +124,14 @@ pub(super) fn lower_after(expr: &mut Expr) -> Result<(), PgError> {
             };
             *expr = call(name, vec![taken(left), taken(right)]);
         }
+        Expr::Function(function)
+            if simple_name(&function.name)
+                .is_some_and(|name| JSON_AGGREGATES.iter().any(|(agg, _, _)| *agg == name)) =>
+        {
+            if let Some(join) = json_elements(function) {
+                *expr = call(join, vec![taken(expr)]);
+            }
+        }
         Expr::Function(function) if function.over.is_none() => {
             if let Some(name) = simple_name(&function.name)
                 && let Some((_, array)) = SET_FUNCTIONS.iter().find(|(set, _)| *set == name)
@@ -133,6 +158,28 @@ pub(super) fn lower_after(expr: &mut Expr) -> Result<(), PgError> {
         _ => {}
     }
     Ok(())
+}
+
+/// Makes `json_agg(x …)` the `array_agg(to_json(x) …)` it is; answers the function around it.
+fn json_elements(function: &mut Function) -> Option<&'static str> {
+    let name = simple_name(&function.name)?;
+    let (_, element, join) = JSON_AGGREGATES.iter().find(|(agg, _, _)| *agg == name)?;
+    let FunctionArguments::List(list) = &mut function.args else {
+        return None;
+    };
+    let args = list
+        .args
+        .iter()
+        .map(|arg| match arg {
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr.clone()),
+            _ => None,
+        })
+        .collect::<Option<Vec<Expr>>>()?;
+    list.args = vec![FunctionArg::Unnamed(FunctionArgExpr::Expr(call(
+        element, args,
+    )))];
+    function.name = object_name("array_agg");
+    Some(join)
 }
 
 fn is_power(expr: &Expr) -> bool {

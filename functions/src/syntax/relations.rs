@@ -15,6 +15,22 @@ use super::simple_name;
 /// Literal series up to this long are made as an array.
 const ARRAY_ITEMS_MAX: u64 = 1_000_000;
 
+/// Functions that give rows of keys and values, and those that give each as an array.
+const EACH_FUNCTIONS: [(&str, &str, &str); 4] = [
+    ("json_each", "json_object_keys_array", "json_each_values"),
+    ("jsonb_each", "jsonb_object_keys_array", "jsonb_each_values"),
+    (
+        "json_each_text",
+        "json_object_keys_array",
+        "json_each_texts",
+    ),
+    (
+        "jsonb_each_text",
+        "jsonb_object_keys_array",
+        "jsonb_each_texts",
+    ),
+];
+
 pub(super) fn lower(factor: &mut TableFactor) {
     if let TableFactor::UNNEST {
         alias: Some(alias),
@@ -43,8 +59,12 @@ pub(super) fn lower(factor: &mut TableFactor) {
     let Some(name) = simple_name(name) else {
         return;
     };
-    let Some((_, array)) = SET_FUNCTIONS.iter().find(|(set, _)| *set == name) else {
-        return;
+    let arrays: Vec<&str> = match SET_FUNCTIONS.iter().find(|(set, _)| *set == name) {
+        Some((_, array)) => vec![array],
+        None => match EACH_FUNCTIONS.iter().find(|(set, _, _)| *set == name) {
+            Some((_, keys, values)) => vec![keys, values],
+            None => return,
+        },
     };
     let Some(exprs) = args
         .iter()
@@ -65,14 +85,31 @@ pub(super) fn lower(factor: &mut TableFactor) {
         columns: Vec::new(),
         at: None,
     });
-    name_column(&mut alias);
+    if name.contains("_array_elements") && alias.columns.is_empty() {
+        // Its one column has a name of its own, which no alias of the table replaces.
+        alias.columns = vec![column("value")];
+    } else if arrays.len() == 1 {
+        name_column(&mut alias);
+    } else if alias.columns.is_empty() {
+        alias.columns = ["key", "value"].map(column).into();
+    }
     *factor = TableFactor::UNNEST {
         alias: Some(alias),
-        array_exprs: vec![call(array, exprs)],
+        array_exprs: arrays
+            .into_iter()
+            .map(|array| call(array, exprs.clone()))
+            .collect(),
         with_offset: false,
         with_offset_alias: None,
         with_ordinality: false,
     };
+}
+
+fn column(name: &str) -> TableAliasColumnDef {
+    TableAliasColumnDef {
+        name: Ident::new(name),
+        data_type: None,
+    }
 }
 
 /// The one column of a set is called as the set is.

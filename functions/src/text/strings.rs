@@ -352,16 +352,8 @@ fn count(length: usize) -> Option<i32> {
 
 fn length(args: &Args) -> Result<ColumnarValue> {
     let text = args.text(0)?;
-    let padded = args
-        .field(0)
-        .is_some_and(|field| pg_type_of(field).base == crate::pg_type::Base::Bpchar);
     args.rows(|row| {
         Ok(text.get(row).and_then(|text| {
-            let text = if padded {
-                text.trim_end_matches(' ')
-            } else {
-                text
-            };
             count(if text.is_ascii() {
                 text.len()
             } else {

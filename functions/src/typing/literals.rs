@@ -1,23 +1,40 @@
 //! Types of literals, and constants folded while a plan is analysed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::metadata::{FieldMetadata, ScalarAndMetadata};
-use datafusion::error::{DataFusionError, Result};
+use datafusion::error::Result;
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
 use datafusion::logical_expr::{
     ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, Volatility,
 };
 use datafusion::scalar::ScalarValue;
-use job::SqlState;
 
-use crate::error::report;
 use crate::numeric;
 use crate::pg_type::PG_TYPE_KEY;
+
+/// The functions that read a type's text: [`crate::cast`].
+const INPUT: [&str; 15] = [
+    "bool",
+    "bytea",
+    "date",
+    "float4",
+    "float8",
+    "int2",
+    "int4",
+    "int8",
+    "interval",
+    "numeric",
+    "pg_input",
+    "pg_reg",
+    "time",
+    "timestamp",
+    "timestamptz",
+];
 
 /// Literal metadata that says: this value came with its type, as statement parameters do.
 const TYPED_KEY: &str = "firesteel.typed";
@@ -120,7 +137,8 @@ pub(crate) fn narrow(expr: Expr) -> Expr {
 }
 
 /// The value of a call of an immutable or stable function whose arguments are literals;
-/// otherwise the call as it was. Errors of reading a literal are raised here: `'abc'::int`.
+/// otherwise the call as it was. A literal that its type refuses (`'abc'::int`) fails here; any
+/// other call that fails may be in a branch that is not taken, and fails when it is run.
 pub(crate) fn fold(expr: Expr, config: impl Fn() -> Arc<ConfigOptions>) -> Result<Expr> {
     let Expr::ScalarFunction(call) = &expr else {
         return Ok(expr);
@@ -131,10 +149,13 @@ pub(crate) fn fold(expr: Expr, config: impl Fn() -> Arc<ConfigOptions>) -> Resul
     let Some(values) = literal_arguments(call) else {
         return Ok(expr);
     };
-    let arg_fields: Vec<FieldRef> = values
-        .iter()
-        .map(|value| Arc::new(Field::new("", value.data_type(), true)))
-        .collect();
+    let (values, arg_fields): (Vec<ScalarValue>, Vec<FieldRef>) = values
+        .into_iter()
+        .map(|(value, metadata)| {
+            let field = Field::new("", value.data_type(), true).with_metadata(metadata);
+            (value, Arc::new(field))
+        })
+        .unzip();
     let types: Vec<DataType> = values.iter().map(ScalarValue::data_type).collect();
     // Only calls whose arguments have their final types: coercion has not run yet.
     if call
@@ -155,23 +176,27 @@ pub(crate) fn fold(expr: Expr, config: impl Fn() -> Arc<ConfigOptions>) -> Resul
     ) {
         return Ok(expr);
     }
-    let is_input = call.args.iter().any(|arg| unknown_text(arg).is_some());
     let constants: Vec<Option<&ScalarValue>> = values.iter().map(Some).collect();
-    let return_field = call.func.return_field_from_args(ReturnFieldArgs {
-        arg_fields: &arg_fields,
-        scalar_arguments: &constants,
-    })?;
-    let result = call.func.invoke_with_args(ScalarFunctionArgs {
-        args: values.into_iter().map(ColumnarValue::Scalar).collect(),
-        arg_fields,
-        number_rows: 1,
-        return_field: Arc::clone(&return_field),
-        config_options: config(),
-    });
-    let result = match result {
-        // It may stand where it is never computed: `CASE WHEN true THEN 1 ELSE 1/0 END`.
-        Err(error) if !is_input && is_arithmetic(&error) => return Ok(expr),
-        result => result?,
+    let evaluated = call
+        .func
+        .return_field_from_args(ReturnFieldArgs {
+            arg_fields: &arg_fields,
+            scalar_arguments: &constants,
+        })
+        .and_then(|return_field| {
+            let result = call.func.invoke_with_args(ScalarFunctionArgs {
+                args: values.into_iter().map(ColumnarValue::Scalar).collect(),
+                arg_fields,
+                number_rows: 1,
+                return_field: Arc::clone(&return_field),
+                config_options: config(),
+            })?;
+            Ok((return_field, result))
+        });
+    let (return_field, result) = match evaluated {
+        Ok(evaluated) => evaluated,
+        Err(error) if INPUT.contains(&call.func.name()) => return Err(error),
+        Err(_) => return Ok(expr),
     };
     let value = match result {
         ColumnarValue::Scalar(value) => value,
@@ -184,20 +209,30 @@ pub(crate) fn fold(expr: Expr, config: impl Fn() -> Arc<ConfigOptions>) -> Resul
     Ok(typed(value))
 }
 
-/// Division by zero, or a result out of range.
-fn is_arithmetic(error: &DataFusionError) -> bool {
-    let sqlstate = report(error).sqlstate;
-    sqlstate == SqlState::DIVISION_BY_ZERO || sqlstate == SqlState::NUMERIC_VALUE_OUT_OF_RANGE
+type Metadata = HashMap<String, String>;
+
+fn literal_arguments(call: &ScalarFunction) -> Option<Vec<(ScalarValue, Metadata)>> {
+    call.args.iter().map(constant).collect()
 }
 
-fn literal_arguments(call: &ScalarFunction) -> Option<Vec<ScalarValue>> {
-    call.args
-        .iter()
-        .map(|arg| match arg {
-            Expr::Literal(value, _) => Some(value.clone()),
+/// A literal, possibly under a cast that only gives it a PostgreSQL type of its own.
+fn constant(expr: &Expr) -> Option<(ScalarValue, Metadata)> {
+    match expr {
+        Expr::Literal(value, metadata) => {
+            let metadata = metadata.as_ref().map(FieldMetadata::to_hashmap);
+            Some((value.clone(), metadata.unwrap_or_default()))
+        }
+        Expr::Cast(cast) => match cast.expr.as_ref() {
+            Expr::Literal(value, _)
+                if value.data_type() == *cast.field.data_type()
+                    && !cast.field.metadata().is_empty() =>
+            {
+                Some((value.clone(), cast.field.metadata().clone()))
+            }
             _ => None,
-        })
-        .collect()
+        },
+        _ => None,
+    }
 }
 
 #[cfg(test)]

@@ -10,12 +10,18 @@
 //! - [`literals`]: types of literals, folding
 //! - [`casts`]: which function a cast is
 //! - [`operators`]: which function an operator is
+//! - [`alternatives`]: the type in which branches, rows and elements meet
+//! - [`dates`]: comparisons of dates with timestamps
+//! - [`rows`]: VALUES and UNION
 //! - [`rule`]: the walk over plans
 
+mod alternatives;
 pub(crate) mod casts;
+mod dates;
 pub(crate) mod literals;
 pub(crate) mod operators;
 mod planner;
+mod rows;
 mod rule;
 
 pub use literals::parameter;

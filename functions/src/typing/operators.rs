@@ -12,6 +12,7 @@ use crate::kit::{INTERVAL, TIMESTAMPTZ, call};
 use crate::{cast, math};
 
 /// An operand and its type.
+#[derive(Clone)]
 pub(crate) struct Operand {
     pub(crate) expr: Expr,
     pub(crate) data_type: DataType,

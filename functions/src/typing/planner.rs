@@ -14,7 +14,8 @@ use datafusion::sql::sqlparser::ast::BinaryOperator;
 use super::literals;
 use super::operators::{self, Operand};
 use crate::kit::call;
-use crate::{datetime, math};
+use crate::pg_type::{PgType, pg_type_of};
+use crate::{datetime, json, math};
 
 /// DataFusion's hook for operators in SQL.
 #[derive(Debug)]
@@ -28,6 +29,10 @@ impl ExprPlanner for OperatorPlanner {
     ) -> Result<PlannerResult<RawBinaryExpr>> {
         let RawBinaryExpr { op, left, right } = expr;
         let (left, right) = (literals::narrow(left), literals::narrow(right));
+        let is_json = is_jsonb(&left, schema)? || is_jsonb(&right, schema)?;
+        if let Some(function) = json::operator(&op, is_json) {
+            return Ok(PlannerResult::Planned(call(&function, vec![left, right])));
+        }
         let Some(operator) = operator(&op) else {
             return Ok(match op {
                 BinaryOperator::PGExp => {
@@ -61,6 +66,14 @@ impl ExprPlanner for OperatorPlanner {
     fn plan_extract(&self, args: Vec<Expr>) -> Result<PlannerResult<Vec<Expr>>> {
         Ok(PlannerResult::Planned(call(&datetime::extract(), args)))
     }
+}
+
+fn is_jsonb(expr: &Expr, schema: &DFSchema) -> Result<bool> {
+    // Most operands are of types that no JSON is, and asking for a field costs more.
+    if !expr.get_type(schema)?.is_string() {
+        return Ok(false);
+    }
+    Ok(pg_type_of(&expr.to_field(schema)?.1) == PgType::JSONB)
 }
 
 /// A parameter of unknown type takes the type of what stands beside it.

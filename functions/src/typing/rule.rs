@@ -6,23 +6,27 @@ use std::sync::Arc;
 use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{DFSchema, ScalarValue};
+use datafusion::common::{DFSchema, ScalarValue, internal_err};
 use datafusion::error::Result;
-use datafusion::logical_expr::expr::{Case, Exists, InList, InSubquery, Like, ScalarFunction};
+use datafusion::logical_expr::binary::type_union_coercion;
+use datafusion::logical_expr::expr::{
+    Case, Cast, Exists, InList, InSubquery, Like, ScalarFunction,
+};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
-    Between, BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator, Projection, Subquery, Union,
-    Values,
+    Between, BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator, ScalarUDF, Subquery,
 };
 use datafusion::optimizer::analyzer::AnalyzerRule;
 
+use super::alternatives::{self, Alternative};
+use super::dates::{as_date_item, date_comparison};
 use super::operators::{self, Operand};
-use super::{casts, literals};
+use super::{casts, literals, rows};
 use crate::arithmetic::{datetimes, integers};
-use crate::cast::times::MICROS_PER_DAY;
-use crate::error::PgError;
-use crate::kit::{TIMESTAMP, as_ours, call};
+use crate::error::{PgError, type_name};
+use crate::kit::{as_ours, call};
+use crate::pg_type::{Base, pg_type_of};
 use crate::text::similar;
 
 /// The first analyzer rule: PostgreSQL's types, casts and operators.
@@ -44,7 +48,7 @@ impl AnalyzerRule for PgTyping {
 }
 
 /// The options, copied for functions that are folded, and only if there are any.
-struct SharedConfig<'a> {
+pub(super) struct SharedConfig<'a> {
     options: &'a ConfigOptions,
     shared: OnceCell<Arc<ConfigOptions>>,
 }
@@ -84,10 +88,14 @@ fn typed_node(
     }
     schema.merge(outer);
     if let LogicalPlan::Values(values) = plan {
-        return Ok(Transformed::yes(typed_values(values, &schema, config)?));
+        let typing = Typing {
+            schema: &schema,
+            config,
+        };
+        return Ok(Transformed::yes(rows::values(values, &typing)?));
     }
     let plan = if let LogicalPlan::Union(union) = plan {
-        LogicalPlan::Union(typed_union(union)?)
+        LogicalPlan::Union(rows::union(union)?)
     } else {
         plan
     };
@@ -104,9 +112,9 @@ fn typed_node(
     .map_data(LogicalPlan::recompute_schema)
 }
 
-struct Typing<'a> {
-    schema: &'a DFSchema,
-    config: &'a SharedConfig<'a>,
+pub(super) struct Typing<'a> {
+    pub(super) schema: &'a DFSchema,
+    pub(super) config: &'a SharedConfig<'a>,
 }
 
 impl Typing<'_> {
@@ -124,24 +132,31 @@ impl Typing<'_> {
         Ok(Operand { expr, data_type })
     }
 
-    fn fold(&self, expr: Expr) -> Result<Expr> {
+    pub(super) fn fold(&self, expr: Expr) -> Result<Expr> {
         literals::fold(expr, || Arc::clone(self.config.get()))
     }
 
     /// Folds constants below a freshly made expression: casts of literals, mostly.
-    fn folded(&self, expr: Expr) -> Result<Expr> {
+    pub(super) fn folded(&self, expr: Expr) -> Result<Expr> {
         Ok(expr
             .transform_up(|expr| Ok(Transformed::yes(self.fold(expr)?)))?
             .data)
     }
 
     /// One node whose children are done.
-    fn one(&self, expr: Expr) -> Result<Transformed<Expr>> {
+    pub(super) fn one(&self, expr: Expr) -> Result<Transformed<Expr>> {
         let done = match expr {
             Expr::Literal(_, _) => literals::narrow(expr),
             Expr::Cast(cast) => {
                 let from = cast.expr.get_type(self.schema)?;
-                self.folded(casts::explicit(*cast.expr, &from, &cast.field)?)?
+                let is_written = !cast.field.name().is_empty();
+                let value = self.folded(casts::explicit(*cast.expr, &from, &cast.field)?)?;
+                if is_written && from.is_string() {
+                    // `'a'::char(3)::text` is no character(3) any more.
+                    alternatives::annotated(value, self.schema, &cast.field)?
+                } else {
+                    value
+                }
             }
             Expr::BinaryExpr(binary) => self.binary(binary)?,
             Expr::Negative(operand) => self.negative(*operand)?,
@@ -191,9 +206,28 @@ impl Typing<'_> {
         })
     }
 
+    /// An untyped literal beside a character(n) is one too: blanks at its end do not count.
+    fn without_blanks(&self, literal: Operand, other: &Operand) -> Result<Operand> {
+        match literals::unknown_text(&literal.expr) {
+            Some(text)
+                if text.ends_with(' ')
+                    && pg_type_of(&other.expr.to_field(self.schema)?.1).base == Base::Bpchar =>
+            {
+                let trimmed = text.trim_end_matches(' ').to_owned();
+                let expr = Expr::Literal(ScalarValue::Utf8(Some(trimmed)), None);
+                Ok(Operand { expr, ..literal })
+            }
+            _ => Ok(literal),
+        }
+    }
+
     fn binary(&self, binary: BinaryExpr) -> Result<Expr> {
         let BinaryExpr { left, op, right } = binary;
-        let (left, right) = (self.operand(*left)?, self.operand(*right)?);
+        let (mut left, mut right) = (self.operand(*left)?, self.operand(*right)?);
+        if op.supports_propagation() {
+            right = self.without_blanks(right, &left)?;
+            left = self.without_blanks(left, &right)?;
+        }
         if left.data_type.is_nested() || right.data_type.is_nested() {
             return Ok(Expr::BinaryExpr(BinaryExpr::new(
                 Box::new(left.expr),
@@ -272,27 +306,22 @@ impl Typing<'_> {
                 }
             }
         }
-        let list = list
-            .into_iter()
-            .map(|item| {
-                let item = self.operand(item)?;
-                if subject.data_type.is_nested() || item.data_type.is_nested() {
-                    return Ok(item.expr);
-                }
-                let subject = Operand {
-                    expr: subject.expr.clone(),
-                    data_type: subject.data_type.clone(),
-                };
-                let original = subject.expr.clone();
-                let (compared, item) = operators::comparable(subject, "=", item)?;
-                if compared.expr != original {
-                    // The item's type asks for the subject to be cast: DataFusion does that.
-                    return Ok(item.expr);
-                }
-                let item = self.folded(item.expr)?;
-                Ok(as_date_item(&compared.data_type, item))
-            })
-            .collect::<Result<Vec<_>>>()?;
+        let Some(list) = self.compared_with(&subject, &list)? else {
+            // The items ask for the subject in different types: one comparison each.
+            let equal = list
+                .into_iter()
+                .map(|item| self.equal(subject.expr.clone(), item))
+                .collect::<Result<Vec<_>>>()?;
+            let any = equal
+                .into_iter()
+                .reduce(Expr::or)
+                .unwrap_or_else(|| Expr::Literal(ScalarValue::Boolean(Some(false)), None));
+            return Ok(if negated {
+                Expr::Not(Box::new(any))
+            } else {
+                any
+            });
+        };
         Ok(Expr::InList(InList::new(
             Box::new(subject.expr),
             list,
@@ -300,66 +329,192 @@ impl Typing<'_> {
         )))
     }
 
+    fn equal(&self, left: Expr, right: Expr) -> Result<Expr> {
+        self.binary(BinaryExpr::new(
+            Box::new(left),
+            Operator::Eq,
+            Box::new(right),
+        ))
+    }
+
+    /// The items as `subject = item` compares them, if none of them needs `subject` in another
+    /// type than its own.
+    fn compared_with(&self, subject: &Operand, items: &[Expr]) -> Result<Option<Vec<Expr>>> {
+        let mut compared = Vec::with_capacity(items.len());
+        for item in items {
+            let item = self.without_blanks(self.operand(item.clone())?, subject)?;
+            if subject.data_type.is_nested() || item.data_type.is_nested() {
+                compared.push(item.expr);
+                continue;
+            }
+            let (left, item) = operators::comparable(subject.clone(), "=", item)?;
+            if left.expr != subject.expr {
+                return Ok(None);
+            }
+            let item = self.folded(item.expr)?;
+            compared.push(as_date_item(&left.data_type, item));
+        }
+        Ok(Some(compared))
+    }
+
     fn case(&self, case: Case) -> Result<Expr> {
         let Case {
-            expr,
+            mut expr,
             when_then_expr,
             else_expr,
         } = case;
-        let (mut whens, mut thens): (Vec<Expr>, Vec<Expr>) = when_then_expr
+        let (mut whens, mut results): (Vec<Expr>, Vec<Expr>) = when_then_expr
             .into_iter()
             .map(|(when, then)| (*when, *then))
             .unzip();
-        if let Some(base) = &expr {
-            let mut compared = vec![base.as_ref().clone()];
-            compared.extend(whens);
-            let mut compared = self.unified(compared)?;
-            whens = compared.split_off(1);
+        if let Some(base) = expr.take() {
+            // `CASE 'a' WHEN …`: an untyped literal is text here, whatever it is compared with.
+            let base = if literals::unknown_text(&base).is_some() {
+                self.folded(casts::from_unknown(*base, &DataType::Utf8)?)?
+            } else {
+                *base
+            };
+            let base = self.operand(base)?;
+            match self.compared_with(&base, &whens)? {
+                Some(compared) => {
+                    whens = compared;
+                    expr = Some(Box::new(base.expr));
+                }
+                None => {
+                    whens = whens
+                        .into_iter()
+                        .map(|when| self.equal(base.expr.clone(), when))
+                        .collect::<Result<_>>()?;
+                }
+            }
         }
+        // ELSE comes first when the type is decided.
         let has_else = else_expr.is_some();
-        thens.extend(else_expr.map(|expr| *expr));
-        let mut thens = self.unified(thens)?;
-        let else_expr = if has_else { thens.pop() } else { None };
-        Ok(Expr::Case(Case::new(
+        if let Some(last) = else_expr {
+            results.insert(0, *last);
+        }
+        let (mut results, common) = self.unified(results, "CASE")?;
+        let else_expr = has_else.then(|| Box::new(results.remove(0)));
+        let case = Expr::Case(Case::new(
             expr,
             whens
                 .into_iter()
-                .zip(thens)
+                .zip(results)
                 .map(|(when, then)| (Box::new(when), Box::new(then)))
                 .collect(),
-            else_expr.map(Box::new),
-        )))
+            else_expr,
+        ));
+        Ok(match common {
+            Some(common) => alternatives::annotated(case, self.schema, &common)?,
+            None => case,
+        })
     }
 
-    /// Untyped literals among alternatives take the type of the others.
-    fn unified(&self, exprs: Vec<Expr>) -> Result<Vec<Expr>> {
-        let mut to: Option<DataType> = None;
-        for expr in &exprs {
-            let data_type = expr.get_type(self.schema)?;
-            if literals::unknown_text(expr).is_some() || data_type.is_null() {
-                continue;
-            }
-            // The first that is not text decides; text only if nothing else is there.
-            if to.as_ref().is_none_or(DataType::is_string) {
-                to = Some(data_type);
-            }
-        }
-        let Some(to) = to else {
-            return Ok(exprs);
+    /// Alternatives in their common type: text when all are untyped, `None` for such an array.
+    pub(super) fn unified(
+        &self,
+        exprs: Vec<Expr>,
+        construct: &str,
+    ) -> Result<(Vec<Expr>, Option<Field>)> {
+        let found = exprs
+            .iter()
+            .map(|expr| Alternative::of(expr, self.schema))
+            .collect::<Result<Vec<_>>>()?;
+        let common = match alternatives::common_type(&found, construct)? {
+            Some(common) => common,
+            // An array of nothing may still be cast to any array.
+            None if construct == "ARRAY" => return Ok((exprs, None)),
+            None => Field::new("", DataType::Utf8, true),
         };
-        if to.is_string() || to.is_nested() {
-            return Ok(exprs);
-        }
-        exprs
+        let exprs = exprs
             .into_iter()
             .map(|expr| {
-                if literals::unknown_text(&expr).is_none() {
-                    return Ok(expr);
+                let is_literal = matches!(expr.clone().unalias(), Expr::Literal(_, _));
+                let converted = alternatives::converted(expr, self.schema, &common)?;
+                // Only the literal itself: a branch that is not taken may divide by zero.
+                if is_literal {
+                    self.folded(converted)
+                } else {
+                    Ok(converted)
                 }
-                let operand = self.operand(expr)?;
-                self.folded(operators::unknown_like(operand, &to)?.expr)
             })
-            .collect()
+            .collect::<Result<Vec<_>>>()?;
+        Ok((exprs, Some(common)))
+    }
+
+    /// `nullif(a, b)` has the type in which `a = b` compares `a`: int4 beside int8 stays int4,
+    /// beside a numeric it is one.
+    fn nullif(&self, func: Arc<ScalarUDF>, args: Vec<Expr>) -> Result<Expr> {
+        let Ok([left, right]) = <[Expr; 2]>::try_from(args) else {
+            return Err(PgError::undefined_function("nullif", &[]).into());
+        };
+        let (left, right) = (self.operand(left)?, self.operand(right)?);
+        let annotation = left.expr.to_field(self.schema)?.1;
+        let original = left.data_type.clone();
+        if original.is_nested() || right.data_type.is_nested() {
+            if !original.is_null()
+                && !right.data_type.is_null()
+                && literals::unknown_text(&right.expr).is_none()
+                && literals::unknown_text(&left.expr).is_none()
+                && (original.is_nested() != right.data_type.is_nested()
+                    || type_union_coercion(&original, &right.data_type).is_none())
+            {
+                return Err(PgError::undefined_operator(
+                    &type_name(&original),
+                    "=",
+                    &type_name(&right.data_type),
+                )
+                .into());
+            }
+            return Ok(Expr::ScalarFunction(ScalarFunction::new_udf(
+                func,
+                vec![left.expr, right.expr],
+            )));
+        }
+        if matches!(original, DataType::Interval(_)) {
+            // Compared by their length, returned as they are.
+            let value = left.expr.clone();
+            let equal = self.equal(left.expr, right.expr)?;
+            return Ok(Expr::Case(Case::new(
+                None,
+                vec![(
+                    Box::new(equal),
+                    Box::new(Expr::Literal(ScalarValue::try_new_null(&original)?, None)),
+                )],
+                Some(Box::new(value)),
+            )));
+        }
+        let (left, right) = operators::comparable(left, "=", right)?;
+        let own = match (&left.data_type, &right.data_type) {
+            (DataType::Null, DataType::Null) => DataType::Utf8,
+            (DataType::Null, right) => right.clone(),
+            (left, right) if left.is_integer() && right.is_decimal() => {
+                crate::kit::Ty::Numeric.given(left)
+            }
+            (left, right) if left.is_integer() && right.is_floating() => DataType::Float64,
+            (DataType::Float32, right) if right.is_integer() => DataType::Float64,
+            (left, _) => left.clone(),
+        };
+        let meet = type_union_coercion(&own, &right.data_type).unwrap_or_else(|| own.clone());
+        let cast = |operand: Operand, to: &DataType| -> Result<Expr> {
+            if operand.data_type == *to {
+                return Ok(operand.expr);
+            }
+            self.folded(casts::to_type(operand.expr, &operand.data_type, to)?)
+        };
+        let value = Expr::ScalarFunction(ScalarFunction::new_udf(
+            func,
+            vec![cast(left, &meet)?, cast(right, &meet)?],
+        ));
+        let value = if meet == own {
+            value
+        } else {
+            Expr::Cast(Cast::new(Box::new(value), own.clone()))
+        };
+        if own == original {
+            return alternatives::annotated(value, self.schema, &annotation);
+        }
+        Ok(value)
     }
 
     /// SIMILAR TO is a regular expression match of the whole string.
@@ -386,12 +541,57 @@ impl Typing<'_> {
 
     fn function(&self, function: ScalarFunction) -> Result<Expr> {
         let ScalarFunction { func, args } = function;
-        let Some(ours) = as_ours(&func) else {
-            let args = match func.name() {
-                "coalesce" | "nullif" | "greatest" | "least" => self.unified(args)?,
-                _ => args,
+        // An operator chosen while SQL was planned, when its operands' types were not final.
+        if let Some(operator) = crate::arithmetic::operator_of(&func) {
+            let Ok([left, right]) = <[Expr; 2]>::try_from(args) else {
+                return internal_err!("an operator takes two operands");
             };
-            return Ok(Expr::ScalarFunction(ScalarFunction::new_udf(func, args)));
+            return self.binary(BinaryExpr::new(Box::new(left), operator, Box::new(right)));
+        }
+        let Some(ours) = as_ours(&func) else {
+            let construct = match func.name() {
+                "nullif" => return self.nullif(func, args),
+                "coalesce" => "COALESCE",
+                "greatest" => "GREATEST",
+                "least" => "LEAST",
+                "make_array" => "ARRAY",
+                _ => return Ok(Expr::ScalarFunction(ScalarFunction::new_udf(func, args))),
+            };
+            if construct == "COALESCE"
+                && let Some(first) = args.iter().find(|arg| !literals::is_null(arg))
+                && let Expr::Literal(
+                    ScalarValue::Decimal128(Some(_), _, _)
+                    | ScalarValue::Int32(Some(_))
+                    | ScalarValue::Int64(Some(_)),
+                    _,
+                ) = first
+            {
+                // A number that is there: in the common type, with the digits it has by itself.
+                let first = first.clone();
+                let (_, common) = self.unified(args, construct)?;
+                return match common {
+                    Some(common) if common.data_type().is_decimal() => self.folded(casts::to_type(
+                        first.clone(),
+                        &first.get_type(self.schema)?,
+                        &crate::kit::Ty::Numeric.given(&first.get_type(self.schema)?),
+                    )?),
+                    Some(common) => {
+                        self.folded(alternatives::converted(first, self.schema, &common)?)
+                    }
+                    None => Ok(first),
+                };
+            }
+            let (args, common) = self.unified(args, construct)?;
+            let value = Expr::ScalarFunction(ScalarFunction::new_udf(func, args));
+            let Some(common) = common else {
+                return Ok(value);
+            };
+            if construct != "ARRAY" {
+                return alternatives::annotated(value, self.schema, &common);
+            }
+            let elements = pg_type_of(&common).array_of();
+            let array = Field::new("", value.get_type(self.schema)?, true);
+            return alternatives::annotated(value, self.schema, &elements.annotate(array));
         };
         let types = args
             .iter()
@@ -425,73 +625,6 @@ impl Typing<'_> {
     }
 }
 
-/// `date op timestamp literal` as `date op date literal`, so that the comparison stays on the
-/// column as it is stored and can prune files: `l_shipdate <= date '1998-12-01' - interval '90
-/// day'` compares dates although the right side is a timestamp.
-fn date_comparison(left: &Operand, op: Operator, right: &Operand) -> Option<Expr> {
-    let is_date = |operand: &Operand| operand.data_type == DataType::Date32;
-    if is_date(left)
-        && let Some(micros) = timestamp_literal(&right.expr)
-    {
-        let (op, days) = as_date(op, micros)?;
-        return Some(Expr::BinaryExpr(BinaryExpr::new(
-            Box::new(left.expr.clone()),
-            op,
-            Box::new(date_literal(days)),
-        )));
-    }
-    if is_date(right)
-        && let Some(micros) = timestamp_literal(&left.expr)
-    {
-        let (op, days) = as_date(op.swap()?, micros)?;
-        return Some(Expr::BinaryExpr(BinaryExpr::new(
-            Box::new(right.expr.clone()),
-            op,
-            Box::new(date_literal(days)),
-        )));
-    }
-    None
-}
-
-fn date_literal(days: i32) -> Expr {
-    Expr::Literal(ScalarValue::Date32(Some(days)), None)
-}
-
-fn timestamp_literal(expr: &Expr) -> Option<i64> {
-    match expr {
-        Expr::Literal(ScalarValue::TimestampMicrosecond(Some(micros), None), _) => Some(*micros),
-        Expr::Cast(cast) if *cast.field.data_type() == TIMESTAMP => timestamp_literal(&cast.expr),
-        _ => None,
-    }
-}
-
-/// The comparison with a day that says the same as one with a timestamp.
-fn as_date(op: Operator, micros: i64) -> Option<(Operator, i32)> {
-    let days = i32::try_from(micros.div_euclid(MICROS_PER_DAY)).ok()?;
-    let is_midnight = micros.rem_euclid(MICROS_PER_DAY) == 0;
-    match op {
-        Operator::Eq | Operator::NotEq | Operator::IsDistinctFrom | Operator::IsNotDistinctFrom => {
-            is_midnight.then_some((op, days))
-        }
-        Operator::Lt | Operator::GtEq if is_midnight => Some((op, days)),
-        // Before noon of a day is up to that day's midnight.
-        Operator::Lt => Some((Operator::LtEq, days)),
-        Operator::GtEq => Some((Operator::Gt, days)),
-        Operator::LtEq | Operator::Gt => Some((op, days)),
-        _ => None,
-    }
-}
-
-/// A midnight among dates is a date.
-fn as_date_item(subject: &DataType, item: Expr) -> Expr {
-    match timestamp_literal(&item) {
-        Some(micros) if *subject == DataType::Date32 && micros.rem_euclid(MICROS_PER_DAY) == 0 => {
-            i32::try_from(micros.div_euclid(MICROS_PER_DAY)).map_or(item, date_literal)
-        }
-        _ => item,
-    }
-}
-
 /// `LIKE … ESCAPE 'c'` with the backslash that DataFusion's kernels know.
 fn escaped(like: Like) -> Like {
     let Expr::Literal(value, metadata) = like.pattern.as_ref() else {
@@ -512,166 +645,4 @@ fn escaped(like: Like) -> Like {
         escape_char: None,
         ..like
     }
-}
-
-/// A value of a row without what DataFusion made of it: a cast to the type it found for the
-/// column, a NULL of that type. Casts that were written have a name.
-fn as_written(expr: Expr) -> Expr {
-    match expr {
-        Expr::Cast(cast) if cast.field.name().is_empty() => *cast.expr,
-        Expr::Literal(value, None) if value.is_null() => Expr::Literal(ScalarValue::Null, None),
-        other => other,
-    }
-}
-
-/// `VALUES`: each column has the type in which its rows meet.
-fn typed_values(
-    values: Values,
-    schema: &DFSchema,
-    config: &SharedConfig<'_>,
-) -> Result<LogicalPlan> {
-    let typing = Typing { schema, config };
-    let columns = values.schema.fields().len();
-    let names: Vec<String> = values
-        .schema
-        .fields()
-        .iter()
-        .map(|field| field.name().clone())
-        .collect();
-    let mut rows = values
-        .values
-        .into_iter()
-        .map(|row| {
-            row.into_iter()
-                .map(|expr| {
-                    let expr = as_written(expr);
-                    Ok(expr.transform_up(|expr| typing.one(expr))?.data)
-                })
-                .collect::<Result<Vec<_>>>()
-        })
-        .collect::<Result<Vec<_>>>()?;
-    let mut fields = Vec::with_capacity(columns);
-    for (column, name) in names.iter().enumerate() {
-        let taken = rows
-            .iter_mut()
-            .map(|row| {
-                let taken =
-                    std::mem::replace(&mut row[column], Expr::Literal(ScalarValue::Null, None));
-                match taken {
-                    // DataFusion has cast the rows to the type it found for the column; casts
-                    // that were written have a name.
-                    Expr::Cast(cast) if cast.field.name().is_empty() => *cast.expr,
-                    Expr::Literal(value, _) if value.is_null() => {
-                        Expr::Literal(ScalarValue::Null, None)
-                    }
-                    other => other,
-                }
-            })
-            .collect();
-        let mut unified = typing.unified(taken)?;
-        let mut to = DataType::Null;
-        for expr in &unified {
-            let data_type = expr.get_type(schema)?;
-            to = datafusion::logical_expr::binary::type_union_coercion(&to, &data_type)
-                .ok_or_else(|| {
-                    PgError::new(
-                        job::SqlState::DATATYPE_MISMATCH,
-                        format!(
-                            "VALUES types {} and {} cannot be matched",
-                            crate::error::type_name(&to),
-                            crate::error::type_name(&data_type)
-                        ),
-                    )
-                })?;
-        }
-        let to = if to.is_null() { DataType::Utf8 } else { to };
-        for expr in &mut unified {
-            let taken = std::mem::replace(expr, Expr::Literal(ScalarValue::Null, None));
-            let cast = typing.folded(taken.cast_to(&to, schema)?)?;
-            *expr = cast
-                .transform_up(|expr| Ok(Transformed::yes(literals::unmarked(expr))))?
-                .data;
-        }
-        for (row, expr) in rows.iter_mut().zip(unified) {
-            row[column] = expr;
-        }
-        fields.push((None, Arc::new(Field::new(name, to, true))));
-    }
-    Ok(LogicalPlan::Values(Values {
-        schema: Arc::new(DFSchema::new_with_metadata(
-            fields,
-            std::collections::HashMap::new(),
-        )?),
-        values: rows,
-    }))
-}
-
-/// Untyped literals in one branch of a union take the type of the other branches.
-fn typed_union(union: Union) -> Result<Union> {
-    let columns = union.schema.fields().len();
-    let mut wanted: Vec<Option<DataType>> = vec![None; columns];
-    for input in &union.inputs {
-        for (column, field) in input.schema().fields().iter().enumerate() {
-            if column < columns
-                && !field.data_type().is_string()
-                && !field.data_type().is_null()
-                && wanted[column].is_none()
-            {
-                wanted[column] = Some(field.data_type().clone());
-            }
-        }
-    }
-    let inputs = union
-        .inputs
-        .into_iter()
-        .map(|input| {
-            let LogicalPlan::Projection(projection) = input.as_ref() else {
-                return Ok(input);
-            };
-            let mut changed = false;
-            let exprs = projection
-                .expr
-                .iter()
-                .zip(&wanted)
-                .map(|(expr, to)| match to {
-                    Some(to) if literals::unknown_text(expr).is_some() => {
-                        changed = true;
-                        let name = expr.schema_name().to_string();
-                        Ok(casts::from_unknown(expr.clone().unalias(), to)?.alias(name))
-                    }
-                    _ => Ok(expr.clone()),
-                })
-                .collect::<Result<Vec<_>>>()?;
-            if !changed {
-                return Ok(input);
-            }
-            Ok(Arc::new(LogicalPlan::Projection(Projection::try_new(
-                exprs,
-                Arc::clone(&projection.input),
-            )?)))
-        })
-        .collect::<Result<Vec<_>>>()?;
-    // The schema was made before literals had their types.
-    let fields = match inputs.first() {
-        Some(first) => union
-            .schema
-            .iter()
-            .zip(first.schema().fields())
-            .map(|((qualifier, field), typed)| {
-                let field = field
-                    .as_ref()
-                    .clone()
-                    .with_data_type(typed.data_type().clone());
-                (qualifier.cloned(), Arc::new(field))
-            })
-            .collect(),
-        None => Vec::new(),
-    };
-    Ok(Union {
-        inputs,
-        schema: Arc::new(DFSchema::new_with_metadata(
-            fields,
-            union.schema.metadata().clone(),
-        )?),
-    })
 }

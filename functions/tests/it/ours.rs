@@ -36,6 +36,21 @@ static CONTEXT: LazyLock<SessionContext> = LazyLock::new(|| {
     SessionContext::new_with_state(functions::install(builder).build())
 });
 
+/// Scalar functions by the names SQL calls them by.
+pub(crate) fn scalar_function_names() -> Vec<String> {
+    let mut names: Vec<String> = CONTEXT.state().scalar_functions().keys().cloned().collect();
+    names.sort();
+    names
+}
+
+/// Aggregates by the names SQL calls them by.
+pub(crate) fn aggregate_function_names() -> Vec<String> {
+    let state = CONTEXT.state();
+    let mut names: Vec<String> = state.aggregate_functions().keys().cloned().collect();
+    names.sort();
+    names
+}
+
 /// DataFusion may panic on what it does not expect; that is a difference like any other.
 pub(crate) async fn answer(sql: &str) -> Answer {
     let outcome = AssertUnwindSafe(rows(sql)).catch_unwind().await;

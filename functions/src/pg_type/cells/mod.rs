@@ -97,7 +97,7 @@ pub fn cell_writer<'a>(
         | DataType::LargeListView(_)
         | DataType::Map(..) => nested::list_writer(array, pg_type, format, settings),
         DataType::Struct(_) => nested::record_writer(array, format, settings),
-        _ => scalar::scalar_writer(array, pg_type.base, format, settings),
+        _ => scalar::scalar_writer(array, pg_type, format, settings),
     }
 }
 

@@ -24,7 +24,7 @@ use crate::pg_type::civil::{
 use crate::pg_type::error::{Result, TypeError};
 use crate::pg_type::settings::FormatSettings;
 use crate::pg_type::time_zone::OffsetCache;
-use crate::pg_type::types::Base;
+use crate::pg_type::types::{Base, PgType};
 use crate::pg_type::write::interval::PgInterval;
 use crate::pg_type::write::{bytes, datetime, interval, number, numeric};
 
@@ -66,13 +66,14 @@ fn primitive<'a, T: ArrowPrimitiveType>(
     values(downcast::<PrimitiveArray<T>>(array)?, write)
 }
 
-/// `base` is known to fit the array's type.
+/// `pg_type` is known to fit the array's type.
 pub(super) fn scalar_writer<'a>(
     array: &'a dyn Array,
-    base: Base,
+    pg_type: PgType,
     format: Format,
     settings: &'a FormatSettings,
 ) -> Result<Writer<'a>> {
+    let base = pg_type.base;
     match array.data_type() {
         DataType::Boolean => boolean(array, format),
         DataType::Int8 => integer::<Int8Type>(array, base, format),
@@ -90,9 +91,9 @@ pub(super) fn scalar_writer<'a>(
         DataType::Decimal64(_, scale) => decimal::<Decimal64Type>(array, *scale, format),
         DataType::Decimal128(_, scale) => decimal::<Decimal128Type>(array, *scale, format),
         DataType::Decimal256(_, scale) => decimal256(array, *scale, format),
-        DataType::Utf8 => string(downcast::<StringArray>(array)?, base, format),
-        DataType::LargeUtf8 => string(downcast::<LargeStringArray>(array)?, base, format),
-        DataType::Utf8View => string(downcast::<StringViewArray>(array)?, base, format),
+        DataType::Utf8 => string(downcast::<StringArray>(array)?, pg_type, format),
+        DataType::LargeUtf8 => string(downcast::<LargeStringArray>(array)?, pg_type, format),
+        DataType::Utf8View => string(downcast::<StringViewArray>(array)?, pg_type, format),
         DataType::Binary => binary(downcast::<BinaryArray>(array)?, format, settings),
         DataType::LargeBinary => binary(downcast::<LargeBinaryArray>(array)?, format, settings),
         DataType::BinaryView => binary(downcast::<BinaryViewArray>(array)?, format, settings),
@@ -311,10 +312,21 @@ fn decimal256<'a>(array: &'a dyn Array, scale: i8, format: Format) -> Result<Wri
     }
 }
 
-fn string<'a, A>(array: A, base: Base, format: Format) -> Result<Writer<'a>>
+fn string<'a, A>(array: A, pg_type: PgType, format: Format) -> Result<Writer<'a>>
 where
     A: ArrayAccessor<Item = &'a str> + 'a,
 {
+    let base = pg_type.base;
+    if let (Base::Bpchar, Some(length)) = (base, pg_type.character_length()) {
+        // Blanks at the end mean nothing but to whoever sees the value.
+        let length = usize::try_from(length).unwrap_or(0);
+        return values(array, move |value: &str, out: &mut Vec<u8>| {
+            out.extend_from_slice(value.as_bytes());
+            let missing = length.saturating_sub(value.chars().count());
+            out.extend(std::iter::repeat_n(b' ', missing));
+            Ok(())
+        });
+    }
     match (format, base) {
         (Format::Text, _)
         | (

@@ -98,13 +98,13 @@ impl<'a> Input<'a> {
             }
             Base::Text
             | Base::Varchar
-            | Base::Bpchar
             | Base::Name
             | Base::Char
             | Base::Unknown
             | Base::PgNodeTree
             | Base::Aclitem
             | Base::Void => ScalarValue::Utf8(Some(self.text()?.to_owned())),
+            Base::Bpchar => ScalarValue::Utf8(Some(self.text()?.trim_end_matches(' ').to_owned())),
             Base::Json => {
                 let text = self.text()?;
                 json::json(text)?;

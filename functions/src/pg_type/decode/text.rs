@@ -25,11 +25,11 @@ pub(super) fn value(pg_type: PgType, text: &str, context: InputContext) -> Resul
         }
         Base::Text
         | Base::Varchar
-        | Base::Bpchar
         | Base::Unknown
         | Base::PgNodeTree
         | Base::Aclitem
         | Base::Void => ScalarValue::Utf8(Some(text.to_owned())),
+        Base::Bpchar => ScalarValue::Utf8(Some(text.trim_end_matches(' ').to_owned())),
         Base::Name => ScalarValue::Utf8(Some(clip(text).to_owned())),
         Base::Char => ScalarValue::Utf8(Some(text.chars().take(1).collect())),
         Base::Json => {

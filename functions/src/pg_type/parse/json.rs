@@ -28,6 +28,15 @@ pub fn jsonb(text: &str) -> Result<String> {
     Ok(out)
 }
 
+/// The value of a string of a document, quotes and escapes taken away.
+pub(crate) fn decode_string(string: &str) -> Result<String> {
+    let mut parser = Parser {
+        rest: string,
+        unicode: Unicode::Decode,
+    };
+    parser.string().map(Cow::into_owned)
+}
+
 enum Value<'a> {
     /// `null`, `true`, `false`.
     Word(&'static str),
@@ -432,7 +441,8 @@ fn write_number(number: &str, out: &mut String) -> Result<()> {
     Ok(())
 }
 
-fn write_string(value: &str, out: &mut String) {
+/// A string with its quotes.
+pub(crate) fn write_string(value: &str, out: &mut String) {
     out.push('"');
     for c in value.chars() {
         match c {
