@@ -55,9 +55,6 @@ fn datafusion_report(error: &DataFusionError, depth: usize) -> ErrorReport {
             SqlState::FEATURE_NOT_SUPPORTED,
             tidy(without_backtrace(message)),
         ),
-        DataFusionError::Internal(message) if message.contains("ncomparable values") => {
-            not_ordered()
-        }
         DataFusionError::Internal(message) => planning_text(without_backtrace(message))
             .unwrap_or_else(|| internal(without_backtrace(message))),
         DataFusionError::Plan(message) => plan_report(without_backtrace(message)),
@@ -462,14 +459,6 @@ fn execution_report(message: &str) -> ErrorReport {
     ErrorReport::new(SqlState::INVALID_PARAMETER_VALUE, tidy(message))
 }
 
-/// Nested values that DataFusion's min and max cannot order.
-fn not_ordered() -> ErrorReport {
-    ErrorReport::new(
-        SqlState::FEATURE_NOT_SUPPORTED,
-        "the least and the greatest of nested arrays are not supported",
-    )
-}
-
 /// Arrow's cast and parse errors.
 fn cast_report(message: &str) -> ErrorReport {
     if let Some(value) = between(message, "Cannot cast string '", "' to value of ") {
@@ -569,9 +558,27 @@ fn cancelled() -> ErrorReport {
     )
 }
 
+/// Records and nested arrays, which Arrow's kernels do not put in order.
+fn not_ordered(message: &str) -> Option<ErrorReport> {
+    [
+        "ncomparable values",
+        "ort not supported for data type",
+        "not supported in rank",
+    ]
+    .iter()
+    .any(|text| message.contains(text))
+    .then(|| {
+        ErrorReport::new(
+            SqlState::FEATURE_NOT_SUPPORTED,
+            "records and nested arrays cannot be put in order",
+        )
+    })
+}
+
 fn internal(message: impl ToString) -> ErrorReport {
     let message = message.to_string();
     regular_expression(&message)
+        .or_else(|| not_ordered(&message))
         .unwrap_or_else(|| ErrorReport::new(SqlState::INTERNAL_ERROR, tidy(&message)))
 }
 
