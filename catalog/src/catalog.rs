@@ -28,6 +28,7 @@ use crate::snapshot::{CatalogSnapshot, Definition, Relation, ViewDefinition};
 use crate::store::Store;
 use crate::table_snapshot::TableSnapshot;
 use crate::temp::SessionTables;
+use crate::transaction::Pending;
 
 /// The SQLite file's name in the data directory.
 const FILE_NAME: &str = "catalog.sqlite";
@@ -39,12 +40,14 @@ const TEMP_DIR: &str = "temp";
 /// The catalog of one driver.
 pub struct Catalog {
     current: RwLock<Arc<CatalogSnapshot>>,
-    writer: Mutex<Store>,
+    writer: Arc<Mutex<Store>>,
     temp_dir: PathBuf,
     /// What relative locations are relative to.
     base_dir: PathBuf,
+    /// Only a transaction block's: its changes, which are not stored.
+    pending: Option<Pending>,
     /// Unlocked by the system when the process ends, however it ends.
-    _lock: File,
+    lock: Arc<File>,
 }
 
 impl std::fmt::Debug for Catalog {
@@ -84,10 +87,11 @@ impl Catalog {
         let snapshot = store.load()?;
         Ok(Arc::new(Self {
             current: RwLock::new(Arc::new(snapshot)),
-            writer: Mutex::new(store),
+            writer: Arc::new(Mutex::new(store)),
             temp_dir,
             base_dir,
-            _lock: lock,
+            pending: None,
+            lock: Arc::new(lock),
         }))
     }
 
@@ -378,19 +382,39 @@ impl Catalog {
             let snapshot = catalog.snapshot();
             let Decision { changes, outcome } = decide(&snapshot, &mut store)?;
             if !changes.is_empty() {
-                store.commit(&changes)?;
                 let next = Arc::new(snapshot.apply(&changes));
-                *catalog
-                    .current
-                    .write()
-                    .unwrap_or_else(PoisonError::into_inner) = next;
+                match &catalog.pending {
+                    None => store.commit(&changes)?,
+                    Some(pending) => pending.note(changes),
+                }
+                catalog.set_snapshot(next);
             }
             Ok(outcome)
         })
         .await
     }
 
-    async fn blocking<T: Send + 'static>(
+    /// A catalog with a snapshot and changes of its own over the same store.
+    pub(crate) fn derived(&self, current: RwLock<Arc<CatalogSnapshot>>, pending: Pending) -> Self {
+        Self {
+            current,
+            writer: Arc::clone(&self.writer),
+            temp_dir: self.temp_dir.clone(),
+            base_dir: self.base_dir.clone(),
+            pending: Some(pending),
+            lock: Arc::clone(&self.lock),
+        }
+    }
+
+    pub(crate) fn pending(&self) -> Option<&Pending> {
+        self.pending.as_ref()
+    }
+
+    pub(crate) fn set_snapshot(&self, next: Arc<CatalogSnapshot>) {
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = next;
+    }
+
+    pub(crate) async fn blocking<T: Send + 'static>(
         self: &Arc<Self>,
         work: impl FnOnce(&Self) -> Result<T> + Send + 'static,
     ) -> Result<T> {
@@ -402,7 +426,7 @@ impl Catalog {
 
     /// SQLite rolls an unfinished transaction back, so a writer that panicked left nothing half
     /// done.
-    fn writer(&self) -> MutexGuard<'_, Store> {
+    pub(crate) fn writer(&self) -> MutexGuard<'_, Store> {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

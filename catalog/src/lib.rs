@@ -41,6 +41,7 @@ mod store;
 pub mod system;
 mod table_snapshot;
 mod temp;
+mod transaction;
 mod versions;
 
 pub use catalog::Catalog;
@@ -57,4 +58,5 @@ pub use snapshot::{CatalogSnapshot, Definition, Relation, SchemaEntry, ViewDefin
 pub use snapshot_table::SnapshotTable;
 pub use table_snapshot::TableSnapshot;
 pub use temp::{SessionTables, TempTable, TempTables, TempWrite, temp_writer_properties};
+pub use transaction::DdlSavepoint;
 pub use versions::SnapshotStore;

@@ -20,7 +20,7 @@ use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use datafusion::prelude::SessionConfig;
 use futures::StreamExt;
 use operators::rows::RowChunk;
-use operators::{RowSpec, Sink, StagePlan};
+use operators::{RowSpec, Sink, StagePlan, yielding};
 
 use crate::RowStream;
 use crate::config::ExecutorServices;
@@ -128,7 +128,8 @@ impl Rows {
     fn open(&mut self) -> Result<bool> {
         if self.next_partition == 0 {
             // Operators keep state (a join's build side, metrics): this run gets its own.
-            self.plan = reset_plan_states(Arc::clone(&self.plan))?;
+            // The task is the connection's, which must notice a cancel request.
+            self.plan = yielding(reset_plan_states(Arc::clone(&self.plan))?)?;
         }
         if self.next_partition == self.plan.output_partitioning().partition_count() {
             return Ok(false);

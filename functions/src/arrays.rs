@@ -6,11 +6,13 @@
 use std::sync::Arc;
 
 use datafusion::arrow::array::{
-    Array, ArrayRef, AsArray, Int32Builder, Int64Builder, ListBuilder, TimestampMicrosecondBuilder,
-    UInt32Array, new_empty_array,
+    Array, ArrayRef, AsArray, Int32Array, Int32Builder, Int64Builder, ListArray, ListBuilder,
+    StructArray, TimestampMicrosecondBuilder, UInt32Array, new_empty_array,
 };
+use datafusion::arrow::buffer::OffsetBuffer;
 use datafusion::arrow::compute::{concat, take};
-use datafusion::arrow::datatypes::DataType;
+use datafusion::arrow::datatypes::{DataType, Field};
+use datafusion::common::internal_err;
 use datafusion::error::Result;
 use datafusion::logical_expr::{ColumnarValue, ScalarUDF};
 use datafusion::scalar::ScalarValue;
@@ -108,6 +110,28 @@ pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {
                     &[Ty::Array, Ty::Any, Ty::Any],
                     Returns::Argument(0),
                     array_replace,
+                )]
+            },
+        )
+        .udf(),
+        PgFunction::immutable(
+            "pg_expandarray_array",
+            const {
+                &[Overload::returning(
+                    &[Ty::Array],
+                    Returns::Computed(|types, _| Ok(list_of(expanded_item(types.first())))),
+                    expanded,
+                )]
+            },
+        )
+        .udf(),
+        PgFunction::immutable(
+            "pg_array_or_empty",
+            const {
+                &[Overload::returning(
+                    &[Ty::Array],
+                    Returns::Argument(0),
+                    array_or_empty,
                 )]
             },
         )
@@ -495,4 +519,95 @@ fn subscripts(args: &Args) -> Result<ColumnarValue> {
         lists.append(true);
     }
     args.finish(Arc::new(lists.finish()))
+}
+
+fn list_of(item: DataType) -> DataType {
+    DataType::new_list(item, true)
+}
+
+/// `(x, n)`: an element of an array and where it stands, from 1.
+fn expanded_item(array: Option<&DataType>) -> DataType {
+    let element = match array {
+        Some(DataType::List(item) | DataType::LargeList(item)) => item.data_type().clone(),
+        Some(DataType::FixedSizeList(item, _)) => item.data_type().clone(),
+        _ => DataType::Null,
+    };
+    DataType::Struct(
+        vec![
+            Field::new("x", element, true),
+            Field::new("n", DataType::Int32, true),
+        ]
+        .into(),
+    )
+}
+
+/// `information_schema._pg_expandarray`, its rows as an array.
+fn expanded(args: &Args) -> Result<ColumnarValue> {
+    let DataType::Struct(fields) = expanded_item(Some(args.data_type(0)?)) else {
+        return internal_err!("an expanded array has two columns");
+    };
+    let mut items = Vec::new();
+    let mut lengths = Vec::with_capacity(args.body_rows());
+    let mut numbers = Vec::new();
+    for row in 0..args.body_rows() {
+        let list = args.list(0, row)?;
+        let length = list.as_ref().map_or(0, |list| list.len());
+        lengths.push(length);
+        numbers.extend((1..).take(length));
+        items.extend(list);
+    }
+    let items: Vec<&dyn Array> = items.iter().map(AsRef::as_ref).collect();
+    let elements = if items.is_empty() {
+        new_empty_array(fields[0].data_type())
+    } else {
+        concat(&items)?
+    };
+    let rows = StructArray::try_new(
+        fields.clone(),
+        vec![elements, Arc::new(Int32Array::from(numbers))],
+        None,
+    )?;
+    let item = Arc::new(Field::new_list_field(DataType::Struct(fields), true));
+    args.finish(Arc::new(ListArray::try_new(
+        item,
+        OffsetBuffer::from_lengths(lengths),
+        Arc::new(rows),
+        None,
+    )?))
+}
+
+/// What `ARRAY(SELECT …)` is made of: an aggregate that is null where it has seen no row, as the
+/// empty array that PostgreSQL gives there.
+fn array_or_empty(args: &Args) -> Result<ColumnarValue> {
+    let array = args.array(0)?;
+    let array = array.slice(0, args.body_rows().min(array.len()));
+    let Some(list) = array.as_list_opt::<i32>() else {
+        return args.finish(array);
+    };
+    let (DataType::List(item), Some(_)) = (list.data_type(), list.nulls()) else {
+        return args.finish(array);
+    };
+    let mut values = Vec::with_capacity(list.len());
+    let mut lengths = Vec::with_capacity(list.len());
+    for row in 0..list.len() {
+        if list.is_valid(row) {
+            let value = list.value(row);
+            lengths.push(value.len());
+            values.push(value);
+        } else {
+            lengths.push(0);
+        }
+    }
+    let values: Vec<&dyn Array> = values.iter().map(AsRef::as_ref).collect();
+    let values = if values.is_empty() {
+        new_empty_array(item.data_type())
+    } else {
+        concat(&values)?
+    };
+    args.finish(Arc::new(ListArray::try_new(
+        Arc::clone(item),
+        OffsetBuffer::from_lengths(lengths),
+        values,
+        None,
+    )?))
 }

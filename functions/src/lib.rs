@@ -24,5 +24,6 @@ pub use install::{
     aggregate_udfs, analyzer_rules, expr_planners, install, scalar_udfs, session_config,
     type_planner, window_udfs,
 };
+pub use text::quoted_identifier;
 pub use type_planner::{PgTypePlanner, pg_type as pg_type_of_sql};
-pub use typing::{OperatorPlanner, PgTyping, parameter};
+pub use typing::{OperatorPlanner, PgTyping, parameter, printed_object};

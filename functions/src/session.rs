@@ -3,9 +3,10 @@
 //! [`SessionFacts`] is plain data, settled before a statement is planned and the same in every
 //! task of it, so that `current_user`, `now()` and `current_setting()` have one answer per
 //! statement wherever they run. It travels in DataFusion's `ConfigOptions` as the extension
-//! [`Session`]. The one thing here that is not data is [`Settings`]: reading a setting that the
-//! facts do not hold, and `set_config`, are the server's job; on executors there is none, which
-//! is why both functions are folded to constants while the driver plans.
+//! [`Session`]. What is not data is only the driver's: [`Settings`] (reading a setting that the
+//! facts do not hold, `set_config`), [`Names`] (catalog objects) and [`Backends`] (other
+//! sessions). What reads them is folded to constants while the driver plans where it can be; what
+//! changes something runs in the driver, when its row is computed.
 
 use std::any::Any;
 use std::fmt;
@@ -77,10 +78,10 @@ pub trait Names: fmt::Debug + Send + Sync {
     /// The object that a cast of `text` to the reg type `kind` means.
     fn oid(&self, kind: Base, text: &str) -> Result<Option<u32>, PgError>;
 
-    /// How a reg type prints the OID; for [`Base::Regrole`] the role's name.
+    /// How a reg type prints the OID: qualified and quoted where a reader of SQL needs it.
     fn name(&self, kind: Base, oid: u32) -> Option<String>;
 
-    /// Whether the relation is found by its bare name.
+    /// Whether the object is found by its bare name.
     fn is_visible(&self, kind: Base, oid: u32) -> bool;
 
     /// The SQL of a view.
@@ -89,8 +90,52 @@ pub trait Names: fmt::Debug + Send + Sync {
     /// The comment on an object, or on one of its columns when `column` is not 0.
     fn description(&self, oid: u32, column: i32) -> Option<String>;
 
-    /// Whether `role` holds `privilege` (`SELECT`, `USAGE` …) on the object.
-    fn has_privilege(&self, kind: Base, role: &str, oid: u32, privilege: &str) -> bool;
+    /// Whether `role` holds one of the `privileges` (`SELECT`, `USAGE` …) on the object.
+    fn has_privilege(
+        &self,
+        kind: Base,
+        role: &str,
+        oid: u32,
+        privileges: &[Privilege],
+    ) -> Result<bool, PgError>;
+
+    /// Bytes that the server itself stores of a relation or of the database.
+    fn stored_bytes(&self, kind: Base, oid: u32) -> Option<i64>;
+
+    /// The number of a relation's column, from 1.
+    fn column_number(&self, relation: u32, column: &str) -> Option<i32>;
+
+    /// Whether a relation has a column of this number.
+    fn has_column(&self, relation: u32, number: i32) -> bool;
+
+    /// A function's parameters and result.
+    fn function(&self, oid: u32) -> Option<FunctionSignature>;
+}
+
+/// A function as `\df` shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FunctionSignature {
+    /// As `pg_get_function_arguments` prints them.
+    pub arguments: String,
+    /// As `pg_get_function_result` prints it.
+    pub result: String,
+}
+
+/// One privilege of the many `has_…_privilege` may be asked for, upper case.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Privilege {
+    pub name: String,
+    pub with_grant_option: bool,
+}
+
+/// Other sessions, as far as functions may act on them.
+pub trait Backends: fmt::Debug + Send + Sync {
+    /// Stops the running statement of a session, if it runs one; `false` where there is no such
+    /// session.
+    fn cancel(&self, pid: i32) -> Result<bool, PgError>;
+
+    /// Ends a session; `false` where there is none.
+    fn terminate(&self, pid: i32) -> Result<bool, PgError>;
 }
 
 /// The extension of `ConfigOptions` that carries the facts.
@@ -101,6 +146,8 @@ pub struct Session {
     pub settings: Option<Arc<dyn Settings>>,
     /// Only the driver has one.
     pub names: Option<Arc<dyn Names>>,
+    /// Only the driver has one.
+    pub backends: Option<Arc<dyn Backends>>,
 }
 
 impl Session {
@@ -109,6 +156,7 @@ impl Session {
             facts: Arc::new(facts),
             settings: None,
             names: None,
+            backends: None,
         }
     }
 
@@ -121,6 +169,12 @@ impl Session {
     #[must_use]
     pub fn with_names(mut self, names: Arc<dyn Names>) -> Self {
         self.names = Some(names);
+        self
+    }
+
+    #[must_use]
+    pub fn with_backends(mut self, backends: Arc<dyn Backends>) -> Self {
+        self.backends = Some(backends);
         self
     }
 

@@ -9,8 +9,10 @@ pub mod restrict;
 pub mod rows;
 mod scalar_subqueries;
 mod stage_plan;
+mod yielding;
 
 pub use filters::strip_foreign_filters;
 pub use restrict::restrict;
 pub use scalar_subqueries::ScalarSubqueriesExec;
 pub use stage_plan::{ExchangeSpec, FileSpec, RowSpec, Sink, StagePlan};
+pub use yielding::yielding;

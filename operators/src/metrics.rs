@@ -7,6 +7,7 @@ use datafusion::physical_plan::metrics::MetricValue;
 use job::OperatorMetrics;
 
 use crate::restrict::SkippedExec;
+use crate::yielding::is_yield_point;
 
 /// Counters of every operator of a task's (restricted) plan, in depth-first preorder: the same
 /// positions as in the stage plan. Counters a node does not keep are 0. Labels are node names;
@@ -22,6 +23,12 @@ fn visit(plan: &Arc<dyn ExecutionPlan>, depth: u32, ran: bool, into: &mut Vec<Op
         // Not a node of the stage plan; what is below it is, and did not run.
         for child in plan.children() {
             visit(child, depth, false, into);
+        }
+        return;
+    }
+    if is_yield_point(plan) {
+        for child in plan.children() {
+            visit(child, depth, ran, into);
         }
         return;
     }

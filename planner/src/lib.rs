@@ -25,6 +25,7 @@ mod show_tables;
 pub mod split;
 mod state;
 mod statement;
+mod subplan;
 mod targets;
 mod types;
 mod view;

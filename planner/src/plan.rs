@@ -6,7 +6,8 @@ use std::sync::Arc;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::logical_expr::{Expr, LogicalPlan, TableSource};
+use datafusion::execution::session_state::SessionState;
+use datafusion::logical_expr::{Expr, LogicalPlan, TableSource, Volatility};
 use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use job::{JobGraph, Slicing, Stage, StageId, StageOutput};
@@ -65,6 +66,7 @@ pub(crate) async fn job(
                 batch_size: settings.batch_size,
                 bare,
             });
+            let state = for_statement(state, &optimized, &optimizer).map_err(error)?;
             let plan = state
                 .query_planner()
                 .create_physical_plan(&optimized, state.as_ref())
@@ -79,6 +81,7 @@ pub(crate) async fn job(
                 batch_size: settings.batch_size,
                 bare: false,
             });
+            let state = for_statement(state, &optimized, &optimizer).map_err(error)?;
             let split = plan_stages(&state, &optimized, split, sink)
                 .await
                 .map_err(error)?;
@@ -96,20 +99,24 @@ pub(crate) async fn job(
 }
 
 /// The driver computes constants and reads catalog tables; whatever reads data, writes, or makes
-/// rows out of nothing (`generate_series`, recursion) runs where memory is accounted for.
+/// rows out of nothing (`generate_series`, recursion) runs where memory is accounted for and where
+/// no client's connection waits for it to yield.
 fn placement(bound: &Bound, sink: &Sink) -> datafusion::common::Result<Placement> {
     match sink {
         Sink::Rows(_) | Sink::Discard => {}
         Sink::Exchange(_) | Sink::Files(_) => return Ok(Placement::Executors),
     }
     let mut driver = true;
+    let reads_system = !bound.system.is_empty();
     bound.plan.apply_with_subqueries(|node| {
         driver = match node {
             LogicalPlan::TableScan(scan) => bound
                 .system
                 .iter()
                 .any(|system| Arc::ptr_eq(system, &scan.source)),
-            LogicalPlan::RecursiveQuery(_) | LogicalPlan::Extension(_) => false,
+            // Catalog tables stay here, and are small.
+            LogicalPlan::RecursiveQuery(_) | LogicalPlan::Unnest(_) => reads_system,
+            LogicalPlan::Extension(_) => false,
             _ => true,
         };
         Ok(if driver {
@@ -123,6 +130,41 @@ fn placement(bound: &Bound, sink: &Sink) -> datafusion::common::Result<Placement
     } else {
         Placement::Executors
     })
+}
+
+/// The state that physical expressions are made with. Functions that are not folded by now and that
+/// depend on the session find it there, so a plan with some gets a state of its own.
+fn for_statement(
+    state: Arc<SessionState>,
+    plan: &LogicalPlan,
+    optimizer: &StatementOptimizer<'_>,
+) -> datafusion::common::Result<Arc<SessionState>> {
+    if !asks_session(plan)? {
+        return Ok(state);
+    }
+    let mut own = state.as_ref().clone();
+    let props = own.execution_props_mut();
+    props.query_execution_start_time = optimizer.now;
+    props.config_options = Some(Arc::clone(&optimizer.options));
+    Ok(Arc::new(own))
+}
+
+fn asks_session(plan: &LogicalPlan) -> datafusion::common::Result<bool> {
+    let mut asks = false;
+    plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expr| {
+            asks = expr.exists(|part| {
+                Ok(matches!(part, Expr::ScalarFunction(call)
+                    if call.func.signature().volatility != Volatility::Immutable))
+            })?;
+            Ok(if asks {
+                TreeNodeRecursion::Stop
+            } else {
+                TreeNodeRecursion::Continue
+            })
+        })
+    })?;
+    Ok(asks)
 }
 
 /// Nothing but constants, and what can be done to them row by row: no scan, join, group, set

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 
 use catalog::{Catalog, ViewDefinition};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
-use datafusion::common::ParamValues;
 use datafusion::common::config::ConfigOptions;
+use datafusion::common::{Column, DataFusionError, ParamValues};
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
@@ -251,6 +251,8 @@ impl Planner {
                     Some(bound) => bound,
                     None => self.bind(view, query, source, params).await?.bound,
                 };
+                let bound =
+                    objects_by_name(bound, formats).map_err(|error| plan_error(&error, source))?;
                 let sink = Sink::Rows(RowSpec {
                     formats: formats.to_vec(),
                     settings: view.format.clone(),
@@ -698,6 +700,51 @@ fn with_values(plan: LogicalPlan, values: &[ScalarValue], source: &Source) -> Re
     let values = values.iter().cloned().map(engine::parameter).collect();
     plan.with_param_values(ParamValues::List(values))
         .map_err(|error| plan_error(&error, source))
+}
+
+/// Columns of a reg type (regclass, regtype …) leave in text format as the names of objects, which
+/// only the catalog knows, and so only the plan.
+fn objects_by_name(
+    bound: Bound,
+    formats: &[Format],
+) -> std::result::Result<Bound, DataFusionError> {
+    let is_text = |index: usize| {
+        let format = match formats {
+            [] => Format::Text,
+            [all] => *all,
+            each => each.get(index).copied().unwrap_or(Format::Text),
+        };
+        format == Format::Text
+    };
+    let mut changed = false;
+    let exprs: Vec<Expr> = bound
+        .plan
+        .schema()
+        .iter()
+        .enumerate()
+        .map(|(index, (qualifier, field))| {
+            let column = Expr::Column(Column::new(qualifier.cloned(), field.name()));
+            if !is_text(index) {
+                return column;
+            }
+            match functions::printed_object(column.clone(), field) {
+                Some(name) => {
+                    changed = true;
+                    name.alias_qualified(qualifier.cloned(), field.name())
+                }
+                None => column,
+            }
+        })
+        .collect();
+    if !changed {
+        return Ok(bound);
+    }
+    Ok(Bound {
+        plan: LogicalPlanBuilder::from(bound.plan)
+            .project(exprs)?
+            .build()?,
+        ..bound
+    })
 }
 
 fn refuse_params(types: &[PgType]) -> Result<()> {

@@ -25,6 +25,7 @@ use crate::bind::rows::NumberedRows;
 use crate::bind::using::{UsingJoins, UsingNotes};
 use crate::decorrelate::Decorrelate;
 use crate::distinct::AlwaysDistinct;
+use crate::subplan::Subplans;
 
 /// Copies of the state that are kept; beyond that the oldest settings are dropped.
 const VARIANTS_MAX: usize = 32;
@@ -42,6 +43,8 @@ pub(crate) struct Variant {
 #[derive(Debug)]
 pub(crate) struct States {
     base: Arc<SessionState>,
+    /// What [`Subplans`] plans with; it lives as long as the others.
+    _subplan_state: Arc<SessionState>,
     type_planner: Arc<dyn TypePlanner>,
     /// For plans where there is nothing to optimise but expressions.
     simplifier: Optimizer,
@@ -50,6 +53,7 @@ pub(crate) struct States {
 
 impl States {
     pub(crate) fn new(runtime: Arc<RuntimeEnv>) -> Self {
+        let subplans = Arc::new(Subplans::default());
         let builder = SessionStateBuilder::new()
             .with_config(config())
             .with_runtime_env(runtime)
@@ -64,10 +68,17 @@ impl States {
         AlwaysDistinct::install(builder.optimizer().get_or_insert_default());
         let builder = builder
             .with_analyzer_rule(Arc::new(NumberedRows))
+            .with_analyzer_rule(Arc::clone(&subplans) as _)
             .with_analyzer_rule(Arc::new(Decorrelate))
             .with_relation_planners(vec![Arc::new(ColumnAliases), Arc::new(UsingJoins)]);
+        let base = Arc::new(builder.build());
+        let alone = base.config().clone().with_target_partitions(1);
+        let subplan_state = SessionStateBuilder::new_from_existing(base.as_ref().clone());
+        let subplan_state = Arc::new(subplan_state.with_config(alone).build());
+        subplans.plan_with(&subplan_state);
         Self {
-            base: Arc::new(builder.build()),
+            base,
+            _subplan_state: subplan_state,
             type_planner: functions::type_planner(),
             simplifier: Optimizer::with_rules(vec![Arc::new(SimplifyExpressions::new())]),
             variants: Mutex::new(BTreeMap::new()),

@@ -10,6 +10,7 @@ use crate::snapshot::Definition;
 use super::context::SystemContext;
 use super::entities::{TEMP_SCHEMA, schemas};
 use super::layout::{layout, layouts};
+use super::pg_catalog::DATABASE;
 
 /// Names as one session sees them.
 #[derive(Debug, Clone)]
@@ -54,8 +55,8 @@ impl SystemNames {
         if let Some(layout) = layouts().find(|layout| layout.oid == oid) {
             return Some(found(layout.schema_name, layout.name));
         }
+        let table = self.temporary(oid)?;
         let tables = self.context.session_tables.as_ref()?;
-        let table = tables.tables().into_iter().find(|table| table.oid == oid)?;
         Some(found(&tables.schema_name(), &table.name))
     }
 
@@ -93,6 +94,59 @@ impl SystemNames {
     pub fn role_by_oid(&self, oid: Oid) -> Option<&str> {
         let role = self.context.roles.iter().find(|role| role.oid == oid)?;
         Some(&role.name)
+    }
+
+    /// Whether a role may do everything.
+    pub fn is_superuser(&self, role: &str) -> bool {
+        self.context
+            .roles
+            .iter()
+            .any(|known| known.name == role && known.superuser)
+    }
+
+    pub fn database_by_name(&self, name: &str) -> Option<Oid> {
+        (name == self.context.database).then_some(DATABASE)
+    }
+
+    pub fn database_by_oid(&self, oid: Oid) -> Option<&str> {
+        (oid == DATABASE).then_some(self.context.database.as_str())
+    }
+
+    /// The names of a relation's columns, in order.
+    pub fn columns(&self, relation: Oid) -> Option<Vec<String>> {
+        let names = |schema: &arrow::datatypes::Schema| {
+            let fields = schema.fields().iter();
+            fields.map(|field| field.name().clone()).collect()
+        };
+        if let Some(relation) = self.context.snapshot.relation_by_oid(relation) {
+            return Some(names(&relation.columns));
+        }
+        if let Some(layout) = layouts().find(|layout| layout.oid == relation) {
+            return Some(names(&layout.arrow));
+        }
+        Some(names(&self.temporary(relation)?.columns))
+    }
+
+    /// Bytes stored here of a relation: those of temporary tables. Files of external tables are
+    /// not ours, and views have none.
+    pub fn relation_bytes(&self, oid: Oid) -> Option<u64> {
+        match self.temporary(oid) {
+            Some(table) => Some(table.bytes()),
+            None => self.relation_by_oid(oid).map(|_| 0),
+        }
+    }
+
+    /// Bytes stored here of all relations this session sees.
+    pub fn database_bytes(&self) -> u64 {
+        let tables = self.context.session_tables.as_ref();
+        tables.map_or(0, |tables| {
+            tables.tables().iter().map(|table| table.bytes()).sum()
+        })
+    }
+
+    fn temporary(&self, oid: Oid) -> Option<std::sync::Arc<crate::temp::TempTable>> {
+        let tables = self.context.session_tables.as_ref()?;
+        tables.tables().into_iter().find(|table| table.oid == oid)
     }
 
     /// The SQL of a view; none for other relations and for system views.

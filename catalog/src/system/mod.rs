@@ -12,15 +12,19 @@
 mod cells;
 mod context;
 mod entities;
+mod functions;
 mod information_schema;
 mod layout;
 mod lookup;
 mod pg_catalog;
+mod procedures;
 mod table;
 mod types;
 
 pub use context::{ActivityRow, Role, SettingRow, SystemContext};
+pub use functions::system_function;
 pub use layout::system_relation_names;
 pub use lookup::{FoundRelation, SystemNames};
+pub use procedures::{Procedure, procedure_by_oid, procedures_by_name};
 pub use table::{SystemTable, system_table};
 pub use types::{TypeFacts, type_by_name, type_by_oid};

@@ -17,7 +17,7 @@ use super::layout::layout;
 use super::table::Columns;
 
 /// OID of the one database, as of `postgres` in PostgreSQL.
-const DATABASE: Oid = Oid(5);
+pub(crate) const DATABASE: Oid = Oid(5);
 /// `pg_default`.
 const TABLESPACE: Oid = Oid(1663);
 /// UTF8.

@@ -428,3 +428,29 @@ async fn definitions_that_make_no_sense() {
         "tables can have at most 1600 columns",
     );
 }
+
+#[tokio::test]
+async fn a_transaction_blocks_changes_are_its_own_until_it_commits() {
+    let fixture = Fixture::new();
+    let catalog = &fixture.catalog;
+    let block = catalog.begin();
+    block.create_schema("s", false).await.unwrap();
+    let savepoint = block.savepoint();
+    block.create_schema("t", false).await.unwrap();
+    assert!(block.snapshot().schema("t").is_some());
+    block.rollback_to(&savepoint);
+    assert!(block.snapshot().schema("t").is_none());
+    assert!(catalog.snapshot().schema("s").is_none());
+    catalog.commit(&block).await.unwrap();
+    assert!(catalog.snapshot().schema("s").is_some());
+    assert!(catalog.snapshot().schema("t").is_none());
+
+    // Two blocks from the same version: the second to commit has lost.
+    let (first, second) = (catalog.begin(), catalog.begin());
+    first.create_schema("a", false).await.unwrap();
+    second.create_schema("b", false).await.unwrap();
+    catalog.commit(&first).await.unwrap();
+    let error = catalog.commit(&second).await.unwrap_err();
+    assert_eq!(error.report().sqlstate.as_str(), "40001");
+    assert!(catalog.snapshot().schema("b").is_none());
+}

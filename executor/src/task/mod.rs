@@ -28,7 +28,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use futures::FutureExt;
 use job::{ErrorReport, SqlState, TaskFailure, TaskOutcome, TaskStats};
 use operators::exchange::{ExchangeReader, TaskInputs};
-use operators::{Sink, restrict};
+use operators::{Sink, restrict, yielding};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
@@ -148,7 +148,7 @@ impl TaskRunner {
         rows: Option<ResultWriter>,
         partitions: &mut Partitions,
     ) -> Result<TaskStats, Stopped> {
-        let plan = restrict(&launch.plan.plan, &launch.partitions)?;
+        let plan = yielding(restrict(&launch.plan.plan, &launch.partitions)?)?;
         let spilled = Arc::new(AtomicU64::new(0));
         let context = self.context(&launch, pool, Arc::clone(&spilled))?;
         let attempt = Arc::new(Attempt {

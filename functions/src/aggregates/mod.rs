@@ -10,10 +10,12 @@
 //! sum and avg of floats, and sum of numerics that cannot outgrow 128 bits, stay DataFusion's.
 //!
 //! - [`exact`]: sums and averages in 128 bits, of rows and of groups
+//! - [`arrays`]: `array_agg` that keeps its element's type
 //! - [`ordered_set`]: mode and percentile_disc
 //! - [`single_distinct`]: an optimizer rule of DataFusion's, kept from changing types
 //! - [`windows`]: signed window functions
 
+mod arrays;
 mod exact;
 mod ordered_set;
 pub(crate) mod single_distinct;
@@ -37,6 +39,11 @@ pub(crate) fn aggregate_udfs() -> Vec<Arc<AggregateUDF>> {
     ];
     // Names that PostgreSQL has beside DataFusion's.
     for function in SessionStateDefaults::default_aggregate_functions() {
+        if function.name() == "array_agg" {
+            let typed = arrays::ArrayAgg(function.as_ref().clone());
+            functions.push(Arc::new(AggregateUDF::new_from_impl(typed)));
+            continue;
+        }
         let alias = match function.name() {
             "bool_and" => "every",
             "var" | "var_samp" => "variance",

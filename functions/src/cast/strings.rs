@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::{DataType, Field};
+use datafusion::arrow::array::{Array, AsArray};
+use datafusion::arrow::compute::cast;
+use datafusion::arrow::datatypes::{DataType, Field, Int64Type};
 use datafusion::error::Result;
 use datafusion::logical_expr::{ColumnarValue, ScalarUDF};
 use datafusion::scalar::ScalarValue;
-use job::SqlState;
 
 use super::Context;
 use crate::error::PgError;
+use crate::information::undefined;
 use crate::kit::{Args, Overload, PgFunction, Returns, Ty};
 use crate::pg_type::{Base, PgType, decode_text, parse, pg_type_of_data_type, text_array};
 use crate::session::Session;
@@ -44,9 +46,34 @@ fn to_text(args: &Args) -> Result<ColumnarValue> {
         ),
         None => pg_type_of_data_type(array.data_type()),
     };
+    if pg_type.base.is_reg() && !pg_type.is_array && array.data_type().is_integer() {
+        return object_names(args, pg_type.base);
+    }
     let context = Context::of(args.config());
     let text = text_array(array.as_ref(), pg_type, context.settings()).map_err(PgError::from)?;
     args.finish(text)
+}
+
+/// Values of a reg type by the names of the objects; one that nothing has is its number.
+fn object_names(args: &Args, kind: Base) -> Result<ColumnarValue> {
+    let oids = cast(args.array(0)?.as_ref(), &DataType::Int64)?;
+    let (oids, session) = (oids.as_primitive::<Int64Type>(), Session::of(args.config()));
+    args.rows(|row| {
+        let oid = oids.is_valid(row).then(|| oids.value(row));
+        Ok(oid.map(|oid| {
+            if oid == 0 {
+                return "-".to_owned();
+            }
+            let names = session.names.as_ref();
+            let known = u32::try_from(oid).ok();
+            let name = known.and_then(|oid| match names {
+                Some(names) => names.name(kind, oid),
+                None if kind == Base::Regtype => PgType::from_oid(oid).map(PgType::sql_name),
+                None => None,
+            });
+            name.unwrap_or_else(|| oid.to_string())
+        }))
+    })
 }
 
 /// `varchar(text, n)`: cut to n characters.
@@ -262,16 +289,5 @@ fn object_oid(session: &Session, base: Base, text: &str) -> Result<u32, PgError>
     {
         return Ok(pg_type.oid());
     }
-    let (sqlstate, what) = match base {
-        Base::Regclass => (SqlState::UNDEFINED_TABLE, "relation"),
-        Base::Regtype => (SqlState::UNDEFINED_OBJECT, "type"),
-        Base::Regrole => (SqlState::UNDEFINED_OBJECT, "role"),
-        Base::Regnamespace => (SqlState::INVALID_SCHEMA_NAME, "schema"),
-        Base::Regoper | Base::Regoperator => (SqlState::UNDEFINED_FUNCTION, "operator"),
-        _ => (SqlState::UNDEFINED_FUNCTION, "function"),
-    };
-    Err(PgError::new(
-        sqlstate,
-        format!("{what} \"{text}\" does not exist"),
-    ))
+    Err(undefined(base, text))
 }

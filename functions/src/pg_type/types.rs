@@ -94,6 +94,23 @@ bases! {
     Regrole REGROLE: 4096, 4097, "regrole", "regrole", 4;
 }
 
+impl Base {
+    /// OIDs that are printed as the names of what they identify.
+    pub const fn is_reg(self) -> bool {
+        matches!(
+            self,
+            Base::Regproc
+                | Base::Regprocedure
+                | Base::Regoper
+                | Base::Regoperator
+                | Base::Regclass
+                | Base::Regtype
+                | Base::Regnamespace
+                | Base::Regrole
+        )
+    }
+}
+
 /// A PostgreSQL type with its modifier: what a `RowDescription` says about a column.
 ///
 /// Arrays have no dimensions in their type, as in PostgreSQL: `int4[]` covers `int4[][]`.

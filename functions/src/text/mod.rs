@@ -19,8 +19,14 @@ use std::sync::Arc;
 
 use datafusion::logical_expr::ScalarUDF;
 
+pub use strings::quoted_identifier;
+
 pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {
-    let mut functions = vec![similar::similar_to_escape(), numbers::to_number()];
+    let mut functions = vec![
+        similar::similar_to_escape(),
+        similar::like_escape(),
+        numbers::to_number(),
+    ];
     functions.extend(strings::functions());
     functions.extend(patterns::functions());
     functions.extend(fill::functions());

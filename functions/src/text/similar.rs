@@ -48,6 +48,32 @@ fn translate(args: &Args) -> Result<ColumnarValue> {
     })
 }
 
+/// `like_escape(pattern, escape)`: the same LIKE pattern with a backslash for its escape.
+pub(crate) fn like_escape() -> Arc<ScalarUDF> {
+    PgFunction::immutable(
+        "like_escape",
+        const {
+            &[Overload::new(
+                &[Ty::Text, Ty::Text],
+                Ty::Text,
+                with_backslash,
+            )]
+        },
+    )
+    .udf()
+}
+
+fn with_backslash(args: &Args) -> Result<ColumnarValue> {
+    let (pattern, escape) = (args.text(0)?, args.text(1)?);
+    args.rows(|row| match (pattern.get(row), escape.get(row)) {
+        (Some(pattern), Some(escape)) => Ok(Some(match one_character(escape)? {
+            Some(escape) => backslashed_like(pattern, escape),
+            None => pattern.replace('\\', "\\\\"),
+        })),
+        _ => Ok(None),
+    })
+}
+
 /// An empty escape means that there is none.
 fn one_character(escape: &str) -> Result<Option<char>, PgError> {
     let mut chars = escape.chars();

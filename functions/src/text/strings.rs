@@ -430,7 +430,8 @@ fn concat_ws(args: &Args) -> Result<ColumnarValue> {
     })
 }
 
-fn quoted_identifier(text: &str) -> String {
+/// An identifier as SQL has to spell it: in quotes where it is not plain lower case, or a keyword.
+pub fn quoted_identifier(text: &str) -> String {
     let mut chars = text.chars();
     let plain = chars
         .next()

@@ -32,6 +32,43 @@ pub(crate) fn explicit(expr: Expr, from: &DataType, target: &Field) -> Result<Ex
     Ok(expr)
 }
 
+/// As [`explicit`], where it is known which PostgreSQL type `expr` has: a regclass is cast to text
+/// by its name although it is carried as a number.
+pub(crate) fn from_field(expr: Expr, from: &Field, target: &Field) -> Result<Expr> {
+    let to = pg_type_of(target);
+    let is_text = matches!(
+        to.base,
+        Base::Text | Base::Varchar | Base::Bpchar | Base::Name
+    );
+    let pg_type = pg_type_of(from);
+    if is_text && pg_type.base.is_reg() && !pg_type.is_array && from.data_type().is_integer() {
+        return explicit(call(&cast::text(), vec![expr]), &DataType::Utf8, target);
+    }
+    let done = explicit(expr, from.data_type(), target)?;
+    let keeps_type = from.metadata().contains_key(PG_TYPE_KEY)
+        && !target.metadata().contains_key(PG_TYPE_KEY)
+        && from.data_type() == target.data_type()
+        // Texts are the rule's business.
+        && !from.data_type().is_string();
+    if !keeps_type {
+        return Ok(done);
+    }
+    // A name as text, an oid as a number: nothing is computed, but it is no name or oid any more.
+    let plain = Field::new(target.name(), target.data_type().clone(), true)
+        .with_metadata([(PG_TYPE_KEY.to_owned(), to.metadata_name())].into());
+    Ok(Expr::Cast(Cast::new_from_field(
+        Box::new(done),
+        plain.into(),
+    )))
+}
+
+/// What a column of a reg type prints: the names of the objects. `None` for other columns.
+pub fn printed_object(expr: Expr, field: &Field) -> Option<Expr> {
+    let pg_type = pg_type_of(field);
+    (pg_type.base.is_reg() && !pg_type.is_array && field.data_type().is_integer())
+        .then(|| call(&cast::text(), vec![expr]))
+}
+
 /// Casts to an Arrow type that stands for the PostgreSQL type of the same name.
 pub(crate) fn to_type(expr: Expr, from: &DataType, to: &DataType) -> Result<Expr> {
     explicit(expr, from, &Field::new("", to.clone(), true))

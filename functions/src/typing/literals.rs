@@ -9,6 +9,7 @@ use datafusion::common::metadata::{FieldMetadata, ScalarAndMetadata};
 use datafusion::error::Result;
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
+use datafusion::logical_expr::type_coercion::functions::fields_with_udf;
 use datafusion::logical_expr::{
     ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, Volatility,
 };
@@ -158,11 +159,11 @@ pub(crate) fn fold(expr: Expr, config: impl Fn() -> Arc<ConfigOptions>) -> Resul
         .unzip();
     let types: Vec<DataType> = values.iter().map(ScalarValue::data_type).collect();
     // Only calls whose arguments have their final types: coercion has not run yet.
-    if call
-        .func
-        .coerce_types(&types)
-        .is_ok_and(|wanted| wanted != types)
-    {
+    let settled = fields_with_udf(&arg_fields, call.func.as_ref()).is_ok_and(|wanted| {
+        let wanted = wanted.iter().map(|field| field.data_type());
+        wanted.eq(types.iter())
+    });
+    if !settled {
         return Ok(expr);
     }
     // Functions that make another expression of themselves (coalesce becomes CASE) may only live

@@ -24,6 +24,7 @@ mod planner;
 mod rows;
 mod rule;
 
+pub use casts::printed_object;
 pub use literals::parameter;
 pub use planner::OperatorPlanner;
 pub use rule::PgTyping;

@@ -148,10 +148,10 @@ impl Typing<'_> {
         let done = match expr {
             Expr::Literal(_, _) => literals::narrow(expr),
             Expr::Cast(cast) => {
-                let from = cast.expr.get_type(self.schema)?;
+                let (_, source) = cast.expr.to_field(self.schema)?;
                 let is_written = !cast.field.name().is_empty();
-                let value = self.folded(casts::explicit(*cast.expr, &from, &cast.field)?)?;
-                if is_written && from.is_string() {
+                let value = self.folded(casts::from_field(*cast.expr, &source, &cast.field)?)?;
+                if is_written && source.data_type().is_string() {
                     // `'a'::char(3)::text` is no character(3) any more.
                     alternatives::annotated(value, self.schema, &cast.field)?
                 } else {
@@ -163,7 +163,7 @@ impl Typing<'_> {
             Expr::Between(between) => self.between(between)?,
             Expr::InList(list) => self.in_list(list)?,
             Expr::Case(case) => self.case(case)?,
-            Expr::Like(like) => Expr::Like(escaped(like)),
+            Expr::Like(like) => Expr::Like(self.escaped(like)?),
             Expr::SimilarTo(like) => self.similar(like)?,
             Expr::ScalarFunction(function) => self.function(function)?,
             Expr::ScalarSubquery(subquery) => Expr::ScalarSubquery(self.subquery(subquery)?),
@@ -229,6 +229,7 @@ impl Typing<'_> {
             left = self.without_blanks(left, &right)?;
         }
         if left.data_type.is_nested() || right.data_type.is_nested() {
+            let (left, right) = self.untyped_arrays(left, right)?;
             return Ok(Expr::BinaryExpr(BinaryExpr::new(
                 Box::new(left.expr),
                 op,
@@ -250,6 +251,28 @@ impl Typing<'_> {
             }
         }
         Ok(resolved)
+    }
+
+    /// `array = '{1,2}'`: an untyped literal beside an array is one of its type.
+    fn untyped_arrays(&self, left: Operand, right: Operand) -> Result<(Operand, Operand)> {
+        let is_list = |operand: &Operand| matches!(operand.data_type, DataType::List(_));
+        let typed = |unknown: Operand, to: &DataType| -> Result<Operand> {
+            if literals::unknown_text(&unknown.expr).is_none() {
+                return Ok(unknown);
+            }
+            Ok(Operand {
+                expr: self.folded(casts::from_unknown(unknown.expr, to)?)?,
+                data_type: to.clone(),
+            })
+        };
+        Ok(if is_list(&left) {
+            let right = typed(right, &left.data_type)?;
+            (left, right)
+        } else if is_list(&right) {
+            (typed(left, &right.data_type)?, right)
+        } else {
+            (left, right)
+        })
     }
 
     fn negative(&self, operand: Expr) -> Result<Expr> {
@@ -515,6 +538,34 @@ impl Typing<'_> {
             return alternatives::annotated(value, self.schema, &annotation);
         }
         Ok(value)
+    }
+
+    /// `LIKE … ESCAPE 'c'` with the backslash that DataFusion's kernels know.
+    fn escaped(&self, like: Like) -> Result<Like> {
+        let escape = like.escape_char.unwrap_or('\\');
+        let pattern = match *like.pattern {
+            Expr::Literal(value, metadata) => {
+                let written = value.try_as_str().flatten();
+                let pattern = written.map(|pattern| similar::backslashed_like(pattern, escape));
+                let value = match (value, pattern) {
+                    (value, None) => value,
+                    (ScalarValue::Utf8View(_), pattern) => ScalarValue::Utf8View(pattern),
+                    (ScalarValue::LargeUtf8(_), pattern) => ScalarValue::LargeUtf8(pattern),
+                    (_, pattern) => ScalarValue::Utf8(pattern),
+                };
+                Expr::Literal(value, metadata)
+            }
+            pattern if escape == '\\' => pattern,
+            pattern => {
+                let escape = Expr::Literal(ScalarValue::Utf8(Some(escape.to_string())), None);
+                self.fold(call(&similar::like_escape(), vec![pattern, escape]))?
+            }
+        };
+        Ok(Like {
+            pattern: Box::new(pattern),
+            escape_char: None,
+            ..like
+        })
     }
 
     /// SIMILAR TO is a regular expression match of the whole string.

@@ -40,6 +40,11 @@ impl ContextProvider for StatementContext<'_> {
         name: &str,
         args: Vec<Expr>,
     ) -> Result<Arc<dyn TableSource>> {
+        if args.is_empty()
+            && let Some(table) = catalog::system::system_function(name)
+        {
+            return Ok(provider_as_source(table?));
+        }
         let Some(function) = self.state.table_functions().get(name) else {
             return Err(PgError::new(
                 job::SqlState::UNDEFINED_FUNCTION,

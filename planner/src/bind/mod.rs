@@ -76,7 +76,7 @@ impl Binder<'_> {
     ) -> Result<LogicalPlan> {
         let attempt = |style| -> Result<Result<LogicalPlan, DataFusionError>> {
             let mut query = query.clone();
-            normalize::query(&mut query, source, style)?;
+            normalize::query(&mut query, source, self.view, style)?;
             let context = self.context(relations);
             let mut planner_context =
                 PlannerContext::new().with_prepare_param_data_types(params.to_vec());
@@ -101,7 +101,7 @@ impl Binder<'_> {
     /// An expression that refers to no columns.
     pub(crate) fn bind_expr(&self, expr: &ast::Expr, source: &Source) -> Result<Expr> {
         let mut expr = expr.clone();
-        normalize::expr(&mut expr, source)?;
+        normalize::expr(&mut expr, source, self.view)?;
         let relations = Relations::default();
         let context = self.context(&relations);
         self.sql_to_rel(&context)

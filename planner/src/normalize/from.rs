@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use datafusion::sql::sqlparser::ast::{Ident, ObjectName, TableFactor, TableWithJoins};
+use datafusion::sql::sqlparser::ast::{
+    FunctionArg, FunctionArgExpr, Ident, ObjectName, TableFactor, TableWithJoins,
+};
 use job::SqlState;
 
 use crate::error::{PlanError, Result};
@@ -17,6 +19,51 @@ pub(super) fn check_names(from: &[TableWithJoins], source: &Source) -> Result<()
         source,
     };
     from.iter().try_for_each(|item| names.item(item))
+}
+
+/// `pg_catalog.unnest(…)` is `unnest(…)`, which the parser knows only by its bare name.
+pub(super) fn qualified_unnest(factor: &mut TableFactor) {
+    let (name, args, alias, with_ordinality) = match factor {
+        TableFactor::Table {
+            name,
+            args: Some(args),
+            alias,
+            with_ordinality,
+            ..
+        } => (name, &mut args.args, alias, *with_ordinality),
+        TableFactor::Function {
+            name,
+            args,
+            alias,
+            with_ordinality,
+            ..
+        } => (name, args, alias, *with_ordinality),
+        _ => return,
+    };
+    let parts: Vec<String> = name
+        .0
+        .iter()
+        .filter_map(|part| part.as_ident().map(fold))
+        .collect();
+    if parts != ["pg_catalog", "unnest"] && parts != ["unnest"] {
+        return;
+    }
+    let arrays = args
+        .iter()
+        .map(|arg| match arg {
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr.clone()),
+            _ => None,
+        })
+        .collect::<Option<Vec<_>>>();
+    if let Some(array_exprs) = arrays {
+        *factor = TableFactor::UNNEST {
+            alias: alias.take(),
+            array_exprs,
+            with_offset: false,
+            with_offset_alias: None,
+            with_ordinality,
+        };
+    }
 }
 
 struct Names<'a> {

@@ -7,9 +7,11 @@
 //! are functions, names of function columns. Nothing is looked up: the rewrites are syntax only,
 //! and all of them keep spans, so that errors point into the client's text.
 
+mod array_query;
 mod from;
 mod literals;
 pub(crate) mod names;
+mod operators;
 mod order;
 mod rows;
 mod using;
@@ -18,12 +20,12 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
-    DataType, Distinct, DuplicateTreatment, Expr, Fetch, Function, FunctionArg, FunctionArgExpr,
-    FunctionArgumentList, FunctionArguments, GroupByExpr, Ident, LimitClause, NamedWindowExpr,
-    ObjectName, OrderBy, OrderByKind, Query, Select, SelectFlavor, SelectItem, SetExpr,
-    SetOperator, SetQuantifier, TableAlias, TableAliasColumnDef, TableFactor, TableWithJoins,
-    UnaryOperator, Value, ValueWithSpan, VisitMut, VisitorMut, WildcardAdditionalOptions,
-    WindowType, visit_expressions,
+    AccessExpr, DataType, Distinct, DuplicateTreatment, Expr, Fetch, Function, FunctionArg,
+    FunctionArgExpr, FunctionArgumentList, FunctionArguments, GroupByExpr, Ident, LimitClause,
+    NamedWindowExpr, ObjectName, OrderBy, OrderByKind, Query, Select, SelectFlavor, SelectItem,
+    SetExpr, SetOperator, SetQuantifier, TableAlias, TableAliasColumnDef, TableFactor,
+    TableWithJoins, UnaryOperator, Value, ValueWithSpan, VisitMut, VisitorMut,
+    WildcardAdditionalOptions, WindowType, visit_expressions,
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 use job::{ErrorReport, SqlState};
@@ -31,6 +33,7 @@ use job::{ErrorReport, SqlState};
 use crate::bind::rows::{ALL, WITH_TIES};
 use crate::error::{PlanError, Result};
 use crate::parse::{Source, fold};
+use crate::view::SessionView;
 
 /// How a tree is rewritten.
 #[derive(Debug, Clone, Copy, Default)]
@@ -41,8 +44,18 @@ pub(crate) struct Style {
 }
 
 /// Rewrites a query.
-pub(crate) fn query(query: &mut Query, source: &Source, style: Style) -> Result<()> {
-    run(|visitor| VisitMut::visit(query, visitor), source, style)?;
+pub(crate) fn query(
+    query: &mut Query,
+    source: &Source,
+    view: &SessionView<'_>,
+    style: Style,
+) -> Result<()> {
+    run(
+        |visitor| VisitMut::visit(query, visitor),
+        source,
+        view,
+        style,
+    )?;
     using::rewrite(query);
     lower(query)
 }
@@ -53,10 +66,11 @@ fn lower(tree: &mut impl VisitMut) -> Result<()> {
 }
 
 /// Rewrites an expression that stands alone: a default, an argument of EXECUTE.
-pub(crate) fn expr(expr: &mut Expr, source: &Source) -> Result<()> {
+pub(crate) fn expr(expr: &mut Expr, source: &Source, view: &SessionView<'_>) -> Result<()> {
     run(
         |visitor| VisitMut::visit(expr, visitor),
         source,
+        view,
         Style::default(),
     )?;
     lower(expr)
@@ -65,13 +79,16 @@ pub(crate) fn expr(expr: &mut Expr, source: &Source) -> Result<()> {
 fn run(
     visit: impl FnOnce(&mut Normalizer<'_>) -> ControlFlow<PlanError>,
     source: &Source,
+    view: &SessionView<'_>,
     style: Style,
 ) -> Result<()> {
-    match visit(&mut Normalizer {
+    let mut normalizer = Normalizer {
         source,
+        view,
         style,
         depth: 0,
-    }) {
+    };
+    match visit(&mut normalizer) {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(error) => Err(error),
     }
@@ -79,6 +96,7 @@ fn run(
 
 struct Normalizer<'a> {
     source: &'a Source,
+    view: &'a SessionView<'a>,
     style: Style,
     /// Queries around this place.
     depth: usize,
@@ -158,6 +176,7 @@ impl VisitorMut for Normalizer<'_> {
     }
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<PlanError> {
+        from::qualified_unnest(factor);
         match factor {
             TableFactor::Table {
                 name,
@@ -224,7 +243,7 @@ impl VisitorMut for Normalizer<'_> {
     }
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<PlanError> {
-        match rewrite(expr) {
+        match rewrite(expr, self.view) {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => ControlFlow::Break(error),
         }
@@ -300,7 +319,9 @@ fn clauses(query: &mut Query) -> Result<()> {
 }
 
 /// One expression, before its children.
-fn rewrite(expr: &mut Expr) -> Result<()> {
+fn rewrite(expr: &mut Expr, view: &SessionView<'_>) -> Result<()> {
+    operators::rewrite(expr, view)?;
+    array_query::rewrite(expr)?;
     match expr {
         Expr::Value(ValueWithSpan {
             value: Value::Number(digits, false),
@@ -335,12 +356,17 @@ fn rewrite(expr: &mut Expr) -> Result<()> {
                 return Err(PlanError::unsupported(format!("collation \"{name}\" is")));
             }
             *expr = std::mem::replace(inner.as_mut(), Expr::Identifier(Ident::new("")));
-            return rewrite(expr);
+            return rewrite(expr, view);
         }
         Expr::Identifier(ident) if ident.quote_style.is_none() => {
             if let Some(function) = keyword_function(&ident.value) {
-                *expr = call(function);
+                *expr = call(function, Vec::new());
             }
+        }
+        Expr::Function(function) if is_expandarray(&function.name) => {
+            function.name = ObjectName::from(vec![Ident::new("pg_expandarray_array")]);
+            let array = std::mem::replace(expr, Expr::Identifier(Ident::new("")));
+            *expr = call("unnest", vec![array]);
         }
         Expr::Function(function) => {
             fold_function(&mut function.name);
@@ -358,6 +384,35 @@ fn rewrite(expr: &mut Expr) -> Result<()> {
                     format!("window function {name} requires an OVER clause"),
                 ));
             }
+        }
+        Expr::CompoundFieldAccess { root, access_chain } => {
+            // `(record).field`; without brackets it is `relation.column`.
+            if matches!(root.as_ref(), Expr::Identifier(_)) {
+                return Ok(());
+            }
+            let dots = access_chain
+                .iter()
+                .take_while(|access| matches!(access, AccessExpr::Dot(Expr::Identifier(_))))
+                .count();
+            if dots == 0 {
+                return Ok(());
+            }
+            let rest = access_chain.split_off(dots);
+            let mut record = std::mem::replace(root.as_mut(), Expr::Identifier(Ident::new("")));
+            for access in access_chain.drain(..) {
+                if let AccessExpr::Dot(Expr::Identifier(name)) = access {
+                    let name = Value::SingleQuotedString(fold(&name));
+                    record = call("get_field", vec![record, Expr::Value(name.into())]);
+                }
+            }
+            *expr = if rest.is_empty() {
+                record
+            } else {
+                Expr::CompoundFieldAccess {
+                    root: Box::new(record),
+                    access_chain: rest,
+                }
+            };
         }
         Expr::Cast { data_type, .. } => {
             // `pg_catalog.int4` is `int4`.
@@ -428,7 +483,7 @@ fn fetch_first(query: &mut Query, fetch: Fetch) -> Result<()> {
         }
         let mut quantity = quantity;
         literals::protect(&mut quantity);
-        with_argument(WITH_TIES, quantity)
+        call(WITH_TIES, vec![quantity])
     } else {
         quantity
     };
@@ -586,27 +641,17 @@ fn keyword_function(word: &str) -> Option<&'static str> {
         .find(|known| known.eq_ignore_ascii_case(word))
 }
 
-fn with_argument(function: &str, argument: Expr) -> Expr {
-    let mut expr = call(function);
-    if let Expr::Function(Function {
-        args: FunctionArguments::List(list),
-        ..
-    }) = &mut expr
-    {
-        list.args
-            .push(FunctionArg::Unnamed(FunctionArgExpr::Expr(argument)));
-    }
-    expr
-}
-
-fn call(function: &str) -> Expr {
+fn call(function: &str, args: Vec<Expr>) -> Expr {
     Expr::Function(Function {
         name: ObjectName::from(vec![Ident::new(function)]),
         uses_odbc_syntax: false,
         parameters: FunctionArguments::None,
         args: FunctionArguments::List(FunctionArgumentList {
             duplicate_treatment: None,
-            args: Vec::new(),
+            args: args
+                .into_iter()
+                .map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg)))
+                .collect(),
             clauses: Vec::new(),
         }),
         filter: None,
@@ -629,6 +674,16 @@ fn fold_function(name: &mut ObjectName) {
         ident.value = ident.value.to_ascii_lowercase();
         *name = ObjectName::from(vec![ident]);
     }
+}
+
+/// The one set-returning function outside of `pg_catalog`: an array's elements and positions.
+fn is_expandarray(name: &ObjectName) -> bool {
+    let parts: Vec<String> = name
+        .0
+        .iter()
+        .filter_map(|part| part.as_ident().map(fold))
+        .collect();
+    parts == ["information_schema", "_pg_expandarray"]
 }
 
 fn strip_pg_catalog(name: &mut ObjectName) {

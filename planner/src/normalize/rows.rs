@@ -7,7 +7,7 @@ use datafusion::sql::sqlparser::ast::{
     UnaryOperator, Value,
 };
 
-use super::{empty_query, empty_select, names, with_argument};
+use super::{call, empty_query, empty_select, names};
 use crate::error::{PlanError, Result};
 
 /// Comparisons of rows, IN a list or a subquery, IS [NOT] NULL, IS [NOT] DISTINCT FROM, spelled
@@ -162,7 +162,7 @@ pub(super) fn in_condition(expr: &mut Expr) -> Result<()> {
 fn is_in(left: &[Expr], subquery: Box<Query>) -> Result<Expr> {
     let (mut select, matches) = matching(left, subquery)?;
     let undecided = Expr::IsNull(Box::new(Expr::Nested(Box::new(matches.clone()))));
-    let any = |condition| with_argument("bool_or", condition);
+    let any = |condition| call("bool_or", vec![condition]);
     let value = |value: Value| Expr::Value(value.into());
     select.projection = vec![SelectItem::UnnamedExpr(Expr::Case {
         case_token: AttachedToken::empty(),

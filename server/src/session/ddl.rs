@@ -1,14 +1,14 @@
 //! Catalog statements. The catalog decides and stores; here names, clauses and tags are matched up.
 //!
-//! Permanent objects are durable the moment their statement is answered, so they can't be part of
-//! a transaction block that may roll back: there they are refused. Temporary tables can: they are
-//! versions in memory, undone by going back to the old ones.
+//! Permanent objects are durable the moment their statement is answered, or in a transaction block
+//! the moment its COMMIT is: until then they are in a catalog that only the block sees. Temporary
+//! tables are versions in memory, undone by going back to the old ones.
 
 use std::sync::Arc;
 
 use catalog::{
-    CatalogError, CommentTarget, DdlOutcome, DropBehavior, FileKind, IfExists, NewExternalTable,
-    ObjectName, RelationKind, SearchPath, SortColumn,
+    Catalog, CatalogError, CommentTarget, DdlOutcome, DropBehavior, FileKind, IfExists,
+    NewExternalTable, ObjectName, RelationKind, SearchPath, SortColumn,
 };
 use datafusion::arrow::datatypes::{Field, FieldRef, Schema};
 use functions::pg_type::PgType;
@@ -17,9 +17,9 @@ use planner::{
     CommentOn, CreateExternalTable, CreateView, Drop, DropKind, Name, ParsedStatement, Statement,
 };
 
-use super::Session;
 use super::registry::lock;
 use super::rows::Reply;
+use super::{Session, TransactionStatus};
 use crate::pg::Severity;
 
 /// The command, as tags and errors name it.
@@ -46,13 +46,8 @@ impl Session {
                 name,
                 if_not_exists,
             } => {
-                self.transaction.check_no_block("CREATE SCHEMA")?;
-                self.critical();
-                let created = self
-                    .services
-                    .catalog
-                    .create_schema(name, *if_not_exists)
-                    .await;
+                let catalog = self.ddl_catalog();
+                let created = catalog.create_schema(name, *if_not_exists).await;
                 self.tell(created)?;
                 "CREATE SCHEMA"
             }
@@ -72,6 +67,51 @@ impl Session {
             }
         };
         Ok(Reply::Done(tag.to_owned()))
+    }
+
+    /// The catalog DDL changes: in a transaction block the block's own, else everybody's, and then
+    /// the statement can't be stopped any more.
+    fn ddl_catalog(&mut self) -> Arc<Catalog> {
+        if !self.transaction.in_block() {
+            self.critical();
+        }
+        self.block_catalog()
+    }
+
+    fn block_catalog(&mut self) -> Arc<Catalog> {
+        let everybodys = &self.services.catalog;
+        match &mut self.undo {
+            Some(undo) if self.transaction.in_block() => {
+                let own = undo.catalog.get_or_insert_with(|| everybodys.begin());
+                Arc::clone(own)
+            }
+            Some(_) | None => Arc::clone(everybodys),
+        }
+    }
+
+    /// The catalog as this session's statements see it.
+    pub(super) fn catalog(&self) -> &Arc<Catalog> {
+        let own = self.undo.as_ref().and_then(|undo| undo.catalog.as_ref());
+        own.unwrap_or(&self.services.catalog)
+    }
+
+    /// The block is about to commit: its DDL is made everybody's. When that fails, nothing of the
+    /// block is left.
+    pub(super) async fn commit_ddl(&mut self) -> Result<(), ErrorReport> {
+        let own = self.undo.as_mut().and_then(|undo| undo.catalog.take());
+        let Some(own) = own else {
+            return Ok(());
+        };
+        if self.status() != TransactionStatus::InTransaction {
+            return Ok(());
+        }
+        self.critical();
+        if let Err(error) = self.services.catalog.commit(&own).await {
+            let _warning = self.transaction.rollback();
+            self.rollback_work();
+            return Err(error.report());
+        }
+        Ok(())
     }
 
     /// The catalog is about to change for good: the statement can't be stopped any more.
@@ -110,7 +150,6 @@ impl Session {
         &mut self,
         create: &CreateExternalTable,
     ) -> Result<(), ErrorReport> {
-        self.transaction.check_no_block("CREATE EXTERNAL TABLE")?;
         let mut fields: Vec<FieldRef> = create
             .columns
             .iter()
@@ -162,12 +201,13 @@ impl Session {
             options: create.options.clone(),
         };
         let state = Arc::clone(self.services.planner.session_state());
-        let created = self
-            .services
-            .catalog
+        let path = self.search_path();
+        // Reading files takes its time, so it can be stopped: not yet critical.
+        let catalog = self.block_catalog();
+        let created = catalog
             .create_external_table(
                 &object_name(&create.name),
-                &self.search_path(),
+                &path,
                 new,
                 if_exists(create.or_replace, create.if_not_exists),
                 state.as_ref(),
@@ -182,13 +222,10 @@ impl Session {
         create: &CreateView,
         parsed: &ParsedStatement,
     ) -> Result<(), ErrorReport> {
-        self.transaction.check_no_block("CREATE VIEW")?;
         let (view, columns) = self.plan_view(parsed, create).await?;
         let path = self.search_path();
-        self.critical();
-        let created = self
-            .services
-            .catalog
+        let catalog = self.ddl_catalog();
+        let created = catalog
             .create_view(
                 &object_name(&create.name),
                 &path,
@@ -211,9 +248,7 @@ impl Session {
             if drop.kind == DropKind::Table && self.drop_temporary(name) {
                 continue;
             }
-            self.transaction.check_no_block(drop_command(drop.kind))?;
-            self.critical();
-            let catalog = Arc::clone(&self.services.catalog);
+            let catalog = self.ddl_catalog();
             let dropped = match drop.kind {
                 DropKind::Schema => {
                     catalog
@@ -250,7 +285,6 @@ impl Session {
     }
 
     async fn comment(&mut self, on: &CommentOn, text: Option<String>) -> Result<(), ErrorReport> {
-        self.transaction.check_no_block("COMMENT")?;
         let target = match on {
             CommentOn::Schema(name) => CommentTarget::Schema(name.clone()),
             CommentOn::Table(name) => CommentTarget::Relation {
@@ -266,9 +300,8 @@ impl Session {
                 column: column.clone(),
             },
         };
-        self.critical();
         let path = self.search_path();
-        let commented = self.services.catalog.comment(target, &path, text).await;
+        let commented = self.ddl_catalog().comment(target, &path, text).await;
         self.tell(commented)?;
         Ok(())
     }

@@ -19,6 +19,7 @@ mod cursor;
 mod ddl;
 mod gucs;
 mod interrupt;
+mod names;
 mod prepared;
 mod query;
 mod registry;
@@ -36,7 +37,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use catalog::{SessionTables, TempTables};
+use catalog::{Catalog, DdlSavepoint, SessionTables, TempTables};
 use job::ErrorReport;
 
 pub use gucs::{Gucs, SetScope};
@@ -79,8 +80,10 @@ pub struct Session {
 /// How things were when the transaction began; settings keep their own notes.
 struct Undo {
     tables: TempTables,
-    /// One per savepoint, from the outermost.
-    savepoints: Vec<TempTables>,
+    /// One per savepoint, from the outermost: tables, and the DDL so far.
+    savepoints: Vec<(TempTables, Option<DdlSavepoint>)>,
+    /// The catalog with the DDL of a transaction block, once it has any.
+    catalog: Option<Arc<Catalog>>,
     /// `now()`
     started: SystemTime,
     /// `txid_current()`
@@ -180,6 +183,7 @@ impl Session {
             self.undo = Some(Undo {
                 tables: self.tables.save(),
                 savepoints: Vec::new(),
+                catalog: None,
                 started: SystemTime::now(),
                 id: self
                     .services

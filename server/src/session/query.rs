@@ -30,7 +30,7 @@ use planner::{
 use super::prepared::Prepared;
 use super::registry::lock;
 use super::rows::{Reply, RowSource, Rows, text_rows};
-use super::settings::SharedSettings;
+use super::settings::{SharedRegistry, SharedSettings};
 use super::system::StatementTables;
 use super::{Session, epoch_us};
 use crate::config::KeyId;
@@ -61,8 +61,8 @@ impl Session {
 
     fn statement_context(&self) -> StatementContext {
         let handle = self.handle();
-        let snapshot = self.services.catalog.snapshot();
-        let path = self.search_path().0;
+        let snapshot = self.catalog().snapshot();
+        let path = self.search_path();
         let (format, settings) = {
             let mut gucs = lock(&self.gucs);
             let partitions = u32::try_from(gucs.int(KeyId::Partitions)).unwrap_or(0);
@@ -82,12 +82,14 @@ impl Session {
             user: handle.user.clone(),
             session_user: handle.user.clone(),
             search_path: path
-                .into_iter()
+                .0
+                .iter()
                 .filter(|schema| {
                     snapshot.schema(schema).is_some()
                         || catalog::is_system_schema(schema)
                         || self.tables.is_schema(schema)
                 })
+                .cloned()
                 .collect(),
             backend_pid: handle.pid,
             version: VERSION.to_owned(),
@@ -103,13 +105,18 @@ impl Session {
             &self.gucs,
             &self.services.registry,
         );
+        let names = Arc::new(system_tables.names(path));
         StatementContext {
             system_tables,
             snapshot,
             settings,
             format,
             session: FunctionSession::new(facts)
-                .with_settings(Arc::new(SharedSettings(Arc::clone(&self.gucs)))),
+                .with_settings(Arc::new(SharedSettings(Arc::clone(&self.gucs))))
+                .with_names(names)
+                .with_backends(Arc::new(SharedRegistry(Arc::clone(
+                    &self.services.registry,
+                )))),
         }
     }
 

@@ -83,6 +83,10 @@ impl Session {
             Statement::Fetch(fetch) => self.fetch(fetch, formats).await,
             Statement::Move(fetch) => self.move_cursor(fetch).await,
             Statement::Prepare(prepare) => self.run_prepare(prepare).await,
+            Statement::Commit { .. } => {
+                self.commit_ddl().await?;
+                self.run_utility(parsed)
+            }
             Statement::Set(_)
             | Statement::SetTransaction { .. }
             | Statement::SetRole { .. }
@@ -93,7 +97,6 @@ impl Session {
             | Statement::Reset(_)
             | Statement::ResetAll
             | Statement::Begin(_)
-            | Statement::Commit { .. }
             | Statement::Rollback { .. }
             | Statement::Savepoint(_)
             | Statement::ReleaseSavepoint(_)

@@ -3,13 +3,14 @@
 
 use std::sync::{Arc, Mutex};
 
-use catalog::system::{ActivityRow, SettingRow, SystemContext, system_table};
-use catalog::{CatalogSnapshot, SessionTables};
+use catalog::system::{ActivityRow, SettingRow, SystemContext, SystemNames, system_table};
+use catalog::{CatalogSnapshot, SearchPath, SessionTables};
 use datafusion::catalog::TableProvider;
 use planner::SystemTables;
 
 use super::epoch_us;
 use super::gucs::Gucs;
+use super::names::StatementNames;
 use super::registry::{SessionHandle, SessionRegistry, lock};
 use crate::config::{KEYS, Kind, Scope, Value};
 
@@ -35,6 +36,14 @@ impl StatementTables {
             }),
             ..SystemContext::new(Arc::clone(snapshot), &handle.database, &handle.user)
         })
+    }
+
+    /// The same objects by name and OID.
+    pub(super) fn names(&self, path: SearchPath) -> StatementNames {
+        StatementNames {
+            names: SystemNames::new(self.0.clone(), path),
+            database: self.0.database.clone(),
+        }
     }
 }
 

@@ -273,7 +273,8 @@ impl Session {
         lock(&self.gucs).savepoint();
         let tables = self.tables.save();
         if let Some(undo) = &mut self.undo {
-            undo.savepoints.push(tables);
+            let ddl = undo.catalog.as_ref().map(|catalog| catalog.savepoint());
+            undo.savepoints.push((tables, ddl));
         }
         Ok("SAVEPOINT")
     }
@@ -295,8 +296,14 @@ impl Session {
         lock(&self.gucs).rollback_to(depth);
         if let Some(undo) = &mut self.undo {
             undo.savepoints.truncate(depth.0 + 1);
-            if let Some(tables) = undo.savepoints.last() {
+            if let Some((tables, ddl)) = undo.savepoints.last() {
                 self.tables.restore(tables.clone());
+                match (&undo.catalog, ddl) {
+                    (Some(catalog), Some(ddl)) => catalog.rollback_to(ddl),
+                    // All of the block's DDL came after the savepoint.
+                    (Some(_), None) => undo.catalog = None,
+                    (None, _) => {}
+                }
             }
         }
         self.portals

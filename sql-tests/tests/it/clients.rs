@@ -30,25 +30,21 @@ const PROGRAM_SECONDS_MAX: &str = "180";
 const SEEN_TIMEOUT: Duration = Duration::from_secs(30);
 
 #[test]
-#[ignore = "issue 2, open: hangs or fails on catalog and session functions that are being completed"]
 fn psycopg_3() -> Result {
     python("psycopg_3.py")
 }
 
 #[test]
-#[ignore = "issue 2, open: type introspection queries are not all answered yet"]
 fn asyncpg() -> Result {
     python("asyncpg_client.py")
 }
 
 #[test]
-#[ignore = "issue 2, open: dialect start-up queries are not all answered yet"]
 fn sqlalchemy_core() -> Result {
     python("sqlalchemy_core.py")
 }
 
 #[test]
-#[ignore = "issue 2, open: DatabaseMetaData.getTables is not answered yet"]
 fn pgjdbc() -> Result {
     let jar = Path::new("/usr/share/java/postgresql.jar");
     if !jar.exists() {
@@ -70,7 +66,6 @@ fn pgjdbc() -> Result {
 }
 
 #[test]
-#[ignore = "issue 2, open: describing a relation needs OPERATOR(pg_catalog.~), not planned yet"]
 fn psql_shows_what_there_is() -> Result {
     let Some(psql) = psql() else { return Ok(()) };
     let server = Server::start()?;
@@ -159,7 +154,6 @@ fn psql_runs_a_script_with_errors_transactions_and_a_cursor() -> Result {
 }
 
 #[test]
-#[ignore = "issue 2, open: ran over its limit on the last full run; not yet looked into"]
 fn psql_cancels_on_interrupt() -> Result {
     let Some(psql) = psql() else { return Ok(()) };
     let server = Server::start()?;
@@ -184,7 +178,6 @@ fn psql_cancels_on_interrupt() -> Result {
 }
 
 #[test]
-#[ignore = "issue 2, open: failed on the last full run; not yet looked into"]
 fn tokio_postgres_parameters_rows_errors_transactions_and_cancel() -> Result {
     let server = Server::start()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -62,5 +62,7 @@ query "$@" -c "COPY (SELECT *, NULL AS collicurules FROM pg_collation WHERE coll
   WITH (FORMAT text, HEADER)" > pg_collation.tsv
 query "$@" -c "COPY (SELECT * FROM pg_language WHERE lanname = 'internal' ORDER BY oid) TO STDOUT
   WITH (FORMAT text, HEADER)" > pg_language.tsv
+query "$@" -c "COPY (SELECT * FROM pg_get_keywords()) TO STDOUT
+  WITH (FORMAT text, HEADER)" > pg_get_keywords.tsv
 query "$@" -c "COPY (SELECT * FROM pg_tablespace ORDER BY oid) TO STDOUT
   WITH (FORMAT text, HEADER)" > pg_tablespace.tsv

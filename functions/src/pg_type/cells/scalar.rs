@@ -196,6 +196,17 @@ where
     T: ArrowPrimitiveType,
     T::Native: itoa::Integer + Into<i128>,
 {
+    if format == Format::Text && base == Base::Regtype {
+        return primitive::<T>(array, |value, out| {
+            let known = u32::try_from(value.into()).ok();
+            match known.and_then(PgType::from_oid) {
+                Some(pg_type) => out.extend_from_slice(pg_type.sql_name().as_bytes()),
+                None => number::integer(out, value),
+            }
+            Ok(())
+        });
+    }
+    // The names of other objects are the catalog's to know: plans put them in place of OIDs.
     if format == Format::Text {
         return primitive::<T>(array, |value, out| {
             number::integer(out, value);
