@@ -675,25 +675,3 @@ impl Typing<'_> {
         self.fold(Expr::ScalarFunction(ScalarFunction::new_udf(func, args)))
     }
 }
-
-/// `LIKE … ESCAPE 'c'` with the backslash that DataFusion's kernels know.
-fn escaped(like: Like) -> Like {
-    let Expr::Literal(value, metadata) = like.pattern.as_ref() else {
-        return like;
-    };
-    let Some(Some(pattern)) = value.try_as_str() else {
-        return like;
-    };
-    let escape = like.escape_char.unwrap_or('\\');
-    let pattern = similar::backslashed_like(pattern, escape);
-    let value = match value {
-        ScalarValue::Utf8View(_) => ScalarValue::Utf8View(Some(pattern)),
-        ScalarValue::LargeUtf8(_) => ScalarValue::LargeUtf8(Some(pattern)),
-        _ => ScalarValue::Utf8(Some(pattern)),
-    };
-    Like {
-        pattern: Box::new(Expr::Literal(value, metadata.clone())),
-        escape_char: None,
-        ..like
-    }
-}
