@@ -1,8 +1,8 @@
 //! Numbers: which type a literal has, and which numbers are not literals but counts.
 
 use datafusion::sql::sqlparser::ast::{
-    CastKind, DataType, ExactNumberInfo, Expr, FunctionArg, FunctionArgExpr, UnaryOperator, Value,
-    ValueWithSpan, WindowFrame, WindowFrameBound, WindowSpec,
+    CastKind, DataType, ExactNumberInfo, Expr, UnaryOperator, Value, ValueWithSpan, WindowFrame,
+    WindowFrameBound, WindowSpec,
 };
 use job::SqlState;
 
@@ -145,13 +145,6 @@ fn mark(expr: &mut Expr, is_done: bool) {
         }) => *done = is_done,
         Expr::UnaryOp { expr, .. } | Expr::Nested(expr) => mark(expr, is_done),
         _ => {}
-    }
-}
-
-/// DataFusion's table functions want plain literals.
-pub(super) fn protect_argument(argument: &mut FunctionArg) {
-    if let FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) = argument {
-        protect(expr);
     }
 }
 

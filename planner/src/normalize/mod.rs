@@ -197,8 +197,7 @@ impl VisitorMut for Normalizer<'_> {
                 if *with_ordinality {
                     return self.refuse("WITH ORDINALITY is", span);
                 }
-                if let Some(args) = args {
-                    args.args.iter_mut().for_each(literals::protect_argument);
+                if args.is_some() {
                     fold_function(name);
                     if let Some(function) = names::last_part(name) {
                         name_function_column(&function, alias);
@@ -210,7 +209,6 @@ impl VisitorMut for Normalizer<'_> {
             }
             TableFactor::Function {
                 name,
-                args,
                 alias,
                 with_ordinality,
                 ..
@@ -218,7 +216,6 @@ impl VisitorMut for Normalizer<'_> {
                 if *with_ordinality {
                     return self.refuse("WITH ORDINALITY is", Span::empty());
                 }
-                args.iter_mut().for_each(literals::protect_argument);
                 fold_function(name);
                 if let Some(function) = names::last_part(name) {
                     name_function_column(&function, alias);

@@ -136,7 +136,7 @@ fn temporary_tables_are_transactional() {
 }
 
 #[test]
-fn permanent_ddl_does_not_pretend_to_be_transactional() {
+fn ddl_is_undone_with_its_transaction() {
     let server = TestServer::start();
     let mut client = server.connect();
     assert_eq!(client.query("CREATE SCHEMA s")[0].text(), "CREATE SCHEMA");
@@ -146,7 +146,8 @@ fn permanent_ddl_does_not_pretend_to_be_transactional() {
         ("NCZ", "42P06")
     );
     client.query("BEGIN");
-    assert_eq!(sqlstate(&client.query("DROP SCHEMA s")), "25001");
+    assert_eq!(client.query("DROP SCHEMA s")[0].text(), "DROP SCHEMA");
     client.query("ROLLBACK");
     assert_eq!(client.query("DROP SCHEMA s")[0].text(), "DROP SCHEMA");
+    assert_eq!(sqlstate(&client.query("DROP SCHEMA s")), "3F000");
 }

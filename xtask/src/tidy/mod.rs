@@ -9,6 +9,8 @@ mod features;
 mod licences;
 mod sources;
 
+use std::process::Command;
+
 use cargo_metadata::{Metadata, MetadataCommand};
 
 use crate::Result;
@@ -45,11 +47,21 @@ pub(crate) fn report() -> Result<()> {
     }
 }
 
+/// Of what a build for this platform compiles: a fresh machine has downloaded no more.
 fn metadata() -> Result<Metadata> {
+    let platform = host()?;
+    let options = ["--locked", "--offline", "--filter-platform", &platform];
     Ok(MetadataCommand::new()
         .current_dir(root())
-        .other_options(["--locked".to_owned(), "--offline".to_owned()])
+        .other_options(options.map(str::to_owned))
         .exec()?)
+}
+
+fn host() -> Result<String> {
+    let version = Command::new("rustc").arg("-vV").output()?.stdout;
+    let version = String::from_utf8(version)?;
+    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
+    Ok(host.ok_or("rustc -vV names no host")?.to_owned())
 }
 
 #[cfg(test)]
