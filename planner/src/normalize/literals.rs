@@ -1,12 +1,16 @@
 //! Numbers: which type a literal has, and which numbers are not literals but counts.
 
 use datafusion::sql::sqlparser::ast::{
-    CastKind, DataType, ExactNumberInfo, Expr, UnaryOperator, Value, ValueWithSpan, WindowFrame,
-    WindowFrameBound, WindowSpec,
+    CastKind, DataType, ExactNumberInfo, Expr, FunctionArg, FunctionArgExpr, UnaryOperator, Value,
+    ValueWithSpan, WindowFrame, WindowFrameBound, WindowSpec,
 };
 use job::SqlState;
 
 use crate::error::{PlanError, Result};
+
+/// A series between bounds no further from zero than this is not a long one
+/// (`functions::syntax` makes an array of it).
+const SHORT_SERIES_BOUND: u64 = 500_000;
 
 /// An integer literal is int4 if it fits, else int8, else numeric; DataFusion reads int8, an
 /// unsigned type and a float.
@@ -145,6 +149,37 @@ fn mark(expr: &mut Expr, is_done: bool) {
         }) => *done = is_done,
         Expr::UnaryOp { expr, .. } | Expr::Nested(expr) => mark(expr, is_done),
         _ => {}
+    }
+}
+
+/// Bounds of a long series stay plain: DataFusion computes such a series row by row, and wants
+/// nothing but literals. Shorter ones become arrays, whose items have the literals' types.
+pub(super) fn protect_long_bounds(arguments: &mut [FunctionArg]) {
+    let is_long = |expr: &Expr| match expr {
+        Expr::Value(ValueWithSpan {
+            value: Value::Number(digits, _),
+            ..
+        }) => digits
+            .parse::<u64>()
+            .is_ok_and(|bound| bound > SHORT_SERIES_BOUND),
+        _ => false,
+    };
+    let mut exprs: Vec<&mut Expr> = arguments
+        .iter_mut()
+        .filter_map(|argument| match argument {
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr),
+            _ => None,
+        })
+        .collect();
+    let any_long = exprs.iter().any(|expr| match &**expr {
+        Expr::UnaryOp {
+            op: UnaryOperator::Minus,
+            expr,
+        } => is_long(expr),
+        expr => is_long(expr),
+    });
+    if any_long {
+        exprs.iter_mut().for_each(|expr| protect(expr));
     }
 }
 

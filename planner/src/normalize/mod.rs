@@ -197,7 +197,8 @@ impl VisitorMut for Normalizer<'_> {
                 if *with_ordinality {
                     return self.refuse("WITH ORDINALITY is", span);
                 }
-                if args.is_some() {
+                if let Some(args) = args {
+                    literals::protect_long_bounds(&mut args.args);
                     fold_function(name);
                     if let Some(function) = names::last_part(name) {
                         name_function_column(&function, alias);
@@ -209,6 +210,7 @@ impl VisitorMut for Normalizer<'_> {
             }
             TableFactor::Function {
                 name,
+                args,
                 alias,
                 with_ordinality,
                 ..
@@ -216,6 +218,7 @@ impl VisitorMut for Normalizer<'_> {
                 if *with_ordinality {
                     return self.refuse("WITH ORDINALITY is", Span::empty());
                 }
+                literals::protect_long_bounds(args);
                 fold_function(name);
                 if let Some(function) = names::last_part(name) {
                     name_function_column(&function, alias);
