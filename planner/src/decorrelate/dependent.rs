@@ -18,17 +18,12 @@ use datafusion::logical_expr::{
 };
 use functions::error::PgError;
 
-use super::domain::{Dependent, Domain, Names, join, keys, project};
+use super::domain::{Dependent, Domain, Names, join, keys, outputs, project};
 use super::references::{Replacements, is_lateral, is_uncorrelated};
 
 /// `plan` once per value of the domain: its columns, then the domain's.
 pub(super) fn push(names: &mut Names, domain: &Domain, plan: LogicalPlan) -> Result<Dependent> {
-    let mut exprs: Vec<Expr> = plan
-        .schema()
-        .columns()
-        .into_iter()
-        .map(Expr::Column)
-        .collect();
+    let mut exprs = outputs(&plan);
     let pushed = Push { names, domain }.push(plan)?;
     exprs.extend(pushed.columns.iter().cloned().map(Expr::Column));
     Ok(Dependent {
@@ -150,14 +145,13 @@ impl Push<'_> {
         let SkipType::Literal(skip) = limit.get_skip_type()? else {
             return Err(not_constant());
         };
-        let names = limit.input.schema().columns();
+        let mut exprs = outputs(&limit.input);
         let (input, number) = self.numbered(Arc::unwrap_or_clone(limit.input))?;
         let number = Expr::Column(number);
         let mut predicate = number.clone().gt(lit(skip as u64));
         if let Some(fetch) = fetch {
             predicate = predicate.and(number.lt_eq(lit(skip.saturating_add(fetch) as u64)));
         }
-        let mut exprs: Vec<Expr> = names.into_iter().map(Expr::Column).collect();
         exprs.extend(columns(&input));
         let plan = LogicalPlan::Filter(Filter::try_new(predicate, Arc::new(input.plan))?);
         rebuilt(project(plan, exprs)?, input.columns)
@@ -241,7 +235,7 @@ impl Push<'_> {
         let bound = Arc::clone(aggregate.input.schema());
         let is_scalar = aggregate.group_expr.is_empty();
         let fields: Vec<Arc<Field>> = aggregate.schema.fields().iter().cloned().collect();
-        let outputs = aggregate.schema.columns();
+        let results = aggregate.schema.columns();
         let input = self.push_arc(aggregate.input)?;
         let mut groups = self.named(aggregate.group_expr, &bound, &input)?;
         groups.extend(columns(&input));
@@ -262,12 +256,7 @@ impl Push<'_> {
         }
         // Without GROUP BY there is a row for each value, even one that nothing was found for.
         let mark = self.names.next();
-        let mut exprs: Vec<Expr> = plan
-            .schema()
-            .columns()
-            .into_iter()
-            .map(Expr::Column)
-            .collect();
+        let mut exprs = outputs(&plan);
         exprs.push(lit(true).alias(mark.clone()));
         let plan = project(plan, exprs)?;
         let domain = self.domain.instance(self.names)?;
@@ -279,8 +268,8 @@ impl Push<'_> {
         )?;
         let joined = join(domain.plan, plan, JoinType::Left, on, None)?;
         let mark = Expr::Column(Column::new_unqualified(mark));
-        let mut exprs = Vec::with_capacity(outputs.len() + domain.columns.len());
-        for (output, default) in outputs.into_iter().zip(defaults) {
+        let mut exprs = Vec::with_capacity(results.len() + domain.columns.len());
+        for (output, default) in results.into_iter().zip(defaults) {
             let name = output.name.clone();
             let value = Expr::Column(output);
             exprs.push(if default.is_null() {
@@ -320,9 +309,8 @@ impl Push<'_> {
             .collect();
         let mut inputs = Vec::with_capacity(union.inputs.len());
         for input in union.inputs {
-            let outputs = input.schema().columns();
+            let mut exprs = outputs(&input);
             let input = self.push_arc(input)?;
-            let mut exprs: Vec<Expr> = outputs.into_iter().map(Expr::Column).collect();
             exprs.extend(
                 columns(&input)
                     .zip(&names)

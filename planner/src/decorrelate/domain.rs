@@ -189,6 +189,12 @@ pub(super) fn join(
     )?))
 }
 
+/// A plan's columns.
+pub(super) fn outputs(plan: &LogicalPlan) -> Vec<Expr> {
+    let columns = plan.schema().columns().into_iter();
+    columns.map(Expr::Column).collect()
+}
+
 pub(super) fn project(plan: LogicalPlan, exprs: Vec<Expr>) -> Result<LogicalPlan> {
     Ok(LogicalPlan::Projection(Projection::try_new(
         exprs,

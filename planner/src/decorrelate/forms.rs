@@ -20,7 +20,7 @@ use datafusion::logical_expr::{
 use functions::error::PgError;
 
 use super::dependent::push;
-use super::domain::{Dependent, Domain, Names, join, keys, project};
+use super::domain::{Dependent, Domain, Names, join, keys, outputs, project};
 use super::references::{self, Condition};
 use super::single::single;
 use super::{only, plan_of};
@@ -474,12 +474,7 @@ fn marked(found: Dependent, mut values: Vec<Expr>, mark: &str, alias: &str) -> R
     values.extend(found.columns.iter().cloned().map(Expr::Column));
     let values = LogicalPlan::Projection(Projection::try_new(values, Arc::new(found.plan))?);
     let distinct = LogicalPlan::Distinct(Distinct::All(Arc::new(values)));
-    let mut exprs: Vec<Expr> = distinct
-        .schema()
-        .columns()
-        .into_iter()
-        .map(Expr::Column)
-        .collect();
+    let mut exprs = outputs(&distinct);
     exprs.push(lit(true).alias(mark));
     aliased(project(distinct, exprs)?, found.columns, alias)
 }
