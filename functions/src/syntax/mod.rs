@@ -15,6 +15,8 @@ use datafusion::sql::sqlparser::ast::{Expr, ObjectName, TableFactor, VisitMut, V
 
 use crate::error::PgError;
 
+pub use relations::is_long_series;
+
 /// Rewrites a statement, a query or an expression in place; call it once, before planning.
 pub fn lower(tree: &mut impl VisitMut) -> Result<(), PgError> {
     match tree.visit(&mut Lowering) {

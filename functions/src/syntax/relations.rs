@@ -76,7 +76,7 @@ pub(super) fn lower(factor: &mut TableFactor) {
     else {
         return;
     };
-    if name == "generate_series" && is_long(&exprs) {
+    if name == "generate_series" && is_long_series(args) {
         return;
     }
     let mut alias = alias.take().unwrap_or_else(|| TableAlias {
@@ -122,13 +122,13 @@ fn name_column(alias: &mut TableAlias) {
     }
 }
 
-fn is_long(bounds: &[Expr]) -> bool {
-    match bounds
-        .iter()
-        .map(integer)
-        .collect::<Option<Vec<i64>>>()
-        .as_deref()
-    {
+/// Whether these are literal bounds of a series of integers too long for memory.
+pub fn is_long_series(bounds: &[FunctionArg]) -> bool {
+    let integers = bounds.iter().map(|bound| match bound {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => integer(expr),
+        _ => None,
+    });
+    match integers.collect::<Option<Vec<i64>>>().as_deref() {
         Some([start, stop]) => start.abs_diff(*stop) > ARRAY_ITEMS_MAX,
         Some([start, stop, step]) if *step != 0 => {
             start.abs_diff(*stop) / step.unsigned_abs() > ARRAY_ITEMS_MAX

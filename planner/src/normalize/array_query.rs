@@ -7,13 +7,12 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList,
-    FunctionArguments, GroupByExpr, Ident, ObjectName, OrderBy, OrderByExpr, OrderByKind, Query,
-    SelectItem, SetExpr, TableAlias, TableAliasColumnDef, TableFactor, TableWithJoins, Value,
-    Visit, Visitor,
+    Expr, FunctionArgumentClause, FunctionArguments, GroupByExpr, Ident, OrderBy, OrderByExpr,
+    OrderByKind, Query, SelectItem, SetExpr, TableAlias, TableAliasColumnDef, TableFactor,
+    TableWithJoins, Value, Visit, Visitor,
 };
 
-use super::{empty_query, empty_select, names};
+use super::{call_with, empty_query, empty_select, names};
 use crate::error::{PlanError, Result};
 use crate::parse::fold;
 
@@ -33,7 +32,7 @@ pub(super) fn rewrite(expr: &mut Expr) -> Result<()> {
         return Ok(());
     }
     let query = std::mem::replace(query.as_mut(), empty_query());
-    *expr = call(
+    *expr = call_with(
         "pg_array_or_empty",
         vec![Expr::Subquery(Box::new(aggregated(query)?))],
         Vec::new(),
@@ -68,7 +67,7 @@ fn aggregated(mut query: Query) -> Result<Query> {
         vec![FunctionArgumentClause::OrderBy(order)]
     };
     let mut select = empty_select();
-    select.projection = vec![SelectItem::UnnamedExpr(call(
+    select.projection = vec![SelectItem::UnnamedExpr(call_with(
         "array_agg",
         vec![Expr::Identifier(Ident::new(ITEM))],
         clauses,
@@ -141,7 +140,7 @@ fn simple(query: &mut Query) -> Result<Option<Query>> {
     } else {
         vec![FunctionArgumentClause::OrderBy(order)]
     };
-    select.projection = vec![SelectItem::UnnamedExpr(call(
+    select.projection = vec![SelectItem::UnnamedExpr(call_with(
         "array_agg",
         vec![expr],
         clauses,
@@ -246,24 +245,4 @@ fn is_item(key: &Expr, item: &SelectItem) -> bool {
         }
         _ => false,
     }
-}
-
-fn call(name: &str, args: Vec<Expr>, clauses: Vec<FunctionArgumentClause>) -> Expr {
-    Expr::Function(Function {
-        name: ObjectName::from(vec![Ident::new(name)]),
-        uses_odbc_syntax: false,
-        parameters: FunctionArguments::None,
-        args: FunctionArguments::List(FunctionArgumentList {
-            duplicate_treatment: None,
-            args: args
-                .into_iter()
-                .map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg)))
-                .collect(),
-            clauses,
-        }),
-        filter: None,
-        null_treatment: None,
-        over: None,
-        within_group: Vec::new(),
-    })
 }

@@ -4,13 +4,10 @@ use datafusion::sql::sqlparser::ast::{
     CastKind, DataType, ExactNumberInfo, Expr, FunctionArg, FunctionArgExpr, UnaryOperator, Value,
     ValueWithSpan, WindowFrame, WindowFrameBound, WindowSpec,
 };
+use functions::syntax::is_long_series;
 use job::SqlState;
 
 use crate::error::{PlanError, Result};
-
-/// A series between bounds no further from zero than this is not a long one
-/// (`functions::syntax` makes an array of it).
-const SHORT_SERIES_BOUND: u64 = 500_000;
 
 /// An integer literal is int4 if it fits, else int8, else numeric; DataFusion reads int8, an
 /// unsigned type and a float.
@@ -152,34 +149,14 @@ fn mark(expr: &mut Expr, is_done: bool) {
     }
 }
 
-/// Bounds of a long series stay plain: DataFusion computes such a series row by row, and wants
-/// nothing but literals. Shorter ones become arrays, whose items have the literals' types.
-pub(super) fn protect_long_bounds(arguments: &mut [FunctionArg]) {
-    let is_long = |expr: &Expr| match expr {
-        Expr::Value(ValueWithSpan {
-            value: Value::Number(digits, _),
-            ..
-        }) => digits
-            .parse::<u64>()
-            .is_ok_and(|bound| bound > SHORT_SERIES_BOUND),
-        _ => false,
-    };
-    let mut exprs: Vec<&mut Expr> = arguments
-        .iter_mut()
-        .filter_map(|argument| match argument {
-            FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr),
-            _ => None,
-        })
-        .collect();
-    let any_long = exprs.iter().any(|expr| match &**expr {
-        Expr::UnaryOp {
-            op: UnaryOperator::Minus,
-            expr,
-        } => is_long(expr),
-        expr => is_long(expr),
-    });
-    if any_long {
-        exprs.iter_mut().for_each(|expr| protect(expr));
+/// Bounds of a series that DataFusion streams stay plain: it wants nothing but literals.
+pub(super) fn protect_long_series(arguments: &mut [FunctionArg]) {
+    if is_long_series(arguments) {
+        for argument in arguments {
+            if let FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) = argument {
+                protect(expr);
+            }
+        }
     }
 }
 

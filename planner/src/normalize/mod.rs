@@ -21,10 +21,10 @@ use std::ops::ControlFlow;
 use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
     AccessExpr, DataType, Distinct, DuplicateTreatment, Expr, Fetch, Function, FunctionArg,
-    FunctionArgExpr, FunctionArgumentList, FunctionArguments, GroupByExpr, Ident, LimitClause,
-    NamedWindowExpr, ObjectName, OrderBy, OrderByKind, Query, Select, SelectFlavor, SelectItem,
-    SetExpr, SetOperator, SetQuantifier, TableAlias, TableAliasColumnDef, TableFactor,
-    TableWithJoins, UnaryOperator, Value, ValueWithSpan, VisitMut, VisitorMut,
+    FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList, FunctionArguments, GroupByExpr,
+    Ident, LimitClause, NamedWindowExpr, ObjectName, OrderBy, OrderByKind, Query, Select,
+    SelectFlavor, SelectItem, SetExpr, SetOperator, SetQuantifier, TableAlias, TableAliasColumnDef,
+    TableFactor, TableWithJoins, UnaryOperator, Value, ValueWithSpan, VisitMut, VisitorMut,
     WildcardAdditionalOptions, WindowType, visit_expressions,
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
@@ -198,7 +198,7 @@ impl VisitorMut for Normalizer<'_> {
                     return self.refuse("WITH ORDINALITY is", span);
                 }
                 if let Some(args) = args {
-                    literals::protect_long_bounds(&mut args.args);
+                    literals::protect_long_series(&mut args.args);
                     fold_function(name);
                     if let Some(function) = names::last_part(name) {
                         name_function_column(&function, alias);
@@ -218,7 +218,7 @@ impl VisitorMut for Normalizer<'_> {
                 if *with_ordinality {
                     return self.refuse("WITH ORDINALITY is", Span::empty());
                 }
-                literals::protect_long_bounds(args);
+                literals::protect_long_series(args);
                 fold_function(name);
                 if let Some(function) = names::last_part(name) {
                     name_function_column(&function, alias);
@@ -557,22 +557,27 @@ fn replace_table(body: &mut SetExpr) {
     }
 }
 
+/// A table's name and nothing else.
+fn bare_table(name: ObjectName) -> TableFactor {
+    TableFactor::Table {
+        name,
+        alias: None,
+        args: None,
+        with_hints: Vec::new(),
+        version: None,
+        with_ordinality: false,
+        partitions: Vec::new(),
+        json_path: None,
+        sample: None,
+        index_hints: Vec::new(),
+    }
+}
+
 fn select_star(name: ObjectName) -> Select {
     let mut select = empty_select();
     select.projection = vec![SelectItem::Wildcard(WildcardAdditionalOptions::default())];
     select.from = vec![TableWithJoins {
-        relation: TableFactor::Table {
-            name,
-            alias: None,
-            args: None,
-            with_hints: Vec::new(),
-            version: None,
-            with_ordinality: false,
-            partitions: Vec::new(),
-            json_path: None,
-            sample: None,
-            index_hints: Vec::new(),
-        },
+        relation: bare_table(name),
         joins: Vec::new(),
     }];
     select
@@ -642,6 +647,11 @@ fn keyword_function(word: &str) -> Option<&'static str> {
 }
 
 fn call(function: &str, args: Vec<Expr>) -> Expr {
+    call_with(function, args, Vec::new())
+}
+
+/// As [`call`], with what may follow the arguments: ORDER BY.
+fn call_with(function: &str, args: Vec<Expr>, clauses: Vec<FunctionArgumentClause>) -> Expr {
     Expr::Function(Function {
         name: ObjectName::from(vec![Ident::new(function)]),
         uses_odbc_syntax: false,
@@ -652,7 +662,7 @@ fn call(function: &str, args: Vec<Expr>) -> Expr {
                 .into_iter()
                 .map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg)))
                 .collect(),
-            clauses: Vec::new(),
+            clauses,
         }),
         filter: None,
         null_treatment: None,

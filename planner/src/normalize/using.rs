@@ -9,6 +9,7 @@ use datafusion::sql::sqlparser::ast::{
     VisitorMut,
 };
 
+use super::bare_table;
 use crate::bind::using::{ALL_COLUMNS, KEEP, NATURAL, constraint};
 use crate::parse::fold;
 
@@ -154,7 +155,7 @@ impl Rewriter {
             let inner = std::mem::replace(
                 tables,
                 TableWithJoins {
-                    relation: nothing(),
+                    relation: bare_table(ObjectName(Vec::new())),
                     joins: rest,
                 },
             );
@@ -192,19 +193,4 @@ impl Rewriter {
 
 fn quoted(name: &str) -> Ident {
     Ident::with_quote('"', name)
-}
-
-fn nothing() -> TableFactor {
-    TableFactor::Table {
-        name: ObjectName(Vec::new()),
-        alias: None,
-        args: None,
-        with_hints: Vec::new(),
-        version: None,
-        with_ordinality: false,
-        partitions: Vec::new(),
-        json_path: None,
-        sample: None,
-        index_hints: Vec::new(),
-    }
 }
