@@ -14,8 +14,9 @@ use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::sqlparser::ast::{self, Query};
-use functions::pg_type::{Format, PgType};
+use functions::pg_type::{Format, PgType, TypeError};
 use job::{SqlError, SqlState};
+use operators::rows::column_formats;
 use operators::{FileSpec, RowSpec, Sink};
 
 use crate::bind::relations::{self, Relations};
@@ -251,10 +252,12 @@ impl Planner {
                     Some(bound) => bound,
                     None => self.bind(view, query, source, params).await?.bound,
                 };
+                let columns = bound.plan.schema().fields().len();
+                let formats = column_formats(formats, columns).map_err(TypeError::into_report)?;
                 let bound =
-                    objects_by_name(bound, formats).map_err(|error| plan_error(&error, source))?;
+                    objects_by_name(bound, &formats).map_err(|error| plan_error(&error, source))?;
                 let sink = Sink::Rows(RowSpec {
-                    formats: formats.to_vec(),
+                    formats,
                     settings: view.format.clone(),
                 });
                 let schema = Arc::clone(&prepared.schema);
@@ -703,28 +706,20 @@ fn with_values(plan: LogicalPlan, values: &[ScalarValue], source: &Source) -> Re
 }
 
 /// Columns of a reg type (regclass, regtype …) leave in text format as the names of objects, which
-/// only the catalog knows, and so only the plan.
+/// only the catalog knows, and so only the plan. There is a format for each column.
 fn objects_by_name(
     bound: Bound,
     formats: &[Format],
 ) -> std::result::Result<Bound, DataFusionError> {
-    let is_text = |index: usize| {
-        let format = match formats {
-            [] => Format::Text,
-            [all] => *all,
-            each => each.get(index).copied().unwrap_or(Format::Text),
-        };
-        format == Format::Text
-    };
     let mut changed = false;
     let exprs: Vec<Expr> = bound
         .plan
         .schema()
         .iter()
-        .enumerate()
-        .map(|(index, (qualifier, field))| {
+        .zip(formats)
+        .map(|((qualifier, field), format)| {
             let column = Expr::Column(Column::new(qualifier.cloned(), field.name()));
-            if !is_text(index) {
+            if *format != Format::Text {
                 return column;
             }
             match functions::printed_object(column.clone(), field) {
