@@ -163,12 +163,8 @@ impl Names for StatementNames {
             }
             Base::Regprocedure => {
                 let procedure = procedure_by_oid(oid)?;
-                let arguments: Vec<String> = procedure
-                    .arguments
-                    .iter()
-                    .map(|oid| type_name(*oid))
-                    .collect();
                 let name = quoted_identifier(procedure.name);
+                let arguments = type_names(&procedure.arguments);
                 Some(format!("{name}({})", arguments.join(",")))
             }
             Base::Regnamespace => {
@@ -242,14 +238,9 @@ impl Names for StatementNames {
 
     fn function(&self, oid: u32) -> Option<FunctionSignature> {
         let procedure = procedure_by_oid(Oid(oid))?;
-        let arguments: Vec<String> = procedure
-            .arguments
-            .iter()
-            .map(|oid| type_name(*oid))
-            .collect();
         let setof = if procedure.returns_set { "SETOF " } else { "" };
         Some(FunctionSignature {
-            arguments: arguments.join(", "),
+            arguments: type_names(&procedure.arguments).join(", "),
             result: format!("{setof}{}", type_name(procedure.result)),
         })
     }
@@ -261,6 +252,10 @@ fn in_pg_catalog(name: &ObjectName) -> bool {
     name.schema
         .as_ref()
         .is_none_or(|schema| schema == PG_CATALOG)
+}
+
+fn type_names(oids: &[Oid]) -> Vec<String> {
+    oids.iter().copied().map(type_name).collect()
 }
 
 /// A type as SQL spells it.
