@@ -27,6 +27,7 @@ impl Scheduler {
             JobEnd::Finished => Phase::Finished,
             JobEnd::Failed(_) | JobEnd::Cancelled(_) => Phase::Stopped,
         };
+        let result = job.result;
         if !job.started {
             self.queued -= 1;
         }
@@ -49,14 +50,17 @@ impl Scheduler {
         for attempt in running {
             self.cancel_attempt(attempt);
         }
-        self.registry.forget_outputs(id);
+        // Rows of the result are still to be read; nothing else is.
+        self.registry.forget_outputs_below(id, result);
         self.actions.push(Action::JobEnded { job: id, end });
+        self.check_drains_of(id);
         self.drop_blocks(id);
     }
 
     /// Drops a job's blocks wherever that may be done now, and the job when none are left.
     pub(crate) fn drop_blocks(&mut self, id: JobId) {
         if self.jobs.get(&id).is_some_and(|job| job.is_droppable()) {
+            self.registry.forget_outputs(id);
             for executor in self.registry.drop_idle_holders(id) {
                 self.actions.push(Action::DropJob { executor, job: id });
             }

@@ -35,6 +35,10 @@ pub enum Event {
     /// Its stream broke or its heartbeats stopped: its tasks and map outputs are gone. Fenced by
     /// `epoch`: the end of an old stream does not hurt a newer registration.
     ExecutorLost { executor: ExecutorId, epoch: Epoch },
+    /// An executor is going to leave in good order (SIGTERM): it gets no new tasks. Answered, now
+    /// or later, with one `ExecutorDrained`, unless it is lost or registers again before. Fenced
+    /// by `epoch`.
+    ExecutorDraining { executor: ExecutorId, epoch: Epoch },
     /// An attempt ended. Fenced by `epoch` and attempt: late reports change nothing.
     TaskEnded {
         executor: ExecutorId,
@@ -86,6 +90,10 @@ pub enum Action {
     /// of the job and is still there: when the job has failed, was cancelled or was released,
     /// and none of its attempts runs there any more.
     DropJob { executor: ExecutorId, job: JobId },
+    /// A draining executor may go: none of its attempts runs, and no job will read what it holds:
+    /// neither map outputs that a stage still needs, nor rows of a finished job that was not
+    /// released. It stays registered until its `ExecutorLost`.
+    ExecutorDrained { executor: ExecutorId, epoch: Epoch },
     /// The job is over. Sent exactly once per submitted job. `Finished` comes with the last
     /// accepted result task. `Failed` and `Cancelled` come right behind the `CancelTask` of each
     /// attempt that still runs, without waiting for those to stop; the client need not wait

@@ -4,15 +4,15 @@
 //! executor with most free slots in logarithmic time. Knows nothing of jobs, stages or blocks.
 //!
 //! Invariants: an executor's free slots plus the slots its attempts hold are its slots; an
-//! executor is in the index if and only if it has a free slot; `levels` counts the index by
-//! number of free slots, and `free_slots` is its sum.
+//! executor is in the index if and only if it is active and has a free slot; `levels` counts the
+//! index by number of free slots, and `free_slots` is its sum.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use job::{AttemptId, Epoch, ExecutorId, JobId, TaskId};
 
-use crate::Instant;
+use crate::{ExecutorState, Instant};
 
 #[derive(Debug, Default)]
 pub(crate) struct Executors {
@@ -24,6 +24,8 @@ pub(crate) struct Executors {
     /// How many executors have this many free slots, for numbers above zero.
     levels: BTreeMap<u32, u32>,
     free_slots: u64,
+    /// How many executors are active.
+    active: usize,
 }
 
 /// Where the next task goes.
@@ -40,7 +42,14 @@ pub(crate) struct Executor {
     pub(crate) epoch: Epoch,
     pub(crate) slots: u32,
     pub(crate) free: u32,
+    pub(crate) state: ExecutorState,
     pub(crate) attempts: BTreeSet<AttemptId>,
+}
+
+impl Executor {
+    pub(crate) fn is_active(&self) -> bool {
+        self.state == ExecutorState::Active
+    }
 }
 
 /// The slots an attempt holds, from its launch to its end.
@@ -64,9 +73,11 @@ impl Executors {
                 epoch,
                 slots,
                 free: slots,
+                state: ExecutorState::Active,
                 attempts: BTreeSet::new(),
             },
         );
+        self.active += 1;
         self.index(id, slots);
     }
 
@@ -75,7 +86,10 @@ impl Executors {
         let Some(executor) = self.executors.remove(&id) else {
             return Vec::new();
         };
-        self.unindex(id, executor.free);
+        if executor.is_active() {
+            self.active -= 1;
+            self.unindex(id, executor.free);
+        }
         executor
             .attempts
             .into_iter()
@@ -87,8 +101,30 @@ impl Executors {
         self.executors.get(&id).map(|executor| executor.epoch)
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.executors.len()
+    pub(crate) fn get(&self, id: ExecutorId) -> Option<&Executor> {
+        self.executors.get(&id)
+    }
+
+    /// Makes an executor active or takes it off the index of those that get tasks.
+    pub(crate) fn set_state(&mut self, id: ExecutorId, state: ExecutorState) {
+        let Some(executor) = self.executors.get_mut(&id) else {
+            return;
+        };
+        let was_active = executor.is_active();
+        executor.state = state;
+        let (is_active, free) = (executor.is_active(), executor.free);
+        if was_active && !is_active {
+            self.active -= 1;
+            self.unindex(id, free);
+        } else if is_active && !was_active {
+            self.active += 1;
+            self.index(id, free);
+        }
+    }
+
+    /// How many executors get tasks, busy or not.
+    pub(crate) fn active(&self) -> usize {
+        self.active
     }
 
     pub(crate) fn free_slots(&self) -> u64 {
@@ -109,15 +145,15 @@ impl Executors {
         })
     }
 
-    /// Whether an executor is there that isn't one of `avoid`, busy or not.
+    /// Whether an active executor is there that isn't one of `avoid`, busy or not.
     pub(crate) fn has_other_than(&self, avoid: &[ExecutorId]) -> bool {
         let mut here: Vec<_> = avoid
             .iter()
-            .filter(|id| self.executors.contains_key(id))
+            .filter(|id| self.executors.get(id).is_some_and(Executor::is_active))
             .collect();
         here.sort_unstable();
         here.dedup();
-        here.len() < self.executors.len()
+        here.len() < self.active
     }
 
     /// Gives `slots` of an executor's free slots to an attempt.
@@ -163,8 +199,10 @@ impl Executors {
         let (before, after) = (executor.free, change(executor.free));
         debug_assert!(after <= executor.slots);
         executor.free = after;
-        self.unindex(id, before);
-        self.index(id, after);
+        if executor.is_active() {
+            self.unindex(id, before);
+            self.index(id, after);
+        }
     }
 
     fn index(&mut self, id: ExecutorId, free: u32) {

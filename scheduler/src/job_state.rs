@@ -22,6 +22,8 @@ pub(crate) struct JobState {
     pub(crate) started: bool,
     /// The client needs no blocks any more.
     pub(crate) released: bool,
+    /// The last stage.
+    pub(crate) result: StageId,
     /// By id. Emptied when the job ends.
     pub(crate) stages: Vec<StageState>,
     /// Tasks in state `Delayed`.
@@ -47,6 +49,7 @@ impl JobState {
                 consumers[input.stage.0 as usize].push(stage.id);
             }
         }
+        let result = graph.result_stage();
         let stages = graph.stages.into_iter().zip(consumers);
         Self {
             sequence,
@@ -54,6 +57,7 @@ impl JobState {
             phase: Phase::Active,
             started: false,
             released: false,
+            result,
             stages: stages
                 .map(|(spec, consumers)| StageState::new(spec, consumers))
                 .collect(),
@@ -75,7 +79,7 @@ impl JobState {
     }
 
     pub(crate) fn is_result(&self, stage: StageId) -> bool {
-        stage.0 as usize + 1 == self.stages.len()
+        stage == self.result
     }
 
     pub(crate) fn stage(&self, stage: StageId) -> &StageState {

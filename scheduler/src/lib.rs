@@ -13,6 +13,7 @@
 //! - **accepted**: the one attempt per task whose output counts. Lost outputs are replaced by
 //!   accepting a later attempt.
 //! - **stopping**: an attempt that was told to stop and still holds its slots.
+//! - **draining**: an executor that gets no new tasks and leaves when nobody needs it any more.
 //! - **holder**: an executor that was given a task of a job, so that it may hold its blocks.
 //!
 //! # Decisions
@@ -45,6 +46,7 @@
 
 mod config;
 mod dispatch;
+mod drain;
 mod ending;
 mod event;
 mod executors;
@@ -63,6 +65,6 @@ pub use event::{Action, Event, JobEnd};
 pub use scheduler::Scheduler;
 pub use time::Instant;
 pub use view::{
-    AttemptView, Counters, ExecutorView, JobPhase, JobView, SchedulerView, StagePhase, StageView,
-    WaitReason,
+    AttemptView, Counters, ExecutorState, ExecutorView, JobPhase, JobView, SchedulerView,
+    StagePhase, StageView, WaitReason,
 };

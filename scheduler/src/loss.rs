@@ -11,6 +11,8 @@ impl Scheduler {
     /// Takes a registered executor away with all it ran and held.
     pub(crate) fn executor_lost(&mut self, executor: ExecutorId) {
         let attempts = self.executors.remove(executor);
+        self.draining.remove(&executor);
+        self.perhaps_drained.remove(&executor);
         let lost = self.registry.remove_executor(executor);
         for task in lost.outputs {
             self.output_lost(task, executor);
@@ -105,6 +107,10 @@ impl Scheduler {
             return;
         }
         job.update_needed();
+        self.check_drains_of(id);
+        let Some(job) = self.jobs.get(&id) else {
+            return;
+        };
         let reruns_max = self.config.stage_reruns_max;
         let mut unneeded = Vec::new();
         for stage in &job.stages {

@@ -31,6 +31,7 @@ impl Scheduler {
         };
         let job = attempt.task.job;
         self.registry.attempt_ended(job, executor);
+        self.check_drain(executor);
         if !self.is_active(job) {
             self.drop_blocks_at(job, executor);
         } else if self.awaits(attempt) {

@@ -10,6 +10,7 @@
 //! entry is needed for; nothing here runs anything again.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 
 use job::{ExecutorId, InputLocations, JobId, MapOutput, StageId, TaskId};
 
@@ -60,9 +61,26 @@ impl Registry {
         }
     }
 
-    /// Forgets the accepted outputs of a job that is over. Its holders stay until dropped.
+    /// Whether an executor holds an accepted output of a stage.
+    pub(crate) fn has_output_at(&self, executor: ExecutorId, job: JobId, stage: StageId) -> bool {
+        let tasks = task_range(job, stage, stage);
+        let range = (executor, *tasks.start())..=(executor, *tasks.end());
+        self.accepted_at.range(range).next().is_some()
+    }
+
+    /// Forgets the accepted outputs of a job. Its holders stay until dropped.
     pub(crate) fn forget_outputs(&mut self, job: JobId) {
-        let range = task_range(job, StageId(0), StageId(u32::MAX));
+        self.forget_outputs_in(task_range(job, StageId(0), StageId(u32::MAX)));
+    }
+
+    /// The same, for stages before this one.
+    pub(crate) fn forget_outputs_below(&mut self, job: JobId, stage: StageId) {
+        if let Some(last) = stage.0.checked_sub(1) {
+            self.forget_outputs_in(task_range(job, StageId(0), StageId(last)));
+        }
+    }
+
+    fn forget_outputs_in(&mut self, range: RangeInclusive<TaskId>) {
         let outputs: Vec<TaskId> = self.accepted.range(range).map(|(task, _)| *task).collect();
         for task in outputs {
             self.invalidate(task);
@@ -108,6 +126,17 @@ impl Registry {
             .map(|((_, executor), _)| *executor)
     }
 
+    pub(crate) fn is_holder(&self, job: JobId, executor: ExecutorId) -> bool {
+        self.holders.contains_key(&(job, executor))
+    }
+
+    /// Jobs that may have blocks on an executor.
+    pub(crate) fn jobs_at(&self, executor: ExecutorId) -> impl Iterator<Item = JobId> {
+        self.held_by
+            .range((executor, JobId(0))..=(executor, JobId(u64::MAX)))
+            .map(|(_, job)| *job)
+    }
+
     pub(crate) fn remove_executor(&mut self, executor: ExecutorId) -> Lost {
         let first = TaskId {
             job: JobId(0),
@@ -123,13 +152,9 @@ impl Registry {
             .accepted_at
             .range((executor, first)..=(executor, last))
             .map(|(_, task)| *task);
-        let jobs = self
-            .held_by
-            .range((executor, JobId(0))..=(executor, JobId(u64::MAX)))
-            .map(|(_, job)| *job);
         let lost = Lost {
             outputs: outputs.collect(),
-            jobs: jobs.collect(),
+            jobs: self.jobs_at(executor).collect(),
         };
         for task in &lost.outputs {
             self.invalidate(*task);
@@ -147,7 +172,7 @@ impl Registry {
     }
 }
 
-fn task_range(job: JobId, first: StageId, last: StageId) -> std::ops::RangeInclusive<TaskId> {
+fn task_range(job: JobId, first: StageId, last: StageId) -> RangeInclusive<TaskId> {
     let at = |stage, task| TaskId { job, stage, task };
     at(first, 0)..=at(last, u32::MAX)
 }

@@ -2,7 +2,7 @@
 //!
 //! The work is in the modules beside it, each an `impl Scheduler` about one thing: `dispatch`
 //! (ready tasks onto free slots), `outcome` (attempts that end), `loss` (executors and outputs
-//! that vanish), `ending` (jobs that end and their blocks), `view` (what is going on).
+//! that vanish), `drain` (executors that leave in good order), `ending` (jobs that end and their blocks), `view` (what is going on).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -23,6 +23,10 @@ pub struct Scheduler {
     pub(crate) jobs: BTreeMap<JobId, JobState>,
     pub(crate) executors: Executors,
     pub(crate) registry: Registry,
+    /// Draining executors that are not drained yet.
+    pub(crate) draining: BTreeSet<ExecutorId>,
+    /// Those of them that may have become so by the event at hand.
+    pub(crate) perhaps_drained: BTreeSet<ExecutorId>,
     /// Ready stages by their job's place in the queue.
     pub(crate) ready: BTreeSet<(u64, JobId, StageId)>,
     /// Tasks that wait out a pause, by when it ends.
@@ -43,6 +47,8 @@ impl Scheduler {
             jobs: BTreeMap::new(),
             executors: Executors::default(),
             registry: Registry::default(),
+            draining: BTreeSet::new(),
+            perhaps_drained: BTreeSet::new(),
             ready: BTreeSet::new(),
             delayed: BTreeSet::new(),
             queued: 0,
@@ -71,6 +77,7 @@ impl Scheduler {
                     self.counters.fenced += 1;
                 }
             }
+            Event::ExecutorDraining { executor, epoch } => self.drain(executor, epoch),
             Event::TaskEnded {
                 executor,
                 epoch,
@@ -81,6 +88,7 @@ impl Scheduler {
             Event::Tick => {}
         }
         self.dispatch();
+        self.report_drained();
         std::mem::take(&mut self.actions)
     }
 
@@ -149,6 +157,7 @@ impl Scheduler {
     fn release(&mut self, id: JobId) {
         if let Some(job) = self.jobs.get_mut(&id) {
             job.released = true;
+            self.check_drains_of(id);
             self.drop_blocks(id);
         }
     }

@@ -64,7 +64,7 @@ pub enum JobPhase {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WaitReason {
-    /// No executor is registered.
+    /// No executor is registered, or all of them drain.
     NoExecutors,
     /// Every slot is held, by earlier jobs or by attempts that are stopping.
     NoFreeSlots,
@@ -119,6 +119,18 @@ pub struct ExecutorView {
     pub slots: u32,
     pub slots_free: u32,
     pub attempts: usize,
+    pub state: ExecutorState,
+}
+
+/// Whether an executor gets tasks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExecutorState {
+    /// It does.
+    Active,
+    /// It is to leave, and finishes what it runs and serves what jobs still need.
+    Draining,
+    /// It may leave.
+    Drained,
 }
 
 impl Scheduler {
@@ -163,7 +175,7 @@ impl Scheduler {
     fn wait_reason(&self, job: &JobState) -> WaitReason {
         let ready = job.stages.iter().any(StageState::is_ready);
         match job.delayed.first() {
-            _ if self.executors.len() == 0 => WaitReason::NoExecutors,
+            _ if self.executors.active() == 0 => WaitReason::NoExecutors,
             Some((until, _, _)) if !ready => WaitReason::Backoff {
                 remaining: until.since(self.now),
             },
@@ -205,6 +217,7 @@ fn executor_views(executors: &Executors) -> Vec<ExecutorView> {
             slots: executor.slots,
             slots_free: executor.free,
             attempts: executor.attempts.len(),
+            state: executor.state,
         })
         .collect()
 }

@@ -8,6 +8,7 @@
 //!   cancel 7.2.1#0 on e2
 //!   job 7 finished
 //!   drop job 7 on e1
+//!   e1 drained
 //! ```
 
 use std::collections::BTreeMap;
@@ -82,6 +83,12 @@ impl Fixture {
         let executor = ExecutorId(executor);
         let epoch = self.epochs[&executor];
         self.event(Event::ExecutorLost { executor, epoch })
+    }
+
+    pub(crate) fn drain(&mut self, executor: u64) -> Vec<String> {
+        let executor = ExecutorId(executor);
+        let epoch = self.epochs[&executor];
+        self.event(Event::ExecutorDraining { executor, epoch })
     }
 
     pub(crate) fn submit(&mut self, job: u64, graph: JobGraph) -> Vec<String> {
@@ -192,6 +199,7 @@ fn show(action: &Action) -> String {
         Action::CancelTask { executor, attempt } => format!("cancel {attempt} on e{executor}"),
         Action::TaskAccepted { attempt, .. } => format!("accept {attempt}"),
         Action::DropJob { executor, job } => format!("drop job {job} on e{executor}"),
+        Action::ExecutorDrained { executor, .. } => format!("e{executor} drained"),
         Action::JobEnded { job, end } => match end {
             JobEnd::Finished => format!("job {job} finished"),
             JobEnd::Failed(error) => format!("job {job} failed: {} {error}", error.sqlstate),

@@ -231,6 +231,10 @@ impl EventLoop {
                     link.drop_job(job);
                 }
             }
+            // Executors of this process leave with it; none of them drains.
+            Action::ExecutorDrained { executor, epoch } => {
+                debug!(%executor, %epoch, "executor drained");
+            }
             Action::JobEnded { job, end } => {
                 if let Some(running) = self.jobs.remove(&job) {
                     debug!(%job, ?end, "job ended");

@@ -1,5 +1,6 @@
 //! Event -> action tests: one behaviour each, by topic.
 
+mod draining;
 mod ending;
 mod fencing;
 mod loss;

@@ -6,10 +6,10 @@
 
 use std::collections::BTreeSet;
 
-use job::{AttemptId, ExecutorId, InputLocations, JobId, SqlState};
+use job::{AttemptId, Epoch, ExecutorId, InputLocations, JobId, SqlState};
 use scheduler::{Action, JobEnd, Scheduler, SchedulerConfig};
 
-use super::model::{Ended, Held, Model, Status, TaskModel};
+use super::model::{Drain, Ended, Held, Model, Status, TaskModel};
 
 /// A broken invariant.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,6 +73,7 @@ impl Checker {
                 Action::CancelTask { executor, attempt } => self.stop(*executor, *attempt)?,
                 Action::TaskAccepted { attempt, .. } => self.accept(*attempt)?,
                 Action::DropJob { executor, job } => self.drop_job(*executor, *job)?,
+                Action::ExecutorDrained { executor, epoch } => self.drained(*executor, *epoch)?,
                 Action::JobEnded { job, end } => self.end(*job, end)?,
             }
         }
@@ -104,8 +105,12 @@ impl Checker {
     ) -> Checked {
         let id = attempt.task;
         let free = self.model.free(executor);
-        must(self.model.executors.contains_key(&executor), || {
+        let registered = self.model.executors.get(&executor);
+        must(registered.is_some(), || {
             format!("{attempt} launched on executor {executor}, which is not registered")
+        })?;
+        must(registered.is_some_and(|e| e.drain == Drain::No), || {
+            format!("{attempt} launched on executor {executor}, which drains")
         })?;
         must((1..=free).contains(&slots), || {
             format!("{attempt} takes {slots} of {free} free slots")
@@ -276,6 +281,20 @@ impl Checker {
         must(may, || format!("job {id} dropped too early"))
     }
 
+    fn drained(&mut self, executor: ExecutorId, epoch: Epoch) -> Checked {
+        let needed = self.model.needs(executor);
+        must(needed.is_none(), || {
+            format!("executor {executor} drained too early: {needed:?}")
+        })?;
+        let registered = self.model.executors.get_mut(&executor);
+        let asked = registered.filter(|e| e.epoch == epoch && e.drain == Drain::Asked);
+        let Some(registered) = asked else {
+            return Err(Violation(format!("executor {executor} drained unasked")));
+        };
+        registered.drain = Drain::Done;
+        Ok(())
+    }
+
     fn end(&mut self, id: JobId, end: &JobEnd) -> Checked {
         let mut held = self.model.held.iter();
         let runs = held.any(|(attempt, held)| attempt.task.job == id && !held.stopping);
@@ -333,6 +352,12 @@ impl Checker {
                     )));
                 }
             }
+        }
+        for (executor, registered) in &self.model.executors {
+            must(
+                registered.drain != Drain::Asked || self.model.needs(*executor).is_some(),
+                || format!("executor {executor} may go, and nobody says so"),
+            )?;
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use job::{AttemptId, ExecutorId, FailureKind, TaskOutcome};
 use scheduler::{Event, Instant};
 
 use super::checker::Checker;
-use super::model::{JobModel, Registered, Status};
+use super::model::{Drain, JobModel, Registered, Status};
 
 impl Checker {
     /// Notes what an event means, before the scheduler hears of it.
@@ -46,6 +46,7 @@ impl Checker {
                     let registered = Registered {
                         epoch: *epoch,
                         slots: *slots,
+                        drain: Drain::No,
                     };
                     model.executors.insert(*executor, registered);
                     self.may_fail = true;
@@ -55,6 +56,14 @@ impl Checker {
                 if model.executors.get(executor).map(|e| e.epoch) == Some(*epoch) {
                     self.must_end = model.lose(*executor, self.now);
                     self.may_fail = true;
+                }
+            }
+            Event::ExecutorDraining { executor, epoch } => {
+                let registered = model.executors.get_mut(executor);
+                if let Some(registered) = registered.filter(|e| e.epoch == *epoch)
+                    && registered.drain == Drain::No
+                {
+                    registered.drain = Drain::Asked;
                 }
             }
             Event::TaskEnded {

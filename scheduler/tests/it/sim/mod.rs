@@ -61,6 +61,9 @@ fn run(seed: u64, mutant: Mutant) -> Result<Tally, Violation> {
         .tally
         .count_scheduler(subject.scheduler.snapshot().counters);
     let tally = world.tally;
+    if world.profile.is_calm() && tally.launched != tally.accepted {
+        return Err(Violation(format!("work was lost on a calm day: {tally:?}")));
+    }
     if world.profile.is_calm() && tally.jobs_finished != world.profile.jobs {
         return Err(Violation(format!("a job failed on a calm day: {tally:?}")));
     }

@@ -16,6 +16,15 @@ pub(crate) struct Model {
 pub(crate) struct Registered {
     pub(crate) epoch: Epoch,
     pub(crate) slots: u32,
+    pub(crate) drain: Drain,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Drain {
+    No,
+    /// It was told to; nobody said that it may go.
+    Asked,
+    Done,
 }
 
 #[derive(Clone, Copy)]
@@ -72,9 +81,28 @@ impl Model {
     }
 
     pub(crate) fn any_free(&self) -> bool {
-        self.executors
-            .keys()
-            .any(|executor| self.free(*executor) > 0)
+        let mut active = self.executors.iter().filter(|(_, e)| e.drain == Drain::No);
+        active.any(|(executor, _)| self.free(*executor) > 0)
+    }
+
+    /// Whether an executor runs something, or holds what somebody will still read.
+    pub(crate) fn needs(&self, executor: ExecutorId) -> Option<String> {
+        if let Some((attempt, _)) = self.held.iter().find(|(_, held)| held.executor == executor) {
+            return Some(format!("{attempt} runs there"));
+        }
+        self.jobs.iter().find_map(|(id, job)| {
+            let read = |stage: StageId| match job.ended {
+                None => job.needed(stage),
+                Some(Ended::Finished) => !job.released && job.is_result(stage),
+                Some(Ended::Failed | Ended::Cancelled) => false,
+            };
+            let mut tasks = job.tasks.iter();
+            let (task, _) = tasks.find(|(task, state)| {
+                matches!(state.status, Status::Accepted(_, at) if at == executor)
+                    && read(task.stage)
+            })?;
+            Some(format!("job {id} needs what {task} left there"))
+        })
     }
 
     pub(crate) fn active(&self, job: JobId) -> Option<&JobModel> {

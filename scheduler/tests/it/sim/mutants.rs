@@ -41,12 +41,18 @@ pub(crate) enum Mutant {
     ShiftsPartitions,
     /// Drops blocks when a job has finished, without waiting for its release.
     DropsEarly,
+    /// Takes no notice of draining executors.
+    IgnoresDrains,
+    /// Never says that an executor may go.
+    KeepsDrained,
+    /// Says that an executor may go as soon as it wants to.
+    DrainsEarly,
     /// Says that a job has finished as soon as one of its tasks has.
     FinishesEarly,
 }
 
 /// Each mutant with words of the violation that some seed must find.
-pub(crate) const BROKEN: [(Mutant, &str); 16] = [
+pub(crate) const BROKEN: [(Mutant, &str); 19] = [
     (Mutant::NoFencing, "accepted out of the blue"),
     (Mutant::IgnoresLosses, "which is not registered"),
     (Mutant::IgnoresLostInputs, "which is not complete"),
@@ -62,6 +68,9 @@ pub(crate) const BROKEN: [(Mutant, &str); 16] = [
     (Mutant::Oversubscribes, "free slots"),
     (Mutant::ShiftsPartitions, "has other partitions than before"),
     (Mutant::DropsEarly, "dropped too early"),
+    (Mutant::IgnoresDrains, "which drains"),
+    (Mutant::KeepsDrained, "may go, and nobody says so"),
+    (Mutant::DrainsEarly, "drained too early"),
     (Mutant::FinishesEarly, "finished without all its results"),
 ];
 
@@ -98,6 +107,10 @@ impl Subject {
                 let end = JobEnd::Cancelled(reason.clone());
                 Some(Action::JobEnded { job, end })
             }
+            Event::ExecutorDraining { executor, epoch } if self.mutant == Mutant::DrainsEarly => {
+                let (executor, epoch) = (*executor, *epoch);
+                Some(Action::ExecutorDrained { executor, epoch })
+            }
             _ => None,
         };
         let Some(event) = self.hear(event) else {
@@ -113,6 +126,7 @@ impl Subject {
     fn hear(&self, mut event: Event) -> Option<Event> {
         match (self.mutant, &mut event) {
             (Mutant::IgnoresLosses, Event::ExecutorLost { .. })
+            | (Mutant::IgnoresDrains, Event::ExecutorDraining { .. })
             | (Mutant::IgnoresSentRows, Event::ResultStarted { .. })
             | (
                 Mutant::LeaksSlots,
@@ -150,6 +164,7 @@ impl Subject {
         actions.retain(|action| match action {
             Action::CancelTask { .. } => self.mutant != Mutant::StopsNothing,
             Action::DropJob { .. } => self.mutant != Mutant::DropsNothing,
+            Action::ExecutorDrained { .. } => self.mutant != Mutant::KeepsDrained,
             Action::LaunchTask { .. } | Action::TaskAccepted { .. } | Action::JobEnded { .. } => {
                 true
             }

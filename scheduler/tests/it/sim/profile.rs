@@ -17,6 +17,8 @@ pub(crate) struct Profile {
     pub(crate) faults_until: u64,
     /// Executors that die, or seem to.
     pub(crate) deaths: u64,
+    /// Executors that leave in good order.
+    pub(crate) drains: u64,
     /// A dying executor is only cut off: it goes on, and reports late.
     pub(crate) zombie: f64,
     /// An attempt fails in a way that may pass.
@@ -71,6 +73,11 @@ impl Profile {
                 0
             } else {
                 dice.between(1, 6)
+            },
+            drains: if dice.chance(0.5) {
+                dice.between(1, 4)
+            } else {
+                0
             },
             zombie: wild(dice, 0.7),
             fails: wild(dice, 0.3),

@@ -46,6 +46,10 @@ pub(crate) enum Happening {
     StopArrives(ExecutorId, Epoch, AttemptId),
     /// An executor dies or is cut off.
     Dies,
+    /// An executor gets a SIGTERM.
+    Drains,
+    /// An executor that was told that it may go does.
+    Exits(ExecutorId, Epoch),
 }
 
 #[derive(Default)]
@@ -55,6 +59,9 @@ struct Process {
     /// Cut off: nobody can read its blocks, and its reports come late.
     zombie: bool,
 }
+
+/// The executor that is there in the end.
+const LAST: ExecutorId = ExecutorId(99);
 
 impl World {
     pub(crate) fn new(seed: u64) -> Self {
@@ -84,8 +91,12 @@ impl World {
             let at = self.dice.between(0, self.profile.faults_until - 1);
             self.plan(at, Happening::Dies);
         }
-        // Whoever else dies, one executor is there in the end.
-        self.start_executor(ExecutorId(99), self.profile.faults_until);
+        for _ in 0..self.profile.drains {
+            let at = self.dice.between(0, 2 * SECOND);
+            self.plan(at, Happening::Drains);
+        }
+        // Whoever else leaves, one executor is there in the end.
+        self.start_executor(LAST, self.profile.faults_until);
         for job in 1..=self.profile.jobs {
             let job = JobId(job);
             let graph = draw_graph(&mut self.dice);
@@ -145,6 +156,19 @@ impl World {
                 self.stop_arrives(executor, epoch, attempt);
             }
             Happening::Dies => self.someone_dies(),
+            Happening::Drains => {
+                let mut leaving = self.alive();
+                leaving.retain(|(executor, _)| *executor != LAST);
+                if let Some(&(executor, epoch)) = self.dice.pick(&leaving) {
+                    let delay = self.dice.between(0, SECOND / 100);
+                    self.plan_event(delay, Event::ExecutorDraining { executor, epoch });
+                }
+            }
+            Happening::Exits(executor, epoch) => {
+                if self.processes.remove(&(executor, epoch)).is_some() {
+                    self.is_gone(executor, epoch);
+                }
+            }
         }
     }
 
@@ -165,6 +189,7 @@ impl World {
             Event::JobSubmitted { .. }
             | Event::JobCancelled { .. }
             | Event::JobReleased { .. }
+            | Event::ExecutorDraining { .. }
             | Event::TaskEnded { .. }
             | Event::ResultStarted { .. }
             | Event::Tick => {}
@@ -197,6 +222,11 @@ impl World {
                 if let Some(process) = self.linked(*executor) {
                     process.blocks.retain(|block| block.task.job != *job);
                 }
+            }
+            Action::ExecutorDrained { executor, epoch } => {
+                self.tally.drained += 1;
+                let delay = self.dice.between(0, SECOND / 10);
+                self.plan(delay, Happening::Exits(*executor, *epoch));
             }
             Action::JobEnded { job, end } => {
                 self.tally.count_end(end);
@@ -365,15 +395,19 @@ impl World {
         self.plan(delay, Happening::Arrives(joined));
     }
 
-    fn someone_dies(&mut self) {
-        let alive: Vec<(ExecutorId, Epoch)> = self
-            .processes
+    /// Processes that the driver reaches.
+    fn alive(&self) -> Vec<(ExecutorId, Epoch)> {
+        self.processes
             .iter()
             .filter(|((executor, epoch), process)| {
                 !process.zombie && self.links.get(executor) == Some(epoch)
             })
             .map(|(id, _)| *id)
-            .collect();
+            .collect()
+    }
+
+    fn someone_dies(&mut self) {
+        let alive = self.alive();
         let Some(&(executor, epoch)) = self.dice.pick(&alive) else {
             return;
         };
@@ -386,6 +420,11 @@ impl World {
             self.tally.crashes += 1;
             self.processes.remove(&(executor, epoch));
         }
+        self.is_gone(executor, epoch);
+    }
+
+    /// The driver will notice, and perhaps the executor comes back.
+    fn is_gone(&mut self, executor: ExecutorId, epoch: Epoch) {
         let noticed = self.dice.between(0, SECOND / 5);
         self.plan_event(noticed, Event::ExecutorLost { executor, epoch });
         if self.dice.chance(0.8) {
