@@ -54,14 +54,16 @@ impl Scheduler {
         let partitions = task.first_partition..task.first_partition + task.width;
         let running = TaskState::Running {
             attempt: attempt.attempt,
+            executor,
         };
         stage.set_state(index, running);
         if !job.started {
             job.started = true;
             self.queued -= 1;
         }
-        self.executors.hold(executor, attempt, slots, self.now);
-        self.registry.attempt_launched(job_id, executor);
+        if self.executors.hold(executor, attempt, slots, self.now) {
+            job.holders.insert(executor);
+        }
         self.counters.launched += 1;
         self.actions.push(Action::LaunchTask {
             executor,
@@ -81,12 +83,7 @@ impl Scheduler {
         let mut inputs = Vec::with_capacity(producers);
         for index in 0..producers {
             let producer = job.stage(stage).spec.inputs[index].stage;
-            let registry = &self.registry;
-            let locations = job
-                .stage_mut(producer)
-                .locations
-                .get_or_insert_with(|| Arc::new(registry.locations(job_id, producer)));
-            inputs.push(Arc::clone(locations));
+            inputs.push(job.stage_mut(producer).locations(job_id));
         }
         Some(inputs)
     }

@@ -2,6 +2,7 @@
 
 use job::{Epoch, ExecutorId, JobId};
 
+use crate::executor_state::Executor;
 use crate::job_state::Phase;
 use crate::scheduler::Scheduler;
 use crate::{Action, ExecutorState};
@@ -33,10 +34,12 @@ impl Scheduler {
 
     /// A job needs other outputs than before, or none. O(draining executors).
     pub(crate) fn check_drains_of(&mut self, job: JobId) {
-        for executor in &self.draining {
-            if self.registry.is_holder(job, *executor) {
-                self.perhaps_drained.insert(*executor);
-            }
+        if self.draining.is_empty() {
+            return;
+        }
+        if let Some(job) = self.jobs.get(&job) {
+            let holders = self.draining.intersection(&job.holders);
+            self.perhaps_drained.extend(holders);
         }
     }
 
@@ -47,7 +50,7 @@ impl Scheduler {
                 continue;
             };
             let epoch = executor.epoch;
-            if executor.attempts.is_empty() && !self.is_read(id) {
+            if executor.attempts().is_empty() && !self.is_read(executor, id) {
                 self.executors.set_state(id, ExecutorState::Drained);
                 self.draining.remove(&id);
                 self.actions.push(Action::ExecutorDrained {
@@ -59,19 +62,19 @@ impl Scheduler {
     }
 
     /// Whether somebody will still read what an executor holds.
-    fn is_read(&self, executor: ExecutorId) -> bool {
-        self.registry.jobs_at(executor).any(|id| {
-            let Some(job) = self.jobs.get(&id) else {
+    fn is_read(&self, executor: &Executor, id: ExecutorId) -> bool {
+        executor.jobs.iter().any(|(job_id, holding)| {
+            let Some(job) = self.jobs.get(job_id) else {
                 return false;
             };
+            let mut outputs = holding.outputs.iter();
             match job.phase {
-                Phase::Active => {
-                    let mut needed = job.stages.iter().filter(|stage| stage.needed);
-                    needed.any(|stage| self.registry.has_output_at(executor, id, stage.spec.id))
-                }
-                Phase::Finished => {
-                    !job.released && self.registry.has_output_at(executor, id, job.result)
-                }
+                Phase::Active => outputs.any(|(stage, task)| {
+                    let stage = job.stage(*stage);
+                    let accepted = stage.accepted(*job_id, *task);
+                    stage.needed && accepted.is_some_and(|output| output.executor == id)
+                }),
+                Phase::Finished => !job.released && outputs.any(|(stage, _)| job.is_result(*stage)),
                 Phase::Stopped => false,
             }
         })

@@ -6,6 +6,7 @@
 
 use job::{AttemptId, ExecutorId, JobId, TaskId};
 
+use crate::executor_state::Held;
 use crate::job_state::Phase;
 use crate::scheduler::Scheduler;
 use crate::{Action, JobEnd};
@@ -13,6 +14,21 @@ use crate::{Action, JobEnd};
 impl Scheduler {
     pub(crate) fn is_active(&self, job: JobId) -> bool {
         self.jobs.get(&job).is_some_and(|job| job.is_active())
+    }
+
+    /// A job's attempts that hold slots, in order.
+    pub(crate) fn attempts_of(&self, job: JobId) -> Vec<(ExecutorId, AttemptId, Held)> {
+        let holders = self.jobs.get(&job).map(|job| &job.holders);
+        let holders = holders.into_iter().flatten();
+        let mut attempts: Vec<_> = holders
+            .filter_map(|id| Some((*id, self.executors.get(*id)?)))
+            .flat_map(|(id, executor)| {
+                let attempts = executor.attempts_of(job);
+                attempts.map(move |(attempt, held)| (id, *attempt, *held))
+            })
+            .collect();
+        attempts.sort_unstable_by_key(|(_, attempt, _)| *attempt);
+        attempts
     }
 
     /// Ends an active job: stops what runs, forgets its outputs, says so.
@@ -27,7 +43,6 @@ impl Scheduler {
             JobEnd::Finished => Phase::Finished,
             JobEnd::Failed(_) | JobEnd::Cancelled(_) => Phase::Stopped,
         };
-        let result = job.result;
         if !job.started {
             self.queued -= 1;
         }
@@ -42,16 +57,9 @@ impl Scheduler {
             };
             self.delayed.remove(&(until, task));
         }
-        let running: Vec<AttemptId> = self
-            .executors
-            .attempts_of(id)
-            .map(|(attempt, _)| *attempt)
-            .collect();
-        for attempt in running {
-            self.cancel_attempt(attempt);
+        for (executor, attempt, _) in self.attempts_of(id) {
+            self.cancel_attempt(executor, attempt);
         }
-        // Rows of the result are still to be read; nothing else is.
-        self.registry.forget_outputs_below(id, result);
         self.actions.push(Action::JobEnded { job: id, end });
         self.check_drains_of(id);
         self.drop_blocks(id);
@@ -59,19 +67,25 @@ impl Scheduler {
 
     /// Drops a job's blocks wherever that may be done now, and the job when none are left.
     pub(crate) fn drop_blocks(&mut self, id: JobId) {
-        if self.jobs.get(&id).is_some_and(|job| job.is_droppable()) {
-            self.registry.forget_outputs(id);
-            for executor in self.registry.drop_idle_holders(id) {
-                self.actions.push(Action::DropJob { executor, job: id });
-            }
+        if let Some(job) = self.jobs.get_mut(&id).filter(|job| job.is_droppable()) {
+            let (executors, actions) = (&mut self.executors, &mut self.actions);
+            job.holders.retain(|executor| {
+                let dropped = executors.drop_job(*executor, id);
+                if dropped {
+                    let executor = *executor;
+                    actions.push(Action::DropJob { executor, job: id });
+                }
+                !dropped
+            });
             self.forget_if_gone(id);
         }
     }
 
     /// The same for one executor, where an attempt of the job has just ended.
     pub(crate) fn drop_blocks_at(&mut self, id: JobId, executor: ExecutorId) {
-        if self.jobs.get(&id).is_some_and(|job| job.is_droppable()) {
-            if self.registry.drop_idle_holder(id, executor) {
+        if let Some(job) = self.jobs.get_mut(&id).filter(|job| job.is_droppable()) {
+            if self.executors.drop_job(executor, id) {
+                job.holders.remove(&executor);
                 self.actions.push(Action::DropJob { executor, job: id });
             }
             self.forget_if_gone(id);
@@ -79,7 +93,7 @@ impl Scheduler {
     }
 
     fn forget_if_gone(&mut self, id: JobId) {
-        if !self.registry.has_holders(id) {
+        if self.jobs.get(&id).is_some_and(|job| job.holders.is_empty()) {
             self.jobs.remove(&id);
         }
     }

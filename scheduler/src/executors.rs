@@ -1,31 +1,57 @@
-//! Who is there, and who holds which slots.
+//! Who is there, and who has room for a task.
 //!
-//! Owns the executors' registrations, the attempts that hold slots, and the index that finds the
-//! executor with most free slots in logarithmic time. Knows nothing of jobs, stages or blocks.
+//! Owns the executors' registrations with what they run and hold (`executor_state`), and the index
+//! that finds the executor with most free slots in logarithmic time.
 //!
 //! Invariants: an executor's free slots plus the slots its attempts hold are its slots; an
 //! executor is in the index if and only if it is active and has a free slot; `levels` counts the
 //! index by number of free slots, and `free_slots` is its sum.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::{BuildHasherDefault, Hasher};
 
-use job::{AttemptId, Epoch, ExecutorId, JobId, TaskId};
+use job::{AttemptId, Epoch, ExecutorId, JobId};
 
+use crate::executor_state::{Executor, Held};
 use crate::{ExecutorState, Instant};
 
 #[derive(Debug, Default)]
 pub(crate) struct Executors {
-    executors: BTreeMap<ExecutorId, Executor>,
-    /// Every attempt that holds slots, so that a job's are one range.
-    held: BTreeMap<AttemptId, Held>,
-    /// Executors with a free slot by number of free slots; among equals the lowest id is last.
+    executors: IdMap<Executor>,
+    /// Active executors with a free slot by number of free slots; among equals the lowest id is
+    /// last.
     by_free: BTreeSet<(u32, Reverse<ExecutorId>)>,
-    /// How many executors have this many free slots, for numbers above zero.
+    /// How many active executors have this many free slots, for numbers above zero.
     levels: BTreeMap<u32, u32>,
     free_slots: u64,
     /// How many executors are active.
     active: usize,
+}
+
+/// Hashed, because the report of a task finds its executor with one look at memory that is not in
+/// the cache. The hash is a fixed one: runs are the same every time.
+type IdMap<T> = HashMap<ExecutorId, T, BuildHasherDefault<IdHasher>>;
+
+/// Spreads ids that are numbers in a row, or nearly.
+#[derive(Debug, Default)]
+struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(u64::from(*byte));
+        }
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = (self.0 ^ number).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        self.0 ^= self.0 >> 32;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 /// Where the next task goes.
@@ -37,77 +63,40 @@ pub(crate) struct Room {
     pub(crate) peers: u32,
 }
 
-#[derive(Debug)]
-pub(crate) struct Executor {
-    pub(crate) epoch: Epoch,
-    pub(crate) slots: u32,
-    pub(crate) free: u32,
-    pub(crate) state: ExecutorState,
-    pub(crate) attempts: BTreeSet<AttemptId>,
-}
-
-impl Executor {
-    pub(crate) fn is_active(&self) -> bool {
-        self.state == ExecutorState::Active
-    }
-}
-
-/// The slots an attempt holds, from its launch to its end.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Held {
-    pub(crate) executor: ExecutorId,
-    pub(crate) slots: u32,
-    pub(crate) since: Instant,
-    /// It was told to stop, so that its outcome doesn't matter any more.
-    pub(crate) stopping: bool,
-    /// Another attempt ran beside it on the executor at some time, so that it had not all of the
-    /// executor's memory.
-    pub(crate) shared: bool,
-}
-
 impl Executors {
-    pub(crate) fn join(&mut self, id: ExecutorId, epoch: Epoch, slots: u32) {
-        self.executors.insert(
-            id,
-            Executor {
-                epoch,
-                slots,
-                free: slots,
-                state: ExecutorState::Active,
-                attempts: BTreeSet::new(),
-            },
-        );
+    /// Registers an executor that is not there.
+    pub(crate) fn join(&mut self, id: ExecutorId, executor: Executor) {
+        let free = executor.free;
+        self.executors.insert(id, executor);
         self.active += 1;
-        self.index(id, slots);
+        self.enter(id, free);
     }
 
-    /// Removes an executor and frees what its attempts held, in order of attempt.
-    pub(crate) fn remove(&mut self, id: ExecutorId) -> Vec<(AttemptId, Held)> {
-        let Some(executor) = self.executors.remove(&id) else {
-            return Vec::new();
-        };
+    /// Removes an executor with all it ran and held.
+    pub(crate) fn remove(&mut self, id: ExecutorId) -> Option<Executor> {
+        let executor = self.executors.remove(&id)?;
         if executor.is_active() {
             self.active -= 1;
-            self.unindex(id, executor.free);
+            self.leave(id, executor.free);
         }
-        executor
-            .attempts
-            .into_iter()
-            .filter_map(|attempt| self.held.remove_entry(&attempt))
-            .collect()
-    }
-
-    pub(crate) fn epoch(&self, id: ExecutorId) -> Option<Epoch> {
-        self.executors.get(&id).map(|executor| executor.epoch)
+        Some(executor)
     }
 
     pub(crate) fn get(&self, id: ExecutorId) -> Option<&Executor> {
         self.executors.get(&id)
     }
 
+    pub(crate) fn get_mut(&mut self, id: ExecutorId) -> Option<&mut Executor> {
+        self.executors.get_mut(&id)
+    }
+
+    pub(crate) fn epoch(&self, id: ExecutorId) -> Option<Epoch> {
+        self.get(id).map(|executor| executor.epoch)
+    }
+
     /// Makes an executor active or takes it off the index of those that get tasks.
     pub(crate) fn set_state(&mut self, id: ExecutorId, state: ExecutorState) {
-        let Some(executor) = self.executors.get_mut(&id) else {
+        let Some(executor) = self.get_mut(id) else {
             return;
         };
         let was_active = executor.is_active();
@@ -115,10 +104,10 @@ impl Executors {
         let (is_active, free) = (executor.is_active(), executor.free);
         if was_active && !is_active {
             self.active -= 1;
-            self.unindex(id, free);
+            self.leave(id, free);
         } else if is_active && !was_active {
             self.active += 1;
-            self.index(id, free);
+            self.enter(id, free);
         }
     }
 
@@ -149,63 +138,61 @@ impl Executors {
     pub(crate) fn has_other_than(&self, avoid: &[ExecutorId]) -> bool {
         let mut here: Vec<_> = avoid
             .iter()
-            .filter(|id| self.executors.get(id).is_some_and(Executor::is_active))
+            .filter(|id| self.get(**id).is_some_and(Executor::is_active))
             .collect();
         here.sort_unstable();
         here.dedup();
         here.len() < self.active
     }
 
-    /// Gives `slots` of an executor's free slots to an attempt.
-    pub(crate) fn hold(&mut self, id: ExecutorId, attempt: AttemptId, slots: u32, now: Instant) {
-        let Some(executor) = self.executors.get_mut(&id) else {
-            return;
+    /// Gives `slots` of an executor's free slots to an attempt. True if it is its job's first
+    /// attempt there.
+    pub(crate) fn hold(
+        &mut self,
+        id: ExecutorId,
+        attempt: AttemptId,
+        slots: u32,
+        now: Instant,
+    ) -> bool {
+        let Some(executor) = self.get_mut(id) else {
+            return false;
         };
         debug_assert!(slots <= executor.free);
-        if executor.attempts.len() == 1 {
-            // With two or more, each has been marked before.
-            for other in &executor.attempts {
-                if let Some(other) = self.held.get_mut(other) {
-                    other.shared = true;
-                }
-            }
+        let is_new = executor.add(attempt, slots, now);
+        let before = executor.free;
+        executor.free -= slots;
+        let (after, is_active) = (executor.free, executor.is_active());
+        if is_active {
+            self.leave(id, before);
+            self.enter(id, after);
         }
-        let held = Held {
-            executor: id,
-            slots,
-            since: now,
-            stopping: false,
-            shared: !executor.attempts.is_empty(),
-        };
-        executor.attempts.insert(attempt);
-        self.held.insert(attempt, held);
-        self.set_free(id, |free| free - slots);
+        is_new
     }
 
-    /// Frees what an attempt holds.
-    pub(crate) fn free(&mut self, attempt: AttemptId) -> Option<Held> {
-        let held = self.held.remove(&attempt)?;
-        if let Some(executor) = self.executors.get_mut(&held.executor) {
-            executor.attempts.remove(&attempt);
+    /// Frees what an attempt holds of this very registration. `None` if it holds nothing.
+    pub(crate) fn free(
+        &mut self,
+        id: ExecutorId,
+        epoch: Epoch,
+        attempt: AttemptId,
+    ) -> Option<Held> {
+        let executor = self.get_mut(id)?;
+        if executor.epoch != epoch {
+            return None;
         }
-        self.set_free(held.executor, |free| free + held.slots);
+        let held = executor.remove(attempt)?;
+        let before = executor.free;
+        executor.free += held.slots;
+        debug_assert!(executor.free <= executor.slots);
+        let (after, is_active) = (executor.free, executor.is_active());
+        if is_active {
+            self.leave(id, before);
+            self.enter(id, after);
+        }
         Some(held)
     }
 
-    fn set_free(&mut self, id: ExecutorId, change: impl FnOnce(u32) -> u32) {
-        let Some(executor) = self.executors.get_mut(&id) else {
-            return;
-        };
-        let (before, after) = (executor.free, change(executor.free));
-        debug_assert!(after <= executor.slots);
-        executor.free = after;
-        if executor.is_active() {
-            self.unindex(id, before);
-            self.index(id, after);
-        }
-    }
-
-    fn index(&mut self, id: ExecutorId, free: u32) {
+    fn enter(&mut self, id: ExecutorId, free: u32) {
         if free > 0 {
             self.free_slots += u64::from(free);
             self.by_free.insert((free, Reverse(id)));
@@ -213,7 +200,7 @@ impl Executors {
         }
     }
 
-    fn unindex(&mut self, id: ExecutorId, free: u32) {
+    fn leave(&mut self, id: ExecutorId, free: u32) {
         if self.by_free.remove(&(free, Reverse(id))) {
             self.free_slots -= u64::from(free);
             if let Some(count) = self.levels.get_mut(&free) {
@@ -225,39 +212,36 @@ impl Executors {
         }
     }
 
-    /// Whether this very attempt holds slots of this very registration.
-    pub(crate) fn holds(&self, id: ExecutorId, epoch: Epoch, attempt: AttemptId) -> bool {
-        self.epoch(id) == Some(epoch)
-            && self
-                .held
-                .get(&attempt)
-                .is_some_and(|held| held.executor == id)
+    /// Marks an attempt as told to stop. False if it holds nothing or was told before.
+    pub(crate) fn stop(&mut self, id: ExecutorId, attempt: AttemptId) -> bool {
+        let held = self.get_mut(id).and_then(|e| e.held_mut(attempt));
+        held.is_some_and(|held| !std::mem::replace(&mut held.stopping, true))
     }
 
-    /// Marks an attempt as told to stop. `None` if it holds nothing or was told before.
-    pub(crate) fn stop(&mut self, attempt: AttemptId) -> Option<ExecutorId> {
-        let held = self.held.get_mut(&attempt)?;
-        if held.stopping {
-            return None;
+    /// An output of an attempt that ran there has been accepted.
+    pub(crate) fn accept(&mut self, id: ExecutorId, attempt: AttemptId) {
+        let job = attempt.task.job;
+        let holding = self.get_mut(id).and_then(|e| e.jobs.get_mut(&job));
+        if let Some(holding) = holding {
+            holding
+                .outputs
+                .push((attempt.task.stage, attempt.task.task));
         }
-        held.stopping = true;
-        Some(held.executor)
     }
 
-    /// A job's attempts that hold slots, in order.
-    pub(crate) fn attempts_of(&self, job: JobId) -> impl Iterator<Item = (&AttemptId, &Held)> {
-        let at = |stage: u32, task: u32, attempt: u32| AttemptId {
-            task: TaskId {
-                job,
-                stage: job::StageId(stage),
-                task,
-            },
-            attempt,
+    /// Forgets what an executor has of a job, if nothing of the job runs there any more.
+    pub(crate) fn drop_job(&mut self, id: ExecutorId, job: JobId) -> bool {
+        let Some(executor) = self.get_mut(id) else {
+            return false;
         };
-        self.held
-            .range(at(0, 0, 0)..=at(u32::MAX, u32::MAX, u32::MAX))
+        let idle = executor.attempts_of(job).next().is_none() && executor.jobs.contains_key(&job);
+        if idle {
+            executor.jobs.remove(&job);
+        }
+        idle
     }
 
+    /// In no order that means anything.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (ExecutorId, &Executor)> {
         self.executors.iter().map(|(id, executor)| (*id, executor))
     }

@@ -26,6 +26,8 @@ pub(crate) struct JobState {
     pub(crate) result: StageId,
     /// By id. Emptied when the job ends.
     pub(crate) stages: Vec<StageState>,
+    /// Executors that were given a task and are there and were not told to drop the job.
+    pub(crate) holders: BTreeSet<ExecutorId>,
     /// Tasks in state `Delayed`.
     pub(crate) delayed: BTreeSet<(Instant, StageId, u32)>,
 }
@@ -61,6 +63,7 @@ impl JobState {
             stages: stages
                 .map(|(spec, consumers)| StageState::new(spec, consumers))
                 .collect(),
+            holders: BTreeSet::new(),
             delayed: BTreeSet::new(),
         }
     }
@@ -118,7 +121,7 @@ impl JobState {
         let was_complete = producer.is_complete();
         producer.set_state(task, TaskState::Pending);
         producer.tasks[task as usize].avoid(holder);
-        producer.locations = None;
+        producer.forget_locations();
         if !producer.rerunning {
             producer.rerunning = true;
             producer.reruns += 1;

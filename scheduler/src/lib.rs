@@ -8,7 +8,7 @@
 //! - **active**: a job from its submission to its `JobEnded`.
 //! - **needed**: a stage whose outputs somebody will still read: the result stage, and each input
 //!   of a stage that is needed and not complete.
-//! - **complete**: a stage with an accepted output of every partition in the registry.
+//! - **complete**: a stage with an accepted output of every partition.
 //! - **ready**: a stage that is needed, has a task to launch, and whose inputs are complete.
 //! - **accepted**: the one attempt per task whose output counts. Lost outputs are replaced by
 //!   accepting a later attempt.
@@ -25,7 +25,7 @@
 //!   would idle slots or starve behind narrow tasks.
 //! - *Slices* are cut at launch: as wide as the freest executor's free slots, narrower only where
 //!   that would leave equally free executors idle (`stage_state`).
-//! - *Losses.* An executor's loss takes its entries off the registry; needed stages that are
+//! - *Losses.* An executor's loss takes the outputs it held; needed stages that are
 //!   thereby incomplete run the lost tasks again, and only those. Running consumers go on: they
 //!   may have read what they need. A rerun that is no longer needed is stopped.
 //!
@@ -49,11 +49,11 @@ mod dispatch;
 mod drain;
 mod ending;
 mod event;
+mod executor_state;
 mod executors;
 mod job_state;
 mod loss;
 mod outcome;
-mod registry;
 mod retry;
 mod scheduler;
 mod stage_state;

@@ -1,6 +1,6 @@
 //! Executors and outputs that vanish, and what has to run again for it.
 
-use job::{AttemptId, ErrorReport, ExecutorId, JobId, SqlState, StageId, TaskId};
+use job::{AttemptId, ErrorReport, ExecutorId, JobId, MapOutput, SqlState, StageId, TaskId};
 
 use crate::retry::Cause;
 use crate::scheduler::Scheduler;
@@ -10,20 +10,35 @@ use crate::{Action, JobEnd};
 impl Scheduler {
     /// Takes a registered executor away with all it ran and held.
     pub(crate) fn executor_lost(&mut self, executor: ExecutorId) {
-        let attempts = self.executors.remove(executor);
+        let Some(lost) = self.executors.remove(executor) else {
+            return;
+        };
         self.draining.remove(&executor);
         self.perhaps_drained.remove(&executor);
-        let lost = self.registry.remove_executor(executor);
-        for task in lost.outputs {
-            self.output_lost(task, executor);
-        }
-        for (attempt, held) in attempts {
-            if self.awaits(attempt) {
-                let error = lost_error(executor, attempt.task);
-                self.failed(attempt, held, Cause::ExecutorLost, error);
+        for (id, holding) in &lost.jobs {
+            if let Some(job) = self.jobs.get_mut(id) {
+                job.holders.remove(&executor);
+            }
+            let mut outputs = holding.outputs.clone();
+            outputs.sort_unstable();
+            for (stage, task) in outputs {
+                let job = *id;
+                let task = TaskId { job, stage, task };
+                if self
+                    .accepted(task)
+                    .is_some_and(|at| at.executor == executor)
+                {
+                    self.output_lost(task, executor);
+                }
             }
         }
-        for job in lost.jobs {
+        for &(attempt, held) in lost.attempts() {
+            if self.awaits(executor, attempt) {
+                let error = lost_error(executor, attempt.task);
+                self.failed(executor, attempt, held, Cause::ExecutorLost, error);
+            }
+        }
+        for job in lost.jobs.into_keys() {
             if self.is_active(job) {
                 self.settle(job);
             } else {
@@ -64,20 +79,25 @@ impl Scheduler {
         for output in outputs {
             // One that is not the accepted one was replaced, or is being replaced, since the
             // consumer was launched.
-            let named = self.registry.accepted(output.task).filter(|accepted| {
+            let named = self.accepted(output.task).filter(|accepted| {
                 accepted.attempt == *output
                     && output.task.job == id.job
                     && output.task.stage == producer
             });
-            if let Some(executor) = named.map(|accepted| accepted.executor) {
-                self.registry.invalidate(output.task);
-                self.output_lost(output.task, executor);
+            if let Some(accepted) = named {
+                self.output_lost(output.task, accepted.executor);
             }
         }
         self.settle(id.job);
     }
 
-    /// An accepted output has been taken off the registry. `settle` must follow.
+    fn accepted(&self, task: TaskId) -> Option<MapOutput> {
+        let job = self.jobs.get(&task.job)?;
+        let stage = job.stages.get(task.stage.0 as usize)?;
+        stage.accepted(task.job, task.task)
+    }
+
+    /// An accepted output is gone. `settle` must follow.
     fn output_lost(&mut self, task: TaskId, holder: ExecutorId) {
         let Some(job) = self.jobs.get_mut(&task.job) else {
             return;
@@ -123,16 +143,23 @@ impl Scheduler {
                 self.end_job(id, JobEnd::Failed(error));
                 return;
             }
-            if !stage.needed {
-                unneeded.extend(stage.running.iter().map(|task| (stage.spec.id, *task)));
+            if !stage.needed && stage.running > 0 {
+                // Reruns that nobody needs any more: rare enough to look for them.
+                for (task, state) in stage.tasks.iter().enumerate() {
+                    if let TaskState::Running { attempt, executor } = state.state {
+                        unneeded.push((stage.spec.id, task as u32, attempt, executor));
+                    }
+                }
             }
         }
-        for (stage, task) in unneeded {
-            self.stop_unneeded(TaskId {
-                job: id,
-                stage,
-                task,
-            });
+        for (stage, task, attempt, executor) in unneeded {
+            if let Some(job) = self.jobs.get_mut(&id) {
+                // Pending in case it is needed again; until then the stage isn't ready.
+                job.stage_mut(stage).set_state(task, TaskState::Pending);
+            }
+            let job = id;
+            let task = TaskId { job, stage, task };
+            self.cancel_attempt(executor, AttemptId { task, attempt });
         }
         let stages = self.jobs.get(&id).map_or(0, |job| job.stages.len() as u32);
         for stage in 0..stages {
@@ -140,20 +167,8 @@ impl Scheduler {
         }
     }
 
-    fn stop_unneeded(&mut self, task: TaskId) {
-        let Some(job) = self.jobs.get_mut(&task.job) else {
-            return;
-        };
-        let stage = job.stage_mut(task.stage);
-        if let TaskState::Running { attempt } = stage.tasks[task.task as usize].state {
-            // Pending in case it is needed again; until then the stage isn't ready.
-            stage.set_state(task.task, TaskState::Pending);
-            self.cancel_attempt(AttemptId { task, attempt });
-        }
-    }
-
-    pub(crate) fn cancel_attempt(&mut self, attempt: AttemptId) {
-        if let Some(executor) = self.executors.stop(attempt) {
+    pub(crate) fn cancel_attempt(&mut self, executor: ExecutorId, attempt: AttemptId) {
+        if self.executors.stop(executor, attempt) {
             self.actions.push(Action::CancelTask { executor, attempt });
         }
     }

@@ -1,11 +1,11 @@
 //! An attempt ended: accept its output, or do what the failure table says.
 
 use job::{
-    AttemptId, Epoch, ErrorReport, ExecutorId, FailureKind, MapOutput, SqlState, TaskFailure,
-    TaskOutcome, TaskStats,
+    AttemptId, Epoch, ErrorReport, ExecutorId, FailureKind, SqlState, TaskFailure, TaskOutcome,
+    TaskStats,
 };
 
-use crate::executors::Held;
+use crate::executor_state::Held;
 use crate::retry::{Cause, Verdict, verdict};
 use crate::scheduler::Scheduler;
 use crate::stage_state::TaskState;
@@ -19,26 +19,22 @@ impl Scheduler {
         attempt: AttemptId,
         outcome: TaskOutcome,
     ) {
-        if !self.executors.holds(executor, epoch, attempt) {
+        let Some(held) = self.executors.free(executor, epoch, attempt) else {
             self.counters.fenced += 1;
             if !self.config.fencing {
                 self.believe(executor, attempt, outcome);
             }
             return;
-        }
-        let Some(held) = self.executors.free(attempt) else {
-            return;
         };
         let job = attempt.task.job;
-        self.registry.attempt_ended(job, executor);
         self.check_drain(executor);
         if !self.is_active(job) {
             self.drop_blocks_at(job, executor);
-        } else if self.awaits(attempt) {
+        } else if self.awaits(executor, attempt) {
             match outcome {
                 TaskOutcome::Finished(stats) => self.accept(executor, attempt, stats),
                 TaskOutcome::Failed(TaskFailure { kind, error }) => {
-                    self.failed(attempt, held, Cause::Reported(&kind), error);
+                    self.failed(executor, attempt, held, Cause::Reported(&kind), error);
                 }
                 TaskOutcome::Cancelled => {
                     let error = ErrorReport::new(
@@ -48,7 +44,7 @@ impl Scheduler {
                             attempt.task
                         ),
                     );
-                    self.failed(attempt, held, Cause::StoppedUnasked, error);
+                    self.failed(executor, attempt, held, Cause::StoppedUnasked, error);
                 }
             }
         }
@@ -56,10 +52,11 @@ impl Scheduler {
 
     /// Whether the outcome of an attempt that holds slots matters: its job is active and it was
     /// not told to stop.
-    pub(crate) fn awaits(&self, attempt: AttemptId) -> bool {
+    pub(crate) fn awaits(&self, executor: ExecutorId, attempt: AttemptId) -> bool {
         let id = attempt.task;
         let running = TaskState::Running {
             attempt: attempt.attempt,
+            executor,
         };
         self.jobs.get(&id.job).is_some_and(|job| {
             job.is_active() && job.stage(id.stage).tasks[id.task as usize].state == running
@@ -78,10 +75,11 @@ impl Scheduler {
         task.avoid.clear();
         let accepted = TaskState::Accepted {
             attempt: attempt.attempt,
+            executor,
         };
         stage.set_state(id.task, accepted);
         let complete = stage.is_complete();
-        self.registry.accept(MapOutput { attempt, executor });
+        self.executors.accept(executor, attempt);
         self.counters.accepted += 1;
         self.actions.push(Action::TaskAccepted { attempt, stats });
         if complete && is_result {
@@ -95,6 +93,7 @@ impl Scheduler {
     /// An attempt of an active job, not told to stop, ended without an output.
     pub(crate) fn failed(
         &mut self,
+        executor: ExecutorId,
         attempt: AttemptId,
         held: Held,
         cause: Cause<'_>,
@@ -111,7 +110,7 @@ impl Scheduler {
             self.end_job(id.job, JobEnd::Failed(error));
             return;
         }
-        task.avoid(held.executor);
+        task.avoid(executor);
         match verdict(cause) {
             Verdict::FailJob => self.end_job(id.job, JobEnd::Failed(error)),
             Verdict::RetryAtOnce => self.retry(attempt, false, error),
@@ -148,9 +147,12 @@ impl Scheduler {
             return;
         };
         match task.state {
-            TaskState::Running { attempt: current } | TaskState::Accepted { attempt: current }
-                if current == attempt.attempt =>
-            {
+            TaskState::Running {
+                attempt: current, ..
+            }
+            | TaskState::Accepted {
+                attempt: current, ..
+            } if current == attempt.attempt => {
                 task.shown = true;
             }
             TaskState::Pending

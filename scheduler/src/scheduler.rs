@@ -8,9 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use job::{Epoch, ErrorReport, ExecutorId, JobGraph, JobId, SqlState, StageId, TaskId};
 
+use crate::executor_state::Executor;
 use crate::executors::Executors;
 use crate::job_state::{JobState, Phase};
-use crate::registry::Registry;
 use crate::{Action, Counters, Event, Instant, JobEnd, SchedulerConfig};
 
 /// Decides which task runs where, and what becomes of the job when one doesn't end well.
@@ -22,7 +22,6 @@ pub struct Scheduler {
     pub(crate) submitted: u64,
     pub(crate) jobs: BTreeMap<JobId, JobState>,
     pub(crate) executors: Executors,
-    pub(crate) registry: Registry,
     /// Draining executors that are not drained yet.
     pub(crate) draining: BTreeSet<ExecutorId>,
     /// Those of them that may have become so by the event at hand.
@@ -46,7 +45,6 @@ impl Scheduler {
             submitted: 0,
             jobs: BTreeMap::new(),
             executors: Executors::default(),
-            registry: Registry::default(),
             draining: BTreeSet::new(),
             perhaps_drained: BTreeSet::new(),
             ready: BTreeSet::new(),
@@ -100,14 +98,13 @@ impl Scheduler {
     /// Nothing is left of any job.
     pub fn is_idle(&self) -> bool {
         self.jobs.is_empty()
-            && self.registry.len() == 0
             && self.ready.is_empty()
             && self.delayed.is_empty()
             && self.queued == 0
             && self
                 .executors
                 .iter()
-                .all(|(_, executor)| executor.free == executor.slots)
+                .all(|(_, executor)| executor.free == executor.slots && executor.jobs.is_empty())
     }
 
     fn submit(&mut self, id: JobId, graph: JobGraph) {
@@ -171,6 +168,6 @@ impl Scheduler {
             Some(_) => self.executor_lost(executor),
             None => {}
         }
-        self.executors.join(executor, epoch, slots);
+        self.executors.join(executor, Executor::new(epoch, slots));
     }
 }

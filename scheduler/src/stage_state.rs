@@ -10,13 +10,15 @@
 //! good, because a map output belongs to a task: any attempt of it must produce the same rows.
 //!
 //! Invariants: tasks cover the partitions before `uncut_from` without gap or overlap; `pending`
-//! holds exactly the tasks in state `Pending`, `running` those in `Running`; `accepted` counts
+//! holds exactly the tasks in state `Pending`; `running` counts those in `Running`, `accepted`
 //! those in `Accepted`.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use job::{ExecutorId, InputLocations, Slicing, Stage, StageId};
+use job::{
+    AttemptId, ExecutorId, InputLocations, JobId, MapOutput, Slicing, Stage, StageId, TaskId,
+};
 
 use crate::Instant;
 use crate::executors::Room;
@@ -30,7 +32,7 @@ pub(crate) struct StageState {
     /// The first partition that belongs to no task yet.
     pub(crate) uncut_from: u32,
     pub(crate) pending: BTreeSet<u32>,
-    pub(crate) running: BTreeSet<u32>,
+    pub(crate) running: usize,
     pub(crate) accepted: usize,
     /// Edges to producers that lack outputs. The stage may run when it is zero.
     pub(crate) incomplete_inputs: usize,
@@ -40,8 +42,8 @@ pub(crate) struct StageState {
     pub(crate) reruns: u32,
     /// Outputs were lost and the stage has not been complete since.
     pub(crate) rerunning: bool,
-    /// The accepted outputs, made once for all consumer tasks launched between two losses.
-    pub(crate) locations: Option<Arc<InputLocations>>,
+    /// The accepted outputs, once a consumer has asked for them.
+    locations: Option<Arc<InputLocations>>,
 }
 
 /// Executors that a task remembers having failed on; it bounds the search for another one.
@@ -70,9 +72,9 @@ pub(crate) enum TaskState {
     /// Waits out the pause after a failure.
     Delayed { until: Instant },
     /// This attempt runs and was not told to stop.
-    Running { attempt: u32 },
-    /// The output of this attempt is in the registry.
-    Accepted { attempt: u32 },
+    Running { attempt: u32, executor: ExecutorId },
+    /// The output of this attempt is there.
+    Accepted { attempt: u32, executor: ExecutorId },
 }
 
 impl Task {
@@ -94,7 +96,7 @@ impl StageState {
             tasks: Vec::new(),
             uncut_from: 0,
             pending: BTreeSet::new(),
-            running: BTreeSet::new(),
+            running: 0,
             accepted: 0,
             needed: false,
             reruns: 0,
@@ -107,7 +109,7 @@ impl StageState {
         self.uncut_from == self.spec.partitions
     }
 
-    /// Every partition's output is in the registry.
+    /// Every partition's output is there.
     pub(crate) fn is_complete(&self) -> bool {
         self.is_cut() && self.accepted == self.tasks.len()
     }
@@ -115,6 +117,11 @@ impl StageState {
     /// There is a task to launch, and its inputs are there.
     pub(crate) fn is_ready(&self) -> bool {
         self.needed && self.incomplete_inputs == 0 && (!self.pending.is_empty() || !self.is_cut())
+    }
+
+    /// An output is lost: consumers must be told of others.
+    pub(crate) fn forget_locations(&mut self) {
+        self.locations = None;
     }
 
     /// How many partitions the next task gets.
@@ -155,15 +162,43 @@ impl StageState {
         }
     }
 
+    /// The task's accepted output.
+    pub(crate) fn accepted(&self, job: JobId, task: u32) -> Option<MapOutput> {
+        match self.tasks.get(task as usize)?.state {
+            TaskState::Accepted { attempt, executor } => {
+                let task = TaskId {
+                    job,
+                    stage: self.spec.id,
+                    task,
+                };
+                let attempt = AttemptId { task, attempt };
+                Some(MapOutput { attempt, executor })
+            }
+            TaskState::Pending | TaskState::Delayed { .. } | TaskState::Running { .. } => None,
+        }
+    }
+
+    /// The accepted outputs. Made once for all consumer tasks launched between two losses.
+    pub(crate) fn locations(&mut self, job: JobId) -> Arc<InputLocations> {
+        if let Some(locations) = &self.locations {
+            return Arc::clone(locations);
+        }
+        let tasks = 0..self.tasks.len() as u32;
+        let locations = Arc::new(InputLocations {
+            stage: self.spec.id,
+            outputs: tasks.filter_map(|task| self.accepted(job, task)).collect(),
+        });
+        self.locations = Some(Arc::clone(&locations));
+        locations
+    }
+
     pub(crate) fn set_state(&mut self, task: u32, state: TaskState) {
         let slot = &mut self.tasks[task as usize].state;
         match *slot {
             TaskState::Pending => {
                 self.pending.remove(&task);
             }
-            TaskState::Running { .. } => {
-                self.running.remove(&task);
-            }
+            TaskState::Running { .. } => self.running -= 1,
             TaskState::Accepted { .. } => self.accepted -= 1,
             TaskState::Delayed { .. } => {}
         }
@@ -171,9 +206,7 @@ impl StageState {
             TaskState::Pending => {
                 self.pending.insert(task);
             }
-            TaskState::Running { .. } => {
-                self.running.insert(task);
-            }
+            TaskState::Running { .. } => self.running += 1,
             TaskState::Accepted { .. } => self.accepted += 1,
             TaskState::Delayed { .. } => {}
         }

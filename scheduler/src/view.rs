@@ -146,11 +146,11 @@ impl Scheduler {
 
     fn job_view(&self, id: JobId, job: &JobState) -> JobView {
         let attempts: Vec<AttemptView> = self
-            .executors
             .attempts_of(id)
-            .map(|(attempt, held)| AttemptView {
-                attempt: *attempt,
-                executor: held.executor,
+            .into_iter()
+            .map(|(executor, attempt, held)| AttemptView {
+                attempt,
+                executor,
                 slots: held.slots,
                 age: self.now.since(held.since),
                 stopping: held.stopping,
@@ -202,22 +202,24 @@ fn stage_view(stage: &StageState) -> StageView {
         partitions: stage.spec.partitions,
         partitions_cut: stage.uncut_from,
         tasks: stage.tasks.len(),
-        tasks_running: stage.running.len(),
+        tasks_running: stage.running,
         tasks_accepted: stage.accepted,
         reruns: stage.reruns,
     }
 }
 
 fn executor_views(executors: &Executors) -> Vec<ExecutorView> {
-    executors
+    let mut views: Vec<ExecutorView> = executors
         .iter()
         .map(|(id, executor)| ExecutorView {
             executor: id,
             epoch: executor.epoch,
             slots: executor.slots,
             slots_free: executor.free,
-            attempts: executor.attempts.len(),
+            attempts: executor.attempts().len(),
             state: executor.state,
         })
-        .collect()
+        .collect();
+    views.sort_unstable_by_key(|view| view.executor);
+    views
 }

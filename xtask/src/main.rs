@@ -24,6 +24,7 @@ usage: cargo xtask COMMAND
 
   test [ARGS…]    everything: installs test clients, builds, runs all tests. ARGS go to `cargo test`
   bench [ARGS…]   benchmarks; `cargo xtask bench --help` lists them
+  bench scheduler [EXECUTORS…]   task events per second, by size of the cluster
   docs            writes the generated pages of docs/
   tidy            the house rules alone: crate arrows, features, licences, sources
 ";
@@ -63,6 +64,16 @@ fn test(arguments: &[String]) -> Result<()> {
 }
 
 fn bench(arguments: &[String]) -> Result<()> {
+    if let Some((_, clusters)) = arguments
+        .split_first()
+        .filter(|(name, _)| *name == "scheduler")
+    {
+        // It needs no server, so none is built.
+        let mut run = vec!["run", "--release", "--quiet", "--package", "scheduler"];
+        run.extend(["--example", "throughput", "--"]);
+        run.extend(clusters.iter().map(String::as_str));
+        return command::cargo(&run, &[]);
+    }
     command::cargo(&["build", "--release", "--workspace", "--bins"], &[])?;
     let mut run = vec![
         "run",

@@ -1,5 +1,5 @@
 //! The scheduler's tests: readable event -> action tests by topic in `actions`, and the seeded
-//! simulator in `sim`. `throughput` measures, when asked.
+//! simulator in `sim`. How fast it is, `examples/throughput.rs` measures.
 
 #![expect(
     clippy::unwrap_used,
@@ -9,4 +9,3 @@
 mod actions;
 mod fixture;
 mod sim;
-mod throughput;

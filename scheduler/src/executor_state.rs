@@ -1,0 +1,115 @@
+//! One registered executor: what runs there, and which jobs may have blocks there.
+//!
+//! Everything that a report of this executor touches is in one place, so that an event costs the
+//! same few cache misses on a large cluster as on a small one.
+
+use std::collections::BTreeMap;
+
+use job::{AttemptId, Epoch, JobId, StageId};
+
+use crate::{ExecutorState, Instant};
+
+#[derive(Debug)]
+pub(crate) struct Executor {
+    pub(crate) epoch: Epoch,
+    pub(crate) slots: u32,
+    pub(crate) free: u32,
+    pub(crate) state: ExecutorState,
+    /// Attempts that hold slots, in order. Short: at most one per slot.
+    attempts: Vec<(AttemptId, Held)>,
+    /// Jobs that were given a task here and were not told to drop their blocks.
+    pub(crate) jobs: BTreeMap<JobId, Holding>,
+    /// Attempts that were ever launched here.
+    launches: u64,
+}
+
+/// The slots an attempt holds, from its launch to its end.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Held {
+    pub(crate) slots: u32,
+    pub(crate) since: Instant,
+    /// It was told to stop, so that its outcome doesn't matter any more.
+    pub(crate) stopping: bool,
+    /// Another attempt ran beside it on the executor at some time, so that it had not all of the
+    /// executor's memory. Known when it has ended.
+    pub(crate) shared: bool,
+    /// Its number among the executor's launches.
+    launch: u64,
+}
+
+/// What an executor has of a job.
+#[derive(Debug, Default)]
+pub(crate) struct Holding {
+    /// Tasks that had an output accepted here. It may have been found unreadable since: the
+    /// task's state tells.
+    pub(crate) outputs: Vec<(StageId, u32)>,
+}
+
+impl Executor {
+    pub(crate) fn new(epoch: Epoch, slots: u32) -> Self {
+        Self {
+            epoch,
+            slots,
+            free: slots,
+            state: ExecutorState::Active,
+            attempts: Vec::new(),
+            jobs: BTreeMap::new(),
+            launches: 0,
+        }
+    }
+
+    pub(crate) fn is_active(&self) -> bool {
+        self.state == ExecutorState::Active
+    }
+
+    pub(crate) fn attempts(&self) -> &[(AttemptId, Held)] {
+        &self.attempts
+    }
+
+    /// A job's attempts that hold slots here, in order.
+    pub(crate) fn attempts_of(&self, job: JobId) -> impl Iterator<Item = &(AttemptId, Held)> {
+        let first = self
+            .attempts
+            .partition_point(|(attempt, _)| attempt.task.job < job);
+        self.attempts[first..]
+            .iter()
+            .take_while(move |(attempt, _)| attempt.task.job == job)
+    }
+
+    pub(crate) fn held_mut(&mut self, attempt: AttemptId) -> Option<&mut Held> {
+        let at = self.find(attempt).ok()?;
+        self.attempts.get_mut(at).map(|(_, held)| held)
+    }
+
+    fn find(&self, attempt: AttemptId) -> Result<usize, usize> {
+        self.attempts.binary_search_by_key(&attempt, |(id, _)| *id)
+    }
+
+    /// Notes an attempt that now holds slots. True if it is the job's first one here.
+    pub(super) fn add(&mut self, attempt: AttemptId, slots: u32, now: Instant) -> bool {
+        self.launches += 1;
+        let held = Held {
+            slots,
+            since: now,
+            stopping: false,
+            shared: !self.attempts.is_empty(),
+            launch: self.launches,
+        };
+        if let Err(at) = self.find(attempt) {
+            self.attempts.insert(at, (attempt, held));
+        }
+        let is_new = !self.jobs.contains_key(&attempt.task.job);
+        if is_new {
+            self.jobs.insert(attempt.task.job, Holding::default());
+        }
+        is_new
+    }
+
+    /// Forgets an attempt that held slots.
+    pub(super) fn remove(&mut self, attempt: AttemptId) -> Option<Held> {
+        let at = self.find(attempt).ok()?;
+        let (_, mut held) = self.attempts.remove(at);
+        held.shared |= self.launches != held.launch;
+        Some(held)
+    }
+}
