@@ -16,7 +16,7 @@ use job::{
     AttemptId, Epoch, ExchangeKind, ExecutorId, JobGraph, JobId, Reading, Slicing, Stage, StageId,
     StageInput, StageOutput, TaskOutcome, TaskStats,
 };
-use scheduler::{Action, Event, Instant, Scheduler, SchedulerConfig};
+use scheduler::{Action, Event, Instant, JobOptions, Scheduler, SchedulerConfig};
 
 const CLUSTERS: [u64; 3] = [100, 1_000, 10_000];
 const SLOTS: u32 = 4;
@@ -56,7 +56,11 @@ fn run(executors: u64) -> Duration {
     for job in 0..JOBS {
         let job = JobId(job);
         let graph = graph();
-        cluster.happens(Event::JobSubmitted { job, graph });
+        cluster.happens(Event::JobSubmitted {
+            job,
+            graph,
+            options: JobOptions::default(),
+        });
     }
     while cluster.end_a_task() {}
     let took = start.elapsed();
@@ -88,6 +92,7 @@ impl Cluster {
                 executor: ExecutorId(executor),
                 epoch: EPOCH,
                 slots: SLOTS,
+                memory_bytes: 0,
             });
         }
         cluster

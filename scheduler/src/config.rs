@@ -11,9 +11,14 @@ pub struct SchedulerConfig {
     /// How often lost outputs of one stage may be computed again before the job fails. Losses
     /// until the stage is complete again count as one.
     pub stage_reruns_max: u32,
-    /// Jobs that may wait for their first slot; one more is refused with `53300`. Bounds the
+    /// Jobs that may wait for memory or their first slot; one more is refused with `53300`. Bounds the
     /// driver's memory and tells clients early that they would wait long.
     pub queued_jobs_max: usize,
+    /// Pools beside the one named `default`, which may be among them too.
+    pub pools: Vec<PoolConfig>,
+    /// How many tasks are launched for others, at most, while a pool with work holds no slot at
+    /// all. It matters only where minimum shares leave nothing.
+    pub pool_patience: u32,
     /// Pause before the first retry of a failure that may pass; doubles with each one.
     pub retry_backoff: Duration,
     /// The longest such pause.
@@ -24,12 +29,52 @@ pub struct SchedulerConfig {
     pub fencing: bool,
 }
 
+/// A pool: jobs that share slots.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PoolConfig {
+    pub name: String,
+    /// How its jobs share what it gets.
+    pub mode: PoolMode,
+    /// Its share of the slots relative to other pools' once minimum shares are served; at least 1.
+    pub weight: u32,
+    /// Slots it gets before pools that have theirs.
+    pub min_share: u32,
+}
+
+/// How the jobs of a pool share its slots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PoolMode {
+    /// In order of submission; a later job takes what earlier ones have no ready task for.
+    Fifo,
+    /// Evenly: the job that holds fewest slots is next.
+    Fair,
+}
+
+impl PoolConfig {
+    /// The pool of jobs that name none, or one that isn't configured.
+    pub const DEFAULT: &str = "default";
+}
+
+impl Default for PoolConfig {
+    /// The default pool, unless another of its name is configured.
+    fn default() -> Self {
+        Self {
+            name: Self::DEFAULT.to_owned(),
+            mode: PoolMode::Fifo,
+            weight: 1,
+            min_share: 0,
+        }
+    }
+}
+
 impl Default for SchedulerConfig {
     fn default() -> Self {
         Self {
             task_attempts_max: 4,
             stage_reruns_max: 8,
             queued_jobs_max: 1000,
+            pools: Vec::new(),
+            pool_patience: 100,
             retry_backoff: Duration::from_millis(20),
             retry_backoff_max: Duration::from_secs(5),
             fencing: true,

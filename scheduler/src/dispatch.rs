@@ -1,6 +1,6 @@
 //! Ready tasks onto free slots.
 //!
-//! Any task fits any executor with a free slot, so the front of the ready queue can always be
+//! Any task fits any executor with a free slot, so the job whose turn it is (`pools`) can always be
 //! served while one is free: no scan for something that fits, and no slot idles beside work.
 
 use std::sync::Arc;
@@ -14,20 +14,21 @@ use crate::{Action, Instant};
 impl Scheduler {
     /// Launches tasks until there is no free slot or no ready stage.
     pub(crate) fn dispatch(&mut self) {
+        self.admit();
         while self.executors.free_slots() > 0 {
-            let Some(&(_, job, stage)) = self.ready.first() else {
+            let Some(job) = self.pools.next() else {
                 break;
             };
-            if self.launch_next(job, stage).is_none() {
-                debug_assert!(false, "the ready queue names a job that is gone");
+            if self.launch_next(job).is_none() {
+                debug_assert!(false, "a queue names a job that has nothing to run");
                 break;
             }
-            self.refresh_ready(job, stage);
         }
     }
 
-    /// Launches a stage's first pending task, or cuts the next one.
-    fn launch_next(&mut self, job_id: JobId, stage_id: StageId) -> Option<()> {
+    /// Launches the first pending task of a job's first ready stage, or cuts the next one.
+    fn launch_next(&mut self, job_id: JobId) -> Option<()> {
+        let stage_id = *self.jobs.get(&job_id)?.ready.first()?;
         let inputs = self.inputs(job_id, stage_id)?;
         let job = self.jobs.get_mut(&job_id)?;
         let is_result = job.is_result(stage_id);
@@ -64,6 +65,7 @@ impl Scheduler {
         if self.executors.hold(executor, attempt, slots, self.now) {
             job.holders.insert(executor);
         }
+        self.pools.hold(job_id, job, slots);
         self.counters.launched += 1;
         self.actions.push(Action::LaunchTask {
             executor,
@@ -73,6 +75,7 @@ impl Scheduler {
             inputs,
             is_result,
         });
+        self.refresh_ready(job_id, stage_id);
         Some(())
     }
 
@@ -88,16 +91,19 @@ impl Scheduler {
         Some(inputs)
     }
 
-    /// Puts a stage on the ready queue or takes it off, as its state demands.
+    /// Takes a stage up among its job's ready ones or takes it off, as its state demands.
     pub(crate) fn refresh_ready(&mut self, job_id: JobId, stage: StageId) {
-        let Some(job) = self.jobs.get(&job_id) else {
+        let Some(job) = self.jobs.get_mut(&job_id) else {
             return;
         };
-        let key = (job.sequence, job_id, stage);
-        if job.is_active() && job.stage(stage).is_ready() {
-            self.ready.insert(key);
+        let is_ready = job.is_active() && job.stage(stage).is_ready();
+        let changed = if is_ready {
+            job.ready.insert(stage)
         } else {
-            self.ready.remove(&key);
+            job.ready.remove(&stage)
+        };
+        if changed {
+            self.pools.requeue(job_id, job);
         }
     }
 

@@ -46,9 +46,9 @@ impl Scheduler {
         if !job.started {
             self.queued -= 1;
         }
-        for stage in std::mem::take(&mut job.stages) {
-            self.ready.remove(&(job.sequence, id, stage.spec.id));
-        }
+        job.stages.clear();
+        job.ready.clear();
+        self.pools.requeue(id, job);
         for (until, stage, task) in std::mem::take(&mut job.delayed) {
             let task = TaskId {
                 job: id,
@@ -61,6 +61,7 @@ impl Scheduler {
             self.cancel_attempt(executor, attempt);
         }
         self.actions.push(Action::JobEnded { job: id, end });
+        self.unreserve(id);
         self.check_drains_of(id);
         self.drop_blocks(id);
     }

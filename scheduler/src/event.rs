@@ -16,7 +16,11 @@ use job::{
 pub enum Event {
     /// The planner finished a job. Its stages start as slots allow. Answered, now or later, with
     /// exactly one `JobEnded`. A graph that breaks [`JobGraph::check`] fails at once.
-    JobSubmitted { job: JobId, graph: JobGraph },
+    JobSubmitted {
+        job: JobId,
+        graph: JobGraph,
+        options: JobOptions,
+    },
     /// The client cancelled, vanished or ran out of time. A job that has not ended ends with
     /// `JobEnded(Cancelled)` in the answer to this very event. For a finished job it means
     /// `JobReleased`; for any other it means nothing.
@@ -31,6 +35,8 @@ pub enum Event {
         executor: ExecutorId,
         epoch: Epoch,
         slots: u32,
+        /// What it has for the reservations of jobs.
+        memory_bytes: u64,
     },
     /// Its stream broke or its heartbeats stopped: its tasks and map outputs are gone. Fenced by
     /// `epoch`: the end of an old stream does not hurt a newer registration.
@@ -53,6 +59,16 @@ pub enum Event {
     ResultStarted { attempt: AttemptId },
     /// `next_timeout` came due. (Every other event serves as one too.)
     Tick,
+}
+
+/// What a job asks for beside its graph.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct JobOptions {
+    /// The pool it runs in; the default one if there is no such pool.
+    pub pool: Option<String>,
+    /// Memory to reserve before it starts, decided by the planner from what the stages read; `None`
+    /// is a job too small to wait.
+    pub memory_bytes: Option<u64>,
 }
 
 /// What the driver must now do.

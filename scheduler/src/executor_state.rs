@@ -13,6 +13,7 @@ use crate::{ExecutorState, Instant};
 pub(crate) struct Executor {
     pub(crate) epoch: Epoch,
     pub(crate) slots: u32,
+    pub(crate) memory_bytes: u64,
     pub(crate) free: u32,
     pub(crate) state: ExecutorState,
     /// Attempts that hold slots, in order. Short: at most one per slot.
@@ -46,10 +47,11 @@ pub(crate) struct Holding {
 }
 
 impl Executor {
-    pub(crate) fn new(epoch: Epoch, slots: u32) -> Self {
+    pub(crate) fn new(epoch: Epoch, slots: u32, memory_bytes: u64) -> Self {
         Self {
             epoch,
             slots,
+            memory_bytes,
             free: slots,
             state: ExecutorState::Active,
             attempts: Vec::new(),

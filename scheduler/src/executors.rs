@@ -25,8 +25,9 @@ pub(crate) struct Executors {
     /// How many active executors have this many free slots, for numbers above zero.
     levels: BTreeMap<u32, u32>,
     free_slots: u64,
-    /// How many executors are active.
+    /// How many executors are active, and their memory.
     active: usize,
+    memory_bytes: u64,
 }
 
 /// Hashed, because the report of a task finds its executor with one look at memory that is not in
@@ -66,18 +67,16 @@ pub(crate) struct Room {
 impl Executors {
     /// Registers an executor that is not there.
     pub(crate) fn join(&mut self, id: ExecutorId, executor: Executor) {
-        let free = executor.free;
+        let (free, memory) = (executor.free, executor.memory_bytes);
         self.executors.insert(id, executor);
-        self.active += 1;
-        self.enter(id, free);
+        self.activate(id, free, memory);
     }
 
     /// Removes an executor with all it ran and held.
     pub(crate) fn remove(&mut self, id: ExecutorId) -> Option<Executor> {
         let executor = self.executors.remove(&id)?;
         if executor.is_active() {
-            self.active -= 1;
-            self.leave(id, executor.free);
+            self.deactivate(id, executor.free, executor.memory_bytes);
         }
         Some(executor)
     }
@@ -101,14 +100,30 @@ impl Executors {
         };
         let was_active = executor.is_active();
         executor.state = state;
-        let (is_active, free) = (executor.is_active(), executor.free);
+        let is_active = executor.is_active();
+        let (free, memory) = (executor.free, executor.memory_bytes);
         if was_active && !is_active {
-            self.active -= 1;
-            self.leave(id, free);
+            self.deactivate(id, free, memory);
         } else if is_active && !was_active {
-            self.active += 1;
-            self.enter(id, free);
+            self.activate(id, free, memory);
         }
+    }
+
+    fn activate(&mut self, id: ExecutorId, free: u32, memory: u64) {
+        self.active += 1;
+        self.memory_bytes = self.memory_bytes.saturating_add(memory);
+        self.enter(id, free);
+    }
+
+    fn deactivate(&mut self, id: ExecutorId, free: u32, memory: u64) {
+        self.active -= 1;
+        self.memory_bytes = self.memory_bytes.saturating_sub(memory);
+        self.leave(id, free);
+    }
+
+    /// Memory of the active executors.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        self.memory_bytes
     }
 
     /// How many executors get tasks, busy or not.

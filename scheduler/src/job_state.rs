@@ -10,13 +10,30 @@ use std::collections::BTreeSet;
 use job::{ExecutorId, JobGraph, StageId};
 
 use crate::Instant;
+use crate::pools::Place;
 use crate::stage_state::{StageState, TaskState};
 
 #[derive(Debug)]
 pub(crate) struct JobState {
-    /// Position in the FIFO queue.
+    /// How many jobs were submitted before.
     pub(crate) sequence: u64,
     pub(crate) submitted_at: Instant,
+    /// Its pool's number.
+    pub(crate) pool: usize,
+    /// It may run: it doesn't wait for memory.
+    pub(crate) admitted: bool,
+    /// Its reservation, while it waits for it or has it; 0 if it needs none.
+    pub(crate) memory_wanted: u64,
+    /// How many jobs of other pools have been admitted while it was the first to wait.
+    pub(crate) passed: u32,
+    /// Ready stages.
+    pub(crate) ready: BTreeSet<StageId>,
+    /// Slots that its attempts hold, stopping ones too.
+    pub(crate) held: u64,
+    /// The launch at which it was last served, or came.
+    pub(crate) turn: u64,
+    /// Where it is in its pool's queue.
+    pub(crate) place: Option<Place>,
     pub(crate) phase: Phase,
     /// A task was launched: the job no longer counts as queued.
     pub(crate) started: bool,
@@ -44,7 +61,13 @@ pub(crate) enum Phase {
 
 impl JobState {
     /// `graph` has passed [`JobGraph::check`].
-    pub(crate) fn new(graph: JobGraph, sequence: u64, now: Instant) -> Self {
+    pub(crate) fn new(
+        graph: JobGraph,
+        sequence: u64,
+        pool: usize,
+        turn: u64,
+        now: Instant,
+    ) -> Self {
         let mut consumers = vec![Vec::new(); graph.stages.len()];
         for stage in &graph.stages {
             for input in &stage.inputs {
@@ -56,6 +79,14 @@ impl JobState {
         Self {
             sequence,
             submitted_at: now,
+            pool,
+            admitted: true,
+            memory_wanted: 0,
+            passed: 0,
+            ready: BTreeSet::new(),
+            held: 0,
+            turn,
+            place: None,
             phase: Phase::Active,
             started: false,
             released: false,

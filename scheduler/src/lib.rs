@@ -17,9 +17,10 @@
 //! - **holder**: an executor that was given a task of a job, so that it may hold its blocks.
 //!
 //! # Decisions
-//! - *Order.* FIFO by submission, then by stage. A later job takes slots that an earlier one has
-//!   no ready task for.
-//! - *No slot idles while a stage is ready.* So a task never waits for the number of slots it
+//! - *Order.* By pool (`pools`), then by job as the pool's mode says, then by stage. With one pool,
+//!   FIFO: a later job takes slots that an earlier one has no ready task for.
+//! - *Admission.* A job that reserves memory doesn't start before the cluster has it (`admission`).
+//! - *No slot idles while a stage of an admitted job is ready.* So a task never waits for the number of slots it
 //!   would like: it takes what the freest executor has, up to what it can use. A plan that gets
 //!   fewer slots than partitions runs more slowly and just as correctly; waiting for a wide gap
 //!   would idle slots or starve behind narrow tasks.
@@ -38,12 +39,13 @@
 //!
 //! # Deliberately not here
 //! Plans, rows, sizes of blocks, sockets, heartbeats (the driver decides that an executor is
-//! lost), who may run what (admission by memory, pools with weights), where blocks are best read.
+//! lost), where blocks are best read.
 //!
 //! # Cost
 //! Every event costs O(log n) for each action it causes; a loss, for each thing lost, plus the
 //! number of stages of the jobs it hit. Nothing walks all executors, jobs or tasks.
 
+mod admission;
 mod config;
 mod dispatch;
 mod drain;
@@ -54,17 +56,18 @@ mod executors;
 mod job_state;
 mod loss;
 mod outcome;
+mod pools;
 mod retry;
 mod scheduler;
 mod stage_state;
 mod time;
 mod view;
 
-pub use config::SchedulerConfig;
-pub use event::{Action, Event, JobEnd};
+pub use config::{PoolConfig, PoolMode, SchedulerConfig};
+pub use event::{Action, Event, JobEnd, JobOptions};
 pub use scheduler::Scheduler;
 pub use time::Instant;
 pub use view::{
-    AttemptView, Counters, ExecutorState, ExecutorView, JobPhase, JobView, SchedulerView,
+    AttemptView, Counters, ExecutorState, ExecutorView, JobPhase, JobView, PoolView, SchedulerView,
     StagePhase, StageView, WaitReason,
 };

@@ -15,6 +15,9 @@ impl Scheduler {
         };
         self.draining.remove(&executor);
         self.perhaps_drained.remove(&executor);
+        for (attempt, held) in lost.attempts() {
+            self.slots_freed(attempt.task.job, held.slots);
+        }
         for (id, holding) in &lost.jobs {
             if let Some(job) = self.jobs.get_mut(id) {
                 job.holders.remove(&executor);

@@ -1,8 +1,8 @@
 //! An attempt ended: accept its output, or do what the failure table says.
 
 use job::{
-    AttemptId, Epoch, ErrorReport, ExecutorId, FailureKind, SqlState, TaskFailure, TaskOutcome,
-    TaskStats,
+    AttemptId, Epoch, ErrorReport, ExecutorId, FailureKind, JobId, SqlState, TaskFailure,
+    TaskOutcome, TaskStats,
 };
 
 use crate::executor_state::Held;
@@ -27,6 +27,7 @@ impl Scheduler {
             return;
         };
         let job = attempt.task.job;
+        self.slots_freed(job, held.slots);
         self.check_drain(executor);
         if !self.is_active(job) {
             self.drop_blocks_at(job, executor);
@@ -48,6 +49,14 @@ impl Scheduler {
                 }
             }
         }
+    }
+
+    /// An attempt of a job holds its slots no more.
+    pub(crate) fn slots_freed(&mut self, id: JobId, slots: u32) {
+        if let Some(job) = self.jobs.get_mut(&id) {
+            self.pools.free(id, job, slots);
+        }
+        self.unreserve(id);
     }
 
     /// Whether the outcome of an attempt that holds slots matters: its job is active and it was

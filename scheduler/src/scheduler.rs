@@ -6,19 +6,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use job::{Epoch, ErrorReport, ExecutorId, JobGraph, JobId, SqlState, StageId, TaskId};
+use job::{ErrorReport, ExecutorId, JobGraph, JobId, SqlState, TaskId};
 
+use crate::admission::Reservations;
 use crate::executor_state::Executor;
 use crate::executors::Executors;
 use crate::job_state::{JobState, Phase};
-use crate::{Action, Counters, Event, Instant, JobEnd, SchedulerConfig};
+use crate::pools::Pools;
+use crate::{Action, Counters, Event, Instant, JobEnd, JobOptions, SchedulerConfig};
 
 /// Decides which task runs where, and what becomes of the job when one doesn't end well.
 #[derive(Debug)]
 pub struct Scheduler {
     pub(crate) config: SchedulerConfig,
     pub(crate) now: Instant,
-    /// Jobs submitted so far: the next one's place in the queue.
+    /// Jobs submitted so far.
     pub(crate) submitted: u64,
     pub(crate) jobs: BTreeMap<JobId, JobState>,
     pub(crate) executors: Executors,
@@ -26,8 +28,8 @@ pub struct Scheduler {
     pub(crate) draining: BTreeSet<ExecutorId>,
     /// Those of them that may have become so by the event at hand.
     pub(crate) perhaps_drained: BTreeSet<ExecutorId>,
-    /// Ready stages by their job's place in the queue.
-    pub(crate) ready: BTreeSet<(u64, JobId, StageId)>,
+    pub(crate) pools: Pools,
+    pub(crate) reservations: Reservations,
     /// Tasks that wait out a pause, by when it ends.
     pub(crate) delayed: BTreeSet<(Instant, TaskId)>,
     /// Active jobs that have not launched a task yet.
@@ -40,6 +42,8 @@ pub struct Scheduler {
 impl Scheduler {
     pub fn new(config: SchedulerConfig) -> Self {
         Self {
+            pools: Pools::new(&config.pools, config.pool_patience),
+            reservations: Reservations::default(),
             config,
             now: Instant::default(),
             submitted: 0,
@@ -47,7 +51,6 @@ impl Scheduler {
             executors: Executors::default(),
             draining: BTreeSet::new(),
             perhaps_drained: BTreeSet::new(),
-            ready: BTreeSet::new(),
             delayed: BTreeSet::new(),
             queued: 0,
             counters: Counters::default(),
@@ -60,14 +63,19 @@ impl Scheduler {
         self.now = self.now.max(now);
         self.wake_delayed();
         match event {
-            Event::JobSubmitted { job, graph } => self.submit(job, graph),
+            Event::JobSubmitted {
+                job,
+                graph,
+                options,
+            } => self.submit(job, graph, &options),
             Event::JobCancelled { job, reason } => self.cancel(job, reason),
             Event::JobReleased { job } => self.release(job),
             Event::ExecutorJoined {
                 executor,
                 epoch,
                 slots,
-            } => self.join(executor, epoch, slots),
+                memory_bytes,
+            } => self.join(executor, Executor::new(epoch, slots, memory_bytes)),
             Event::ExecutorLost { executor, epoch } => {
                 if self.executors.epoch(executor) == Some(epoch) {
                     self.executor_lost(executor);
@@ -98,7 +106,8 @@ impl Scheduler {
     /// Nothing is left of any job.
     pub fn is_idle(&self) -> bool {
         self.jobs.is_empty()
-            && self.ready.is_empty()
+            && self.pools.is_idle()
+            && self.reservations.reserved == 0
             && self.delayed.is_empty()
             && self.queued == 0
             && self
@@ -107,7 +116,7 @@ impl Scheduler {
                 .all(|(_, executor)| executor.free == executor.slots && executor.jobs.is_empty())
     }
 
-    fn submit(&mut self, id: JobId, graph: JobGraph) {
+    fn submit(&mut self, id: JobId, graph: JobGraph, options: &JobOptions) {
         if self.jobs.contains_key(&id) {
             // Ids are never reused, so this is the same submission again.
             self.counters.fenced += 1;
@@ -120,8 +129,11 @@ impl Scheduler {
             });
             return;
         }
-        self.jobs
-            .insert(id, JobState::new(graph, self.submitted, self.now));
+        let pool = self.pools.find(options.pool.as_deref());
+        let turn = self.pools.turn();
+        let job = JobState::new(graph, self.submitted, pool, turn, self.now);
+        self.jobs.insert(id, job);
+        self.reserve(id, options.memory_bytes);
         self.submitted += 1;
         self.queued += 1;
         self.settle(id);
@@ -159,15 +171,16 @@ impl Scheduler {
         }
     }
 
-    fn join(&mut self, executor: ExecutorId, epoch: Epoch, slots: u32) {
-        match self.executors.epoch(executor) {
-            Some(present) if present >= epoch => {
+    fn join(&mut self, id: ExecutorId, executor: Executor) {
+        match self.executors.epoch(id) {
+            Some(present) if present >= executor.epoch => {
                 self.counters.fenced += 1;
                 return;
             }
-            Some(_) => self.executor_lost(executor),
+            Some(_) => self.executor_lost(id),
             None => {}
         }
-        self.executors.join(executor, Executor::new(epoch, slots));
+        self.executors.join(id, executor);
+        self.reservations.changed = true;
     }
 }

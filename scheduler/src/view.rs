@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use job::{AttemptId, Epoch, ExecutorId, JobId, StageId};
 
+use crate::PoolConfig;
 use crate::executors::Executors;
 use crate::job_state::{JobState, Phase};
+use crate::pools::Pool;
 use crate::scheduler::Scheduler;
 use crate::stage_state::StageState;
 
@@ -18,6 +20,10 @@ pub struct SchedulerView {
     pub jobs: Vec<JobView>,
     /// In order of executor id.
     pub executors: Vec<ExecutorView>,
+    /// As configured.
+    pub pools: Vec<PoolView>,
+    /// Memory that admitted jobs have reserved.
+    pub reserved_bytes: u64,
     pub counters: Counters,
 }
 
@@ -39,6 +45,8 @@ pub struct Counters {
 #[derive(Debug, Clone, PartialEq)]
 pub struct JobView {
     pub job: JobId,
+    /// The name of its pool.
+    pub pool: String,
     pub phase: JobPhase,
     /// Time since it was submitted.
     pub age: Duration,
@@ -66,6 +74,8 @@ pub enum JobPhase {
 pub enum WaitReason {
     /// No executor is registered, or all of them drain.
     NoExecutors,
+    /// Its reservation doesn't fit beside those of others, or an earlier job of its pool waits.
+    Memory { wanted: u64, free: u64 },
     /// Every slot is held, by earlier jobs or by attempts that are stopping.
     NoFreeSlots,
     /// All that could run waits out the pause after a failure.
@@ -112,12 +122,21 @@ pub struct AttemptView {
     pub stopping: bool,
 }
 
+/// A pool and what it has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PoolView {
+    pub config: PoolConfig,
+    /// Slots that its jobs' attempts hold.
+    pub slots_held: u64,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ExecutorView {
     pub executor: ExecutorId,
     pub epoch: Epoch,
     pub slots: u32,
     pub slots_free: u32,
+    pub memory_bytes: u64,
     pub attempts: usize,
     pub state: ExecutorState,
 }
@@ -140,6 +159,8 @@ impl Scheduler {
         SchedulerView {
             jobs: jobs.collect(),
             executors: executor_views(&self.executors),
+            pools: self.pools.iter().map(pool_view).collect(),
+            reserved_bytes: self.reservations.reserved,
             counters: self.counters,
         }
     }
@@ -159,6 +180,7 @@ impl Scheduler {
         let runs = attempts.iter().any(|attempt| !attempt.stopping);
         JobView {
             job: id,
+            pool: self.pools.get(job.pool).config.name.clone(),
             phase: match job.phase {
                 Phase::Active if job.started => JobPhase::Running,
                 Phase::Active => JobPhase::Queued,
@@ -173,6 +195,12 @@ impl Scheduler {
     }
 
     fn wait_reason(&self, job: &JobState) -> WaitReason {
+        if !job.admitted && self.executors.active() > 0 {
+            return WaitReason::Memory {
+                wanted: job.memory_wanted,
+                free: self.memory_free(),
+            };
+        }
         let ready = job.stages.iter().any(StageState::is_ready);
         match job.delayed.first() {
             _ if self.executors.active() == 0 => WaitReason::NoExecutors,
@@ -208,6 +236,13 @@ fn stage_view(stage: &StageState) -> StageView {
     }
 }
 
+fn pool_view(pool: &Pool) -> PoolView {
+    PoolView {
+        config: pool.config.clone(),
+        slots_held: pool.held,
+    }
+}
+
 fn executor_views(executors: &Executors) -> Vec<ExecutorView> {
     let mut views: Vec<ExecutorView> = executors
         .iter()
@@ -216,6 +251,7 @@ fn executor_views(executors: &Executors) -> Vec<ExecutorView> {
             epoch: executor.epoch,
             slots: executor.slots,
             slots_free: executor.free,
+            memory_bytes: executor.memory_bytes,
             attempts: executor.attempts().len(),
             state: executor.state,
         })

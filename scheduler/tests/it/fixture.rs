@@ -19,7 +19,10 @@ use job::{
     JobId, Reading, Slicing, SqlState, Stage, StageId, StageInput, StageOutput, TaskFailure,
     TaskId, TaskOutcome, TaskStats,
 };
-use scheduler::{Action, Event, Instant, JobEnd, Scheduler, SchedulerConfig};
+use scheduler::{Action, Event, Instant, JobEnd, JobOptions, Scheduler, SchedulerConfig};
+
+/// What each executor brings.
+pub(crate) const MEMORY: u64 = 100;
 
 pub(crate) struct Fixture {
     pub(crate) scheduler: Scheduler,
@@ -76,6 +79,7 @@ impl Fixture {
             executor,
             epoch,
             slots,
+            memory_bytes: MEMORY,
         })
     }
 
@@ -92,8 +96,30 @@ impl Fixture {
     }
 
     pub(crate) fn submit(&mut self, job: u64, graph: JobGraph) -> Vec<String> {
+        self.submit_with(job, graph, JobOptions::default())
+    }
+
+    pub(crate) fn submit_to(&mut self, pool: &str, job: u64, graph: JobGraph) -> Vec<String> {
+        let pool = Some(pool.to_owned());
+        let options = JobOptions {
+            pool,
+            ..JobOptions::default()
+        };
+        self.submit_with(job, graph, options)
+    }
+
+    pub(crate) fn submit_with(
+        &mut self,
+        job: u64,
+        graph: JobGraph,
+        options: JobOptions,
+    ) -> Vec<String> {
         let job = JobId(job);
-        self.event(Event::JobSubmitted { job, graph })
+        self.event(Event::JobSubmitted {
+            job,
+            graph,
+            options,
+        })
     }
 
     pub(crate) fn cancel(&mut self, job: u64) -> Vec<String> {

@@ -12,7 +12,7 @@ use executor::{ExecutorLink, ExecutorReport, TaskLaunch};
 use job::{ErrorReport, ExecutorId, JobId, TaskId, TaskOutcome, TaskStats};
 use operators::{Sink, StagePlan};
 use planner::PlannedJob;
-use scheduler::{Action, Event, Instant, JobEnd, Scheduler, SchedulerView};
+use scheduler::{Action, Event, Instant, JobEnd, JobOptions, Scheduler, SchedulerView};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, error};
 
@@ -74,6 +74,8 @@ impl EventLoop {
                 executor: executor.id,
                 epoch: executor.epoch,
                 slots: executor.slots,
+                // No job reserves memory yet.
+                memory_bytes: 0,
             });
         }
         event_loop
@@ -143,6 +145,7 @@ impl EventLoop {
         self.handle(Event::JobSubmitted {
             job: submission.job,
             graph,
+            options: JobOptions::default(),
         });
     }
 

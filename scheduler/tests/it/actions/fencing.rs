@@ -98,6 +98,7 @@ fn the_end_of_an_old_stream_does_not_hurt_a_newer_registration() {
         executor,
         epoch: Epoch(2),
         slots: 1,
+        memory_bytes: 0,
     };
     assert!(it.event(doubled).is_empty());
     assert_eq!(it.finish("1.0.0#0"), ["accept 1.0.0#0", "job 1 finished"]);

@@ -1,9 +1,11 @@
 //! Event -> action tests: one behaviour each, by topic.
 
+mod admission;
 mod draining;
 mod ending;
 mod fencing;
 mod loss;
 mod placing;
+mod pools;
 mod retry;
 mod running;

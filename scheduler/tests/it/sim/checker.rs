@@ -7,15 +7,16 @@
 use std::collections::BTreeSet;
 
 use job::{AttemptId, Epoch, ExecutorId, InputLocations, JobId, SqlState};
-use scheduler::{Action, JobEnd, Scheduler, SchedulerConfig};
+use scheduler::{Action, JobEnd, Scheduler, SchedulerConfig, WaitReason};
 
 use super::model::{Drain, Ended, Held, Model, Status, TaskModel};
+use super::sharing::Sharing;
 
 /// A broken invariant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Violation(pub(crate) String);
 
-type Checked = Result<(), Violation>;
+pub(super) type Checked = Result<(), Violation>;
 
 pub(crate) struct Checker {
     pub(crate) model: Model,
@@ -29,11 +30,14 @@ pub(crate) struct Checker {
     pub(super) cancelled: Option<JobId>,
     /// Attempts told to stop in the answer to the event at hand.
     pub(super) stopped: Vec<AttemptId>,
+    pub(super) sharing: Sharing,
+    /// Events after which a job waited for memory.
+    pub(crate) memory_waits: u64,
     /// The event at hand is something that a job may fail of.
     pub(super) may_fail: bool,
 }
 
-fn must(holds: bool, otherwise: impl FnOnce() -> String) -> Checked {
+pub(super) fn must(holds: bool, otherwise: impl FnOnce() -> String) -> Checked {
     if holds {
         Ok(())
     } else {
@@ -45,6 +49,8 @@ impl Checker {
     pub(crate) fn new(config: SchedulerConfig) -> Self {
         Self {
             model: Model::default(),
+            sharing: Sharing::new(&config),
+            memory_waits: 0,
             config,
             now: 0,
             must_accept: None,
@@ -104,6 +110,7 @@ impl Checker {
         is_result: bool,
     ) -> Checked {
         let id = attempt.task;
+        self.check_turn(id.job)?;
         let free = self.model.free(executor);
         let registered = self.model.executors.get(&executor);
         must(registered.is_some(), || {
@@ -341,10 +348,13 @@ impl Checker {
     }
 
     /// What must hold between events.
-    pub(crate) fn between(&self) -> Checked {
+    pub(crate) fn between(&mut self) -> Checked {
+        self.model.admit();
+        self.note_hunger();
         if self.model.any_free() {
             for (id, job) in &self.model.jobs {
                 if job.ended.is_none()
+                    && job.admitted
                     && let Some(stage) = job.ready_stage(self.now)
                 {
                     return Err(Violation(format!(
@@ -363,8 +373,14 @@ impl Checker {
     }
 
     /// The scheduler's own account of itself agrees with the model.
-    pub(crate) fn view(&self, scheduler: &Scheduler) -> Checked {
+    pub(crate) fn view(&mut self, scheduler: &Scheduler) -> Checked {
         let view = scheduler.snapshot();
+        let waits = view.jobs.iter().filter_map(|job| job.waits_for);
+        let mut memory = waits.filter(|reason| matches!(reason, WaitReason::Memory { .. }));
+        self.memory_waits += u64::from(memory.next().is_some());
+        must(view.reserved_bytes == self.model.reserved(), || {
+            format!("reservations are miscounted: {}", view.reserved_bytes)
+        })?;
         let mut executors = view.executors.iter();
         must(
             view.executors.len() == self.model.executors.len()

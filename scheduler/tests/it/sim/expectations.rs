@@ -17,9 +17,17 @@ impl Checker {
         self.stopped.clear();
         let model = &mut self.model;
         match event {
-            Event::JobSubmitted { job, graph } => {
-                let new = || JobModel::new(graph.clone());
+            Event::JobSubmitted {
+                job,
+                graph,
+                options,
+            } => {
+                let sequence = model.jobs.len() as u64;
+                let pool = self.sharing.find(options.pool.as_deref());
+                let new = || JobModel::new(graph.clone(), sequence, pool, options.memory_bytes);
                 model.jobs.entry(*job).or_insert_with(new);
+                // The scheduler admits what fits before it looks whether too many wait.
+                model.admit();
                 self.may_fail = true;
             }
             Event::JobCancelled { job, .. } => {
@@ -39,6 +47,7 @@ impl Checker {
                 executor,
                 epoch,
                 slots,
+                memory_bytes,
             } => {
                 let present = model.executors.get(executor).map(|e| e.epoch);
                 if present.is_none_or(|present| present < *epoch) {
@@ -46,6 +55,7 @@ impl Checker {
                     let registered = Registered {
                         epoch: *epoch,
                         slots: *slots,
+                        memory_bytes: *memory_bytes,
                         drain: Drain::No,
                     };
                     model.executors.insert(*executor, registered);

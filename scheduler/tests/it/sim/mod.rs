@@ -10,6 +10,7 @@ mod expectations;
 mod model;
 mod mutants;
 mod profile;
+mod sharing;
 mod tally;
 mod world;
 
@@ -57,6 +58,8 @@ fn run(seed: u64, mutant: Mutant) -> Result<Tally, Violation> {
         return Err(Violation(format!("blocks left behind: {forgotten:?}")));
     }
     world.tally.seeds = 1;
+    world.tally.memory_waits = checker.memory_waits;
+    world.tally.out_of_turn = checker.sharing.out_of_turn;
     world
         .tally
         .count_scheduler(subject.scheduler.snapshot().counters);

@@ -16,6 +16,7 @@ pub(crate) struct Model {
 pub(crate) struct Registered {
     pub(crate) epoch: Epoch,
     pub(crate) slots: u32,
+    pub(crate) memory_bytes: u64,
     pub(crate) drain: Drain,
 }
 
@@ -36,6 +37,12 @@ pub(crate) struct Held {
 
 pub(crate) struct JobModel {
     pub(crate) graph: JobGraph,
+    /// How many jobs came before.
+    pub(crate) sequence: u64,
+    pub(crate) pool: usize,
+    pub(crate) memory_wanted: Option<u64>,
+    pub(crate) admitted: bool,
+    pub(crate) passed: u32,
     pub(crate) ended: Option<Ended>,
     pub(crate) released: bool,
     /// Tasks of which rows have gone out.
@@ -154,9 +161,19 @@ impl Model {
 }
 
 impl JobModel {
-    pub(crate) fn new(graph: JobGraph) -> Self {
+    pub(crate) fn new(
+        graph: JobGraph,
+        sequence: u64,
+        pool: usize,
+        memory_wanted: Option<u64>,
+    ) -> Self {
         Self {
             graph,
+            sequence,
+            pool,
+            memory_wanted,
+            admitted: memory_wanted.is_none(),
+            passed: 0,
             ended: None,
             released: false,
             shown: BTreeSet::new(),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use job::{ExecutorId, FailureKind, InputLocations, JobId, StageId, TaskFailure, TaskOutcome};
-use scheduler::{Action, Event, Instant, JobEnd, Scheduler, SchedulerConfig};
+use scheduler::{Action, Event, Instant, JobEnd, PoolMode, Scheduler, SchedulerConfig};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mutant {
@@ -47,12 +47,26 @@ pub(crate) enum Mutant {
     KeepsDrained,
     /// Says that an executor may go as soon as it wants to.
     DrainsEarly,
+    /// Puts all jobs into one queue.
+    IgnoresPools,
+    /// Gives every pool the same weight.
+    IgnoresWeights,
+    /// Forgets minimum shares.
+    IgnoresMinimumShares,
+    /// Serves the jobs of every pool in order of submission.
+    IgnoresModes,
+    /// Lets a pool wait as long as others have a better claim.
+    Starves,
+    /// Starts jobs whose memory isn't free.
+    IgnoresReservations,
+    /// Believes that executors have less memory than they do.
+    LosesMemory,
     /// Says that a job has finished as soon as one of its tasks has.
     FinishesEarly,
 }
 
 /// Each mutant with words of the violation that some seed must find.
-pub(crate) const BROKEN: [(Mutant, &str); 19] = [
+pub(crate) const BROKEN: [(Mutant, &str); 26] = [
     (Mutant::NoFencing, "accepted out of the blue"),
     (Mutant::IgnoresLosses, "which is not registered"),
     (Mutant::IgnoresLostInputs, "which is not complete"),
@@ -71,6 +85,13 @@ pub(crate) const BROKEN: [(Mutant, &str); 19] = [
     (Mutant::IgnoresDrains, "which drains"),
     (Mutant::KeepsDrained, "may go, and nobody says so"),
     (Mutant::DrainsEarly, "drained too early"),
+    (Mutant::IgnoresPools, "'s turn"),
+    (Mutant::IgnoresWeights, "'s turn"),
+    (Mutant::IgnoresMinimumShares, "'s turn"),
+    (Mutant::IgnoresModes, "'s turn"),
+    (Mutant::Starves, "starves"),
+    (Mutant::IgnoresReservations, "before its memory is free"),
+    (Mutant::LosesMemory, "slots are idle"),
     (Mutant::FinishesEarly, "finished without all its results"),
 ];
 
@@ -85,6 +106,19 @@ pub(crate) struct Subject {
 impl Subject {
     pub(crate) fn new(mut config: SchedulerConfig, mutant: Mutant) -> Self {
         config.fencing = mutant != Mutant::NoFencing;
+        match mutant {
+            Mutant::IgnoresPools => config.pools.clear(),
+            Mutant::Starves => config.pool_patience = u32::MAX,
+            _ => {}
+        }
+        for pool in &mut config.pools {
+            match mutant {
+                Mutant::IgnoresWeights => pool.weight = 1,
+                Mutant::IgnoresMinimumShares => pool.min_share = 0,
+                Mutant::IgnoresModes => pool.mode = PoolMode::Fifo,
+                _ => {}
+            }
+        }
         Self {
             scheduler: Scheduler::new(config),
             mutant,
@@ -135,6 +169,12 @@ impl Subject {
                     ..
                 },
             ) => return None,
+            (Mutant::IgnoresReservations, Event::JobSubmitted { options, .. }) => {
+                options.memory_bytes = None;
+            }
+            (Mutant::LosesMemory, Event::ExecutorJoined { memory_bytes, .. }) => {
+                *memory_bytes /= 2;
+            }
             (
                 _,
                 Event::TaskEnded {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use job::{ExchangeKind, JobGraph, Reading, Slicing, Stage, StageId, StageInput, StageOutput};
-use scheduler::SchedulerConfig;
+use scheduler::{JobOptions, PoolConfig, PoolMode, SchedulerConfig};
 
 use super::dice::Dice;
 
@@ -61,6 +61,8 @@ impl Profile {
             },
             retry_backoff: Duration::from_millis(dice.between(0, 50)),
             retry_backoff_max: Duration::from_millis(200),
+            pools: draw_pools(dice),
+            pool_patience: dice.small(2, 100),
             ..SchedulerConfig::default()
         };
         Self {
@@ -92,6 +94,39 @@ impl Profile {
 
     pub(crate) fn is_calm(&self) -> bool {
         self.faults_until == 0
+    }
+}
+
+/// The names of pools that jobs ask for. Not all of them are there.
+const POOLS: [&str; 4] = ["a", "b", "c", "d"];
+
+fn draw_pools(dice: &mut Dice) -> Vec<PoolConfig> {
+    let pools = dice.between(0, 3) as usize;
+    let pools = POOLS[..pools].iter().map(|name| PoolConfig {
+        name: (*name).to_owned(),
+        mode: if dice.chance(0.5) {
+            PoolMode::Fair
+        } else {
+            PoolMode::Fifo
+        },
+        weight: dice.small(1, 4),
+        min_share: if dice.chance(0.3) {
+            dice.small(1, 6)
+        } else {
+            0
+        },
+    });
+    pools.collect()
+}
+
+/// What a job asks for. Executors bring 50 to 150 bytes each.
+pub(crate) fn draw_options(dice: &mut Dice) -> JobOptions {
+    JobOptions {
+        pool: dice
+            .chance(0.8)
+            .then(|| dice.pick(&POOLS).map(|name| (*name).to_owned()))
+            .flatten(),
+        memory_bytes: dice.chance(0.4).then(|| dice.between(1, 250)),
     }
 }
 

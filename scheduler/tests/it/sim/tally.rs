@@ -37,6 +37,8 @@ tally! {
     drained
     fenced
     outputs_lost
+    memory_waits
+    out_of_turn
     jobs_finished
     jobs_failed
     jobs_refused

@@ -18,7 +18,7 @@ use job::{
 use scheduler::{Action, Event, Instant, JobEnd};
 
 use super::dice::Dice;
-use super::profile::{Profile, SECOND, draw_graph};
+use super::profile::{Profile, SECOND, draw_graph, draw_options};
 use super::tally::Tally;
 
 pub(crate) struct World {
@@ -101,7 +101,11 @@ impl World {
             let job = JobId(job);
             let graph = draw_graph(&mut self.dice);
             let at = self.dice.between(0, SECOND);
-            let submitted = Event::JobSubmitted { job, graph };
+            let submitted = Event::JobSubmitted {
+                job,
+                graph,
+                options: draw_options(&mut self.dice),
+            };
             // Never doubled: it comes from the driver itself.
             self.plan(at, Happening::Arrives(submitted));
             if self.dice.chance(self.profile.cancels) {
@@ -389,6 +393,7 @@ impl World {
             executor,
             epoch,
             slots,
+            memory_bytes: self.dice.between(50, 150),
         };
         // Never doubled: the driver numbers registrations itself. Losses may be, because a
         // stream and a heartbeat can both tell.
