@@ -23,6 +23,12 @@ pub struct SchedulerConfig {
     pub retry_backoff: Duration,
     /// The longest such pause.
     pub retry_backoff_max: Duration,
+    /// An executor on which this many tasks failed through its fault within `exclusion_window`, of
+    /// whatever jobs, gets no tasks for `exclusion_time`. Zero: never.
+    pub exclusion_failures: u32,
+    pub exclusion_window: Duration,
+    /// Long enough to be worth it, short enough to be forgiven after a passing trouble.
+    pub exclusion_time: Duration,
     /// Whether reports of attempts that hold no slots are ignored. Only the simulator's positive
     /// control turns this off, to see that the simulator notices.
     #[doc(hidden)]
@@ -77,6 +83,9 @@ impl Default for SchedulerConfig {
             pool_patience: 100,
             retry_backoff: Duration::from_millis(20),
             retry_backoff_max: Duration::from_secs(5),
+            exclusion_failures: 5,
+            exclusion_window: Duration::from_secs(60),
+            exclusion_time: Duration::from_secs(60),
             fencing: true,
         }
     }

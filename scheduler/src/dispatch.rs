@@ -14,6 +14,7 @@ use crate::{Action, Instant};
 impl Scheduler {
     /// Launches tasks until there is no free slot or no ready stage.
     pub(crate) fn dispatch(&mut self) {
+        self.readmit();
         self.admit();
         while self.executors.free_slots() > 0 {
             let Some(job) = self.pools.next() else {

@@ -16,7 +16,8 @@ impl Scheduler {
             return;
         };
         match executor.state {
-            ExecutorState::Active => {
+            ExecutorState::Active | ExecutorState::Excluded => {
+                self.forget_exclusion(id);
                 self.executors.set_state(id, ExecutorState::Draining);
                 self.draining.insert(id);
                 self.perhaps_drained.insert(id);

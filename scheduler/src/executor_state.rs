@@ -3,7 +3,7 @@
 //! Everything that a report of this executor touches is in one place, so that an event costs the
 //! same few cache misses on a large cluster as on a small one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use job::{AttemptId, Epoch, JobId, StageId};
 
@@ -16,6 +16,10 @@ pub(crate) struct Executor {
     pub(crate) memory_bytes: u64,
     pub(crate) free: u32,
     pub(crate) state: ExecutorState,
+    /// When its last tasks failed through its fault.
+    pub(crate) failures: VecDeque<Instant>,
+    /// If it is excluded: until when.
+    pub(crate) excluded_until: Instant,
     /// Attempts that hold slots, in order. Short: at most one per slot.
     attempts: Vec<(AttemptId, Held)>,
     /// Jobs that were given a task here and were not told to drop their blocks.
@@ -54,6 +58,8 @@ impl Executor {
             memory_bytes,
             free: slots,
             state: ExecutorState::Active,
+            failures: VecDeque::new(),
+            excluded_until: Instant::default(),
             attempts: Vec::new(),
             jobs: BTreeMap::new(),
             launches: 0,

@@ -5,7 +5,7 @@
 //! what lets the simulator in `tests/it` replay any interleaving from a seed.
 //!
 //! # Words
-//! - **active**: a job from its submission to its `JobEnded`.
+//! - **active**, of a job: from its submission to its `JobEnded`.
 //! - **needed**: a stage whose outputs somebody will still read: the result stage, and each input
 //!   of a stage that is needed and not complete.
 //! - **complete**: a stage with an accepted output of every partition.
@@ -14,6 +14,8 @@
 //!   accepting a later attempt.
 //! - **stopping**: an attempt that was told to stop and still holds its slots.
 //! - **draining**: an executor that gets no new tasks and leaves when nobody needs it any more.
+//! - **excluded**: an executor that failed too many tasks and gets none for a while.
+//! - **active**, of an executor: it gets tasks.
 //! - **holder**: an executor that was given a task of a job, so that it may hold its blocks.
 //!
 //! # Decisions
@@ -51,6 +53,7 @@ mod dispatch;
 mod drain;
 mod ending;
 mod event;
+mod exclusion;
 mod executor_state;
 mod executors;
 mod job_state;

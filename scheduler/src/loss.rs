@@ -10,6 +10,7 @@ use crate::{Action, JobEnd};
 impl Scheduler {
     /// Takes a registered executor away with all it ran and held.
     pub(crate) fn executor_lost(&mut self, executor: ExecutorId) {
+        self.forget_exclusion(executor);
         let Some(lost) = self.executors.remove(executor) else {
             return;
         };

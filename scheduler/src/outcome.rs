@@ -5,6 +5,7 @@ use job::{
     TaskOutcome, TaskStats,
 };
 
+use crate::exclusion::is_executors_fault;
 use crate::executor_state::Held;
 use crate::retry::{Cause, Verdict, verdict};
 use crate::scheduler::Scheduler;
@@ -110,6 +111,9 @@ impl Scheduler {
     ) {
         let id = attempt.task;
         self.counters.failed += 1;
+        if is_executors_fault(cause, error.sqlstate) {
+            self.note_failure(executor);
+        }
         let Some(job) = self.jobs.get_mut(&id.job) else {
             return;
         };

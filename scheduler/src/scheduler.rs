@@ -32,6 +32,8 @@ pub struct Scheduler {
     pub(crate) reservations: Reservations,
     /// Tasks that wait out a pause, by when it ends.
     pub(crate) delayed: BTreeSet<(Instant, TaskId)>,
+    /// Excluded executors, by when that ends.
+    pub(crate) excluded: BTreeSet<(Instant, ExecutorId)>,
     /// Active jobs that have not launched a task yet.
     pub(crate) queued: usize,
     pub(crate) counters: Counters,
@@ -52,6 +54,7 @@ impl Scheduler {
             draining: BTreeSet::new(),
             perhaps_drained: BTreeSet::new(),
             delayed: BTreeSet::new(),
+            excluded: BTreeSet::new(),
             queued: 0,
             counters: Counters::default(),
             actions: Vec::new(),
@@ -62,6 +65,7 @@ impl Scheduler {
     pub fn handle(&mut self, now: Instant, event: Event) -> Vec<Action> {
         self.now = self.now.max(now);
         self.wake_delayed();
+        self.readmit();
         match event {
             Event::JobSubmitted {
                 job,
@@ -100,7 +104,9 @@ impl Scheduler {
 
     /// When to send [`Event::Tick`] if nothing else happens before.
     pub fn next_timeout(&self) -> Option<Instant> {
-        self.delayed.first().map(|(until, _)| *until)
+        let delayed = self.delayed.first().map(|(until, _)| *until);
+        let excluded = self.excluded.first().map(|(until, _)| *until);
+        delayed.into_iter().chain(excluded).min()
     }
 
     /// Nothing is left of any job.

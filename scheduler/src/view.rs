@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use job::{AttemptId, Epoch, ExecutorId, JobId, StageId};
 
-use crate::PoolConfig;
 use crate::executors::Executors;
 use crate::job_state::{JobState, Phase};
 use crate::pools::Pool;
 use crate::scheduler::Scheduler;
 use crate::stage_state::StageState;
+use crate::{Instant, PoolConfig};
 
 /// Everything the scheduler knows, at one instant.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,6 +38,8 @@ pub struct Counters {
     pub failed: u64,
     /// Accepted outputs that were lost while their job was active.
     pub outputs_lost: u64,
+    /// Times an executor was excluded.
+    pub exclusions: u64,
     /// Reports ignored because they came late, twice, or from a zombie.
     pub fenced: u64,
 }
@@ -139,6 +141,8 @@ pub struct ExecutorView {
     pub memory_bytes: u64,
     pub attempts: usize,
     pub state: ExecutorState,
+    /// How long it will still be excluded.
+    pub excluded_for: Option<Duration>,
 }
 
 /// Whether an executor gets tasks.
@@ -146,6 +150,8 @@ pub struct ExecutorView {
 pub enum ExecutorState {
     /// It does.
     Active,
+    /// It failed too many tasks, and gets none for a while.
+    Excluded,
     /// It is to leave, and finishes what it runs and serves what jobs still need.
     Draining,
     /// It may leave.
@@ -158,7 +164,7 @@ impl Scheduler {
         let jobs = self.jobs.iter().map(|(id, job)| self.job_view(*id, job));
         SchedulerView {
             jobs: jobs.collect(),
-            executors: executor_views(&self.executors),
+            executors: executor_views(&self.executors, self.now),
             pools: self.pools.iter().map(pool_view).collect(),
             reserved_bytes: self.reservations.reserved,
             counters: self.counters,
@@ -243,7 +249,7 @@ fn pool_view(pool: &Pool) -> PoolView {
     }
 }
 
-fn executor_views(executors: &Executors) -> Vec<ExecutorView> {
+fn executor_views(executors: &Executors, now: Instant) -> Vec<ExecutorView> {
     let mut views: Vec<ExecutorView> = executors
         .iter()
         .map(|(id, executor)| ExecutorView {
@@ -254,6 +260,8 @@ fn executor_views(executors: &Executors) -> Vec<ExecutorView> {
             memory_bytes: executor.memory_bytes,
             attempts: executor.attempts().len(),
             state: executor.state,
+            excluded_for: (executor.state == ExecutorState::Excluded)
+                .then(|| executor.excluded_until.since(now)),
         })
         .collect();
     views.sort_unstable_by_key(|view| view.executor);

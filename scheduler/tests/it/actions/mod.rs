@@ -3,6 +3,7 @@
 mod admission;
 mod draining;
 mod ending;
+mod exclusion;
 mod fencing;
 mod loss;
 mod placing;

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use job::{AttemptId, Epoch, ExecutorId, InputLocations, JobId, SqlState};
 use scheduler::{Action, JobEnd, Scheduler, SchedulerConfig, WaitReason};
 
-use super::model::{Drain, Ended, Held, Model, Status, TaskModel};
+use super::model::{Drain, Ended, Held, Model, Registered, Status, TaskModel};
 use super::sharing::Sharing;
 
 /// A broken invariant.
@@ -118,6 +118,9 @@ impl Checker {
         })?;
         must(registered.is_some_and(|e| e.drain == Drain::No), || {
             format!("{attempt} launched on executor {executor}, which drains")
+        })?;
+        must(registered.is_some_and(Registered::is_active), || {
+            format!("{attempt} launched on executor {executor}, which is excluded")
         })?;
         must((1..=free).contains(&slots), || {
             format!("{attempt} takes {slots} of {free} free slots")

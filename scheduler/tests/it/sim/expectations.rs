@@ -16,6 +16,7 @@ impl Checker {
         self.must_end.clear();
         self.stopped.clear();
         let model = &mut self.model;
+        model.readmit(self.now);
         match event {
             Event::JobSubmitted {
                 job,
@@ -57,6 +58,8 @@ impl Checker {
                         slots: *slots,
                         memory_bytes: *memory_bytes,
                         drain: Drain::No,
+                        failures: Vec::new(),
+                        excluded_until: None,
                     };
                     model.executors.insert(*executor, registered);
                     self.may_fail = true;
@@ -74,6 +77,7 @@ impl Checker {
                     && registered.drain == Drain::No
                 {
                     registered.drain = Drain::Asked;
+                    registered.excluded_until = None;
                 }
             }
             Event::TaskEnded {
@@ -87,6 +91,7 @@ impl Checker {
                 if let Some(held) = held.filter(|held| registered && held.executor == *executor) {
                     model.held.remove(attempt);
                     if !held.stopping {
+                        model.count_failure(&self.config, self.now, *executor, outcome);
                         self.outcome(*executor, *attempt, outcome);
                     }
                 }
@@ -111,6 +116,7 @@ impl Checker {
             }
             Event::Tick => {}
         }
+        self.model.readmit(self.now);
     }
 
     /// A report that counts.

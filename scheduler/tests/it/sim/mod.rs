@@ -6,6 +6,7 @@
 
 mod checker;
 mod dice;
+mod exclusion;
 mod expectations;
 mod model;
 mod mutants;

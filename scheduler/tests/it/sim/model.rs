@@ -18,6 +18,9 @@ pub(crate) struct Registered {
     pub(crate) slots: u32,
     pub(crate) memory_bytes: u64,
     pub(crate) drain: Drain,
+    /// When tasks failed through its fault.
+    pub(crate) failures: Vec<u64>,
+    pub(crate) excluded_until: Option<u64>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -88,7 +91,7 @@ impl Model {
     }
 
     pub(crate) fn any_free(&self) -> bool {
-        let mut active = self.executors.iter().filter(|(_, e)| e.drain == Drain::No);
+        let mut active = self.executors.iter().filter(|(_, e)| e.is_active());
         active.any(|(executor, _)| self.free(*executor) > 0)
     }
 

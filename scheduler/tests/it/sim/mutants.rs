@@ -61,12 +61,16 @@ pub(crate) enum Mutant {
     IgnoresReservations,
     /// Believes that executors have less memory than they do.
     LosesMemory,
+    /// Gives tasks to executors that keep failing.
+    NeverExcludes,
+    /// Gives an excluded executor no second chance.
+    ExcludesTooLong,
     /// Says that a job has finished as soon as one of its tasks has.
     FinishesEarly,
 }
 
 /// Each mutant with words of the violation that some seed must find.
-pub(crate) const BROKEN: [(Mutant, &str); 26] = [
+pub(crate) const BROKEN: [(Mutant, &str); 28] = [
     (Mutant::NoFencing, "accepted out of the blue"),
     (Mutant::IgnoresLosses, "which is not registered"),
     (Mutant::IgnoresLostInputs, "which is not complete"),
@@ -92,6 +96,8 @@ pub(crate) const BROKEN: [(Mutant, &str); 26] = [
     (Mutant::Starves, "starves"),
     (Mutant::IgnoresReservations, "before its memory is free"),
     (Mutant::LosesMemory, "slots are idle"),
+    (Mutant::NeverExcludes, "which is excluded"),
+    (Mutant::ExcludesTooLong, "slots are idle"),
     (Mutant::FinishesEarly, "finished without all its results"),
 ];
 
@@ -108,6 +114,8 @@ impl Subject {
         config.fencing = mutant != Mutant::NoFencing;
         match mutant {
             Mutant::IgnoresPools => config.pools.clear(),
+            Mutant::NeverExcludes => config.exclusion_failures = 0,
+            Mutant::ExcludesTooLong => config.exclusion_time *= 100,
             Mutant::Starves => config.pool_patience = u32::MAX,
             _ => {}
         }

@@ -61,6 +61,9 @@ impl Profile {
             },
             retry_backoff: Duration::from_millis(dice.between(0, 50)),
             retry_backoff_max: Duration::from_millis(200),
+            exclusion_failures: dice.small(1, 5),
+            exclusion_window: Duration::from_millis(dice.between(50, 1000)),
+            exclusion_time: Duration::from_millis(dice.between(10, 500)),
             pools: draw_pools(dice),
             pool_patience: dice.small(2, 100),
             ..SchedulerConfig::default()

@@ -4,7 +4,7 @@ use job::JobId;
 use scheduler::{PoolConfig, PoolMode, SchedulerConfig};
 
 use super::checker::{Checked, Checker, must};
-use super::model::{Drain, JobModel, Model};
+use super::model::{JobModel, Model};
 
 /// How often a waiting job may be passed.
 const PASSES_MAX: u32 = 16;
@@ -88,7 +88,7 @@ impl Model {
 
     /// Admits what fits: the oldest first, one pool's jobs in order.
     pub(crate) fn admit(&mut self) {
-        let active = self.executors.values().filter(|e| e.drain == Drain::No);
+        let active = self.executors.values().filter(|e| e.is_active());
         let memory: u64 = active.map(|e| e.memory_bytes).sum();
         'again: loop {
             let mut waiting: Vec<(u64, JobId)> = self

@@ -37,6 +37,7 @@ tally! {
     drained
     fenced
     outputs_lost
+    excluded
     memory_waits
     out_of_turn
     jobs_finished
@@ -60,5 +61,6 @@ impl Tally {
     pub(crate) fn count_scheduler(&mut self, counters: Counters) {
         self.fenced += counters.fenced;
         self.outputs_lost += counters.outputs_lost;
+        self.excluded += counters.exclusions;
     }
 }

@@ -352,10 +352,16 @@ impl World {
         };
         match kind {
             None => TaskOutcome::Finished(TaskStats::default()),
-            Some(kind) => TaskOutcome::Failed(TaskFailure {
-                kind,
-                error: ErrorReport::new(SqlState::IO_ERROR, "it broke"),
-            }),
+            Some(kind) => {
+                let sqlstates = [SqlState::DISK_FULL, SqlState::OUT_OF_MEMORY];
+                let sqlstate = match kind {
+                    FailureKind::Resources => self.dice.pick(&sqlstates).copied(),
+                    _ => None,
+                };
+                let sqlstate = sqlstate.unwrap_or(SqlState::IO_ERROR);
+                let error = ErrorReport::new(sqlstate, "it broke");
+                TaskOutcome::Failed(TaskFailure { kind, error })
+            }
         }
     }
 
