@@ -29,10 +29,33 @@ pub struct SchedulerConfig {
     pub exclusion_window: Duration,
     /// Long enough to be worth it, short enough to be forgiven after a passing trouble.
     pub exclusion_time: Duration,
+    /// When a task is a straggler.
+    pub speculation: SpeculationConfig,
     /// Whether reports of attempts that hold no slots are ignored. Only the simulator's positive
     /// control turns this off, to see that the simulator notices.
     #[doc(hidden)]
     pub fencing: bool,
+}
+
+/// When a task is a straggler that may be started a second time. The first two as in Spark 4.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SpeculationConfig {
+    /// Tasks of the stage that have finished before, in percent.
+    pub quantile_percent: u32,
+    /// The multiple of their median time that it has run for, in percent.
+    pub multiplier_percent: u32,
+    /// The least time it has run for: below, a second start costs more than it saves.
+    pub min_time: Duration,
+}
+
+impl Default for SpeculationConfig {
+    fn default() -> Self {
+        Self {
+            quantile_percent: 90,
+            multiplier_percent: 300,
+            min_time: Duration::from_secs(1),
+        }
+    }
 }
 
 /// A pool: jobs that share slots.
@@ -86,6 +109,7 @@ impl Default for SchedulerConfig {
             exclusion_failures: 5,
             exclusion_window: Duration::from_secs(60),
             exclusion_time: Duration::from_secs(60),
+            speculation: SpeculationConfig::default(),
             fencing: true,
         }
     }

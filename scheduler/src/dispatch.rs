@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use job::{AttemptId, InputLocations, JobId, StageId, TaskId};
 
+use crate::executor_state::Held;
+use crate::executors::Room;
 use crate::scheduler::Scheduler;
 use crate::stage_state::TaskState;
 use crate::{Action, Instant};
@@ -25,48 +27,64 @@ impl Scheduler {
                 break;
             }
         }
+        self.find_stragglers();
+        if self.executors.free_slots() > 0 && !self.stragglers.is_empty() {
+            self.speculate();
+        }
     }
 
     /// Launches the first pending task of a job's first ready stage, or cuts the next one.
-    fn launch_next(&mut self, job_id: JobId) -> Option<()> {
-        let stage_id = *self.jobs.get(&job_id)?.ready.first()?;
-        let inputs = self.inputs(job_id, stage_id)?;
-        let job = self.jobs.get_mut(&job_id)?;
-        let is_result = job.is_result(stage_id);
+    fn launch_next(&mut self, id: JobId) -> Option<()> {
+        let job = self.jobs.get_mut(&id)?;
+        let stage_id = *job.ready.first()?;
         let stage = job.stage_mut(stage_id);
         let pending = stage.pending.first().copied();
         let avoid = pending.map_or(&[][..], |task| &stage.tasks[task as usize].avoid);
         let room = self.executors.freest(avoid)?;
-        let executor = room.executor;
-        let index = pending.unwrap_or_else(|| {
+        let task = pending.unwrap_or_else(|| {
             let width = stage.cut_width(room);
             stage.cut(width)
         });
-        let slots = stage.slots_wanted(index).min(room.free);
-        let task = &mut stage.tasks[index as usize];
+        let id = TaskId {
+            job: id,
+            stage: stage_id,
+            task,
+        };
+        let executor = room.executor;
+        let attempt = self.launch(id, room, false)?;
+        let stage = self.jobs.get_mut(&id.job)?.stage_mut(stage_id);
+        stage.set_state(task, TaskState::Running { attempt, executor });
+        self.refresh_ready(id.job, stage_id);
+        self.watch(id, self.now);
+        Some(())
+    }
+
+    /// Launches the next attempt of a task: its only one, or a copy of one that runs.
+    pub(crate) fn launch(&mut self, id: TaskId, room: Room, is_copy: bool) -> Option<u32> {
+        let inputs = self.inputs(id.job, id.stage)?;
+        let job = self.jobs.get_mut(&id.job)?;
+        let is_result = job.is_result(id.stage);
+        let stage = job.stage_mut(id.stage);
+        let slots = stage.slots_wanted(id.task).min(room.free);
+        let task = stage.tasks.get_mut(id.task as usize)?;
         let attempt = AttemptId {
-            task: TaskId {
-                job: job_id,
-                stage: stage_id,
-                task: index,
-            },
+            task: id,
             attempt: task.next_attempt,
         };
         task.next_attempt += 1;
         let partitions = task.first_partition..task.first_partition + task.width;
-        let running = TaskState::Running {
-            attempt: attempt.attempt,
-            executor,
-        };
-        stage.set_state(index, running);
         if !job.started {
             job.started = true;
             self.queued -= 1;
         }
-        if self.executors.hold(executor, attempt, slots, self.now) {
+        let executor = room.executor;
+        if self
+            .executors
+            .hold(executor, attempt, Held::new(slots, self.now, is_copy))
+        {
             job.holders.insert(executor);
         }
-        self.pools.hold(job_id, job, slots);
+        self.pools.hold(id.job, job, slots);
         self.counters.launched += 1;
         self.actions.push(Action::LaunchTask {
             executor,
@@ -76,8 +94,7 @@ impl Scheduler {
             inputs,
             is_result,
         });
-        self.refresh_ready(job_id, stage_id);
-        Some(())
+        Some(attempt.attempt)
     }
 
     /// Where a ready stage's inputs are. Made when the first task asks after a change.

@@ -4,7 +4,7 @@
 //! holder that is still there was told to drop its blocks. A holder is told only when none of the
 //! job's attempts runs there, or a straggler could write blocks after the drop.
 
-use job::{AttemptId, ExecutorId, JobId, TaskId};
+use job::{AttemptId, ExecutorId, JobId, StageId, TaskId};
 
 use crate::executor_state::Held;
 use crate::job_state::Phase;
@@ -46,6 +46,13 @@ impl Scheduler {
         if !job.started {
             self.queued -= 1;
         }
+        let stages = job.stages.len() as u32;
+        for stage in 0..stages {
+            self.unwatch_stage(id, StageId(stage));
+        }
+        let Some(job) = self.jobs.get_mut(&id) else {
+            return;
+        };
         job.stages.clear();
         job.ready.clear();
         self.pools.requeue(id, job);

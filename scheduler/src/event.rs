@@ -62,13 +62,26 @@ pub enum Event {
 }
 
 /// What a job asks for beside its graph.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JobOptions {
     /// The pool it runs in; the default one if there is no such pool.
     pub pool: Option<String>,
     /// Memory to reserve before it starts, decided by the planner from what the stages read; `None`
     /// is a job too small to wait.
     pub memory_bytes: Option<u64>,
+    /// Whether stragglers of stages that feed an exchange may be started a second time. Tasks of
+    /// the result stage never are.
+    pub speculation: bool,
+}
+
+impl Default for JobOptions {
+    fn default() -> Self {
+        Self {
+            pool: None,
+            memory_bytes: None,
+            speculation: true,
+        }
+    }
 }
 
 /// What the driver must now do.
@@ -90,7 +103,8 @@ pub enum Action {
         /// of the task was opened before, that one is void.
         is_result: bool,
     },
-    /// Stop an attempt; its `TaskEnded`, with any outcome, frees the slots. It is not accepted,
+    /// Stop an attempt, because its job ended, nobody needs it, or another attempt of its task was
+    /// accepted; its `TaskEnded`, with any outcome, frees the slots. It is not accepted,
     /// even if it finished first.
     CancelTask {
         executor: ExecutorId,

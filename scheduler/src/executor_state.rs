@@ -33,6 +33,8 @@ pub(crate) struct Executor {
 pub(crate) struct Held {
     pub(crate) slots: u32,
     pub(crate) since: Instant,
+    /// It is a second attempt beside another one of its task.
+    pub(crate) is_copy: bool,
     /// It was told to stop, so that its outcome doesn't matter any more.
     pub(crate) stopping: bool,
     /// Another attempt ran beside it on the executor at some time, so that it had not all of the
@@ -48,6 +50,19 @@ pub(crate) struct Holding {
     /// Tasks that had an output accepted here. It may have been found unreadable since: the
     /// task's state tells.
     pub(crate) outputs: Vec<(StageId, u32)>,
+}
+
+impl Held {
+    pub(crate) fn new(slots: u32, since: Instant, is_copy: bool) -> Self {
+        Self {
+            slots,
+            since,
+            is_copy,
+            stopping: false,
+            shared: false,
+            launch: 0,
+        }
+    }
 }
 
 impl Executor {
@@ -94,15 +109,10 @@ impl Executor {
     }
 
     /// Notes an attempt that now holds slots. True if it is the job's first one here.
-    pub(super) fn add(&mut self, attempt: AttemptId, slots: u32, now: Instant) -> bool {
+    pub(super) fn add(&mut self, attempt: AttemptId, mut held: Held) -> bool {
         self.launches += 1;
-        let held = Held {
-            slots,
-            since: now,
-            stopping: false,
-            shared: !self.attempts.is_empty(),
-            launch: self.launches,
-        };
+        held.shared = !self.attempts.is_empty();
+        held.launch = self.launches;
         if let Err(at) = self.find(attempt) {
             self.attempts.insert(at, (attempt, held));
         }

@@ -13,8 +13,8 @@ use std::hash::{BuildHasherDefault, Hasher};
 
 use job::{AttemptId, Epoch, ExecutorId, JobId};
 
+use crate::ExecutorState;
 use crate::executor_state::{Executor, Held};
-use crate::{ExecutorState, Instant};
 
 #[derive(Debug, Default)]
 pub(crate) struct Executors {
@@ -160,20 +160,14 @@ impl Executors {
         here.len() < self.active
     }
 
-    /// Gives `slots` of an executor's free slots to an attempt. True if it is its job's first
-    /// attempt there.
-    pub(crate) fn hold(
-        &mut self,
-        id: ExecutorId,
-        attempt: AttemptId,
-        slots: u32,
-        now: Instant,
-    ) -> bool {
+    /// Gives free slots of an executor to an attempt. True if it is its job's first attempt there.
+    pub(crate) fn hold(&mut self, id: ExecutorId, attempt: AttemptId, held: Held) -> bool {
         let Some(executor) = self.get_mut(id) else {
             return false;
         };
+        let slots = held.slots;
         debug_assert!(slots <= executor.free);
-        let is_new = executor.add(attempt, slots, now);
+        let is_new = executor.add(attempt, held);
         let before = executor.free;
         executor.free -= slots;
         let (after, is_active) = (executor.free, executor.is_active());

@@ -28,13 +28,14 @@
 //!   would idle slots or starve behind narrow tasks.
 //! - *Slices* are cut at launch: as wide as the freest executor's free slots, narrower only where
 //!   that would leave equally free executors idle (`stage_state`).
+//! - *Stragglers* may have a second attempt on a slot that nothing else wants (`speculation`).
 //! - *Losses.* An executor's loss takes the outputs it held; needed stages that are
 //!   thereby incomplete run the lost tasks again, and only those. Running consumers go on: they
 //!   may have read what they need. A rerun that is no longer needed is stopped.
 //!
 //! # Invariants (checked after every event by the simulator)
 //! - An executor's slots are never oversubscribed, and are free again when nothing runs.
-//! - At most one attempt per task runs unstopped, and at most one output per task is accepted.
+//! - At most one attempt per task runs unstopped, or two of a straggler; and at most one output per task is accepted.
 //! - A task is launched only with inputs that are registered at registered executors.
 //! - `JobEnded` comes exactly once per submitted job; no task of the job is launched after it.
 //! - When all jobs are gone, every map is empty ([`Scheduler::is_idle`]).
@@ -62,11 +63,12 @@ mod outcome;
 mod pools;
 mod retry;
 mod scheduler;
+mod speculation;
 mod stage_state;
 mod time;
 mod view;
 
-pub use config::{PoolConfig, PoolMode, SchedulerConfig};
+pub use config::{PoolConfig, PoolMode, SchedulerConfig, SpeculationConfig};
 pub use event::{Action, Event, JobEnd, JobOptions};
 pub use scheduler::Scheduler;
 pub use time::Instant;

@@ -60,39 +60,47 @@ impl Scheduler {
         error: ErrorReport,
     ) {
         let id = attempt.task;
-        let Some(job) = self.jobs.get_mut(&id.job) else {
-            return;
-        };
-        let stage = job.stage_mut(id.stage);
-        let reads_it = stage
-            .spec
-            .inputs
-            .iter()
-            .any(|input| input.stage == producer);
-        if outputs.is_empty() || !reads_it {
+        if outputs.is_empty() || !self.reads(id, producer) {
             // It names nothing that could run again, so all that is left is to try again.
             self.retry(attempt, true, error);
             return;
         }
+        let Some(job) = self.jobs.get_mut(&id.job) else {
+            return;
+        };
+        let stage = job.stage_mut(id.stage);
         let attempts = stage.tasks[id.task as usize].next_attempt;
         if attempts >= self.config.attempts_total_max() {
             self.give_up(attempt, attempts, error);
             return;
         }
         stage.set_state(id.task, TaskState::Pending);
+        self.take_off(id.job, producer, outputs);
+    }
+
+    /// Whether a task's stage reads another one.
+    pub(crate) fn reads(&self, task: TaskId, producer: StageId) -> bool {
+        self.jobs.get(&task.job).is_some_and(|job| {
+            let mut inputs = job.stage(task.stage).spec.inputs.iter();
+            inputs.any(|input| input.stage == producer)
+        })
+    }
+
+    /// Takes outputs of a stage out of account that nobody can read.
+    pub(crate) fn take_off(&mut self, job: JobId, producer: StageId, outputs: &[AttemptId]) {
         for output in outputs {
             // One that is not the accepted one was replaced, or is being replaced, since the
             // consumer was launched.
             let named = self.accepted(output.task).filter(|accepted| {
                 accepted.attempt == *output
-                    && output.task.job == id.job
+                    && output.task.job == job
                     && output.task.stage == producer
             });
             if let Some(accepted) = named {
                 self.output_lost(output.task, accepted.executor);
             }
         }
-        self.settle(id.job);
+        self.settle(job);
     }
 
     fn accepted(&self, task: TaskId) -> Option<MapOutput> {
@@ -149,14 +157,14 @@ impl Scheduler {
             }
             if !stage.needed && stage.running > 0 {
                 // Reruns that nobody needs any more: rare enough to look for them.
-                for (task, state) in stage.tasks.iter().enumerate() {
-                    if let TaskState::Running { attempt, executor } = state.state {
-                        unneeded.push((stage.spec.id, task as u32, attempt, executor));
-                    }
+                for task in 0..stage.tasks.len() as u32 {
+                    let running = stage.running_attempts(task);
+                    unneeded.extend(running.map(|running| (stage.spec.id, task, running)));
                 }
             }
         }
-        for (stage, task, attempt, executor) in unneeded {
+        for (stage, task, (attempt, executor)) in unneeded {
+            self.unwatch_stage(id, stage);
             if let Some(job) = self.jobs.get_mut(&id) {
                 // Pending in case it is needed again; until then the stage isn't ready.
                 job.stage_mut(stage).set_state(task, TaskState::Pending);

@@ -1,5 +1,7 @@
 //! An attempt ended: accept its output, or do what the failure table says.
 
+use std::time::Duration;
+
 use job::{
     AttemptId, Epoch, ErrorReport, ExecutorId, FailureKind, JobId, SqlState, TaskFailure,
     TaskOutcome, TaskStats,
@@ -34,7 +36,10 @@ impl Scheduler {
             self.drop_blocks_at(job, executor);
         } else if self.awaits(executor, attempt) {
             match outcome {
-                TaskOutcome::Finished(stats) => self.accept(executor, attempt, stats),
+                TaskOutcome::Finished(stats) => {
+                    let took = self.now.since(held.since);
+                    self.accept(executor, attempt, stats, Some(took));
+                }
                 TaskOutcome::Failed(TaskFailure { kind, error }) => {
                     self.failed(executor, attempt, held, Cause::Reported(&kind), error);
                 }
@@ -64,22 +69,34 @@ impl Scheduler {
     /// not told to stop.
     pub(crate) fn awaits(&self, executor: ExecutorId, attempt: AttemptId) -> bool {
         let id = attempt.task;
-        let running = TaskState::Running {
-            attempt: attempt.attempt,
-            executor,
-        };
+        let this = (attempt.attempt, executor);
         self.jobs.get(&id.job).is_some_and(|job| {
-            job.is_active() && job.stage(id.stage).tasks[id.task as usize].state == running
+            job.is_active()
+                && job
+                    .stage(id.stage)
+                    .running_attempts(id.task)
+                    .any(|running| running == this)
         })
     }
 
-    fn accept(&mut self, executor: ExecutorId, attempt: AttemptId, stats: TaskStats) {
+    fn accept(
+        &mut self,
+        executor: ExecutorId,
+        attempt: AttemptId,
+        stats: TaskStats,
+        took: Option<Duration>,
+    ) {
         let id = attempt.task;
         let Some(job) = self.jobs.get_mut(&id.job) else {
             return;
         };
         let is_result = job.is_result(id.stage);
         let stage = job.stage_mut(id.stage);
+        let others = stage.running_attempts(id.task);
+        let mut others = others.filter(|(other, _)| *other != attempt.attempt);
+        let other = others.next();
+        drop(others);
+        stage.leave_to_other(id.task, attempt.attempt);
         let task = &mut stage.tasks[id.task as usize];
         task.failures = 0;
         task.avoid.clear();
@@ -92,10 +109,17 @@ impl Scheduler {
         self.executors.accept(executor, attempt);
         self.counters.accepted += 1;
         self.actions.push(Action::TaskAccepted { attempt, stats });
+        if let Some((other, executor)) = other {
+            let attempt = other;
+            self.cancel_attempt(executor, AttemptId { task: id, attempt });
+        }
+        self.settle_stragglers(attempt, took);
         if complete && is_result {
             self.end_job(id.job, JobEnd::Finished);
         } else if complete {
-            job.stage_completed(id.stage);
+            if let Some(job) = self.jobs.get_mut(&id.job) {
+                job.stage_completed(id.stage);
+            }
             self.settle(id.job);
         }
     }
@@ -124,6 +148,15 @@ impl Scheduler {
             return;
         }
         task.avoid(executor);
+        self.unwatch(id);
+        if self.goes_on(attempt) {
+            self.failed_beside_another(attempt, cause, error);
+            return;
+        }
+        let Some(job) = self.jobs.get_mut(&id.job) else {
+            return;
+        };
+        let task = &mut job.stage_mut(id.stage).tasks[id.task as usize];
         match verdict(cause) {
             Verdict::FailJob => self.end_job(id.job, JobEnd::Failed(error)),
             Verdict::RetryAtOnce => self.retry(attempt, false, error),
@@ -143,6 +176,37 @@ impl Scheduler {
                     self.retry(attempt, true, error);
                 }
             },
+        }
+    }
+
+    /// Leaves a task to its other attempt, if it has one.
+    fn goes_on(&mut self, attempt: AttemptId) -> bool {
+        let id = attempt.task;
+        let Some(job) = self.jobs.get_mut(&id.job) else {
+            return false;
+        };
+        let stage = job.stage_mut(id.stage);
+        let goes_on = stage.leave_to_other(id.task, attempt.attempt);
+        if goes_on {
+            // The last failure that it may have is left to the other attempt.
+            let failures = &mut stage.tasks[id.task as usize].failures;
+            let most = self.config.task_attempts_max.saturating_sub(1);
+            *failures = most.min(*failures + 1);
+            self.watch(id, self.now);
+        }
+        goes_on
+    }
+
+    /// One of a task's two attempts has failed: the other one may still do it.
+    fn failed_beside_another(&mut self, attempt: AttemptId, cause: Cause<'_>, error: ErrorReport) {
+        match (verdict(cause), cause) {
+            (Verdict::FailJob, _) => self.end_job(attempt.task.job, JobEnd::Failed(error)),
+            (Verdict::RerunInputs, Cause::Reported(FailureKind::LostInput { stage, outputs }))
+                if self.reads(attempt.task, *stage) =>
+            {
+                self.take_off(attempt.task.job, *stage, outputs);
+            }
+            _ => {}
         }
     }
 
@@ -226,7 +290,7 @@ impl Scheduler {
             })
         });
         if waits {
-            self.accept(executor, attempt, stats);
+            self.accept(executor, attempt, stats, None);
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::executor_state::Executor;
 use crate::executors::Executors;
 use crate::job_state::{JobState, Phase};
 use crate::pools::Pools;
+use crate::stage_state::StageState;
 use crate::{Action, Counters, Event, Instant, JobEnd, JobOptions, SchedulerConfig};
 
 /// Decides which task runs where, and what becomes of the job when one doesn't end well.
@@ -34,6 +35,10 @@ pub struct Scheduler {
     pub(crate) delayed: BTreeSet<(Instant, TaskId)>,
     /// Excluded executors, by when that ends.
     pub(crate) excluded: BTreeSet<(Instant, ExecutorId)>,
+    /// Running tasks by when they become stragglers.
+    pub(crate) watched: BTreeSet<(Instant, TaskId)>,
+    /// Stragglers without a second attempt.
+    pub(crate) stragglers: BTreeSet<TaskId>,
     /// Active jobs that have not launched a task yet.
     pub(crate) queued: usize,
     pub(crate) counters: Counters,
@@ -55,6 +60,8 @@ impl Scheduler {
             perhaps_drained: BTreeSet::new(),
             delayed: BTreeSet::new(),
             excluded: BTreeSet::new(),
+            watched: BTreeSet::new(),
+            stragglers: BTreeSet::new(),
             queued: 0,
             counters: Counters::default(),
             actions: Vec::new(),
@@ -106,7 +113,9 @@ impl Scheduler {
     pub fn next_timeout(&self) -> Option<Instant> {
         let delayed = self.delayed.first().map(|(until, _)| *until);
         let excluded = self.excluded.first().map(|(until, _)| *until);
-        delayed.into_iter().chain(excluded).min()
+        let watched = self.watched.first().map(|(until, _)| *until);
+        let pauses = delayed.into_iter().chain(excluded);
+        pauses.chain(watched).min()
     }
 
     /// Nothing is left of any job.
@@ -115,6 +124,8 @@ impl Scheduler {
             && self.pools.is_idle()
             && self.reservations.reserved == 0
             && self.delayed.is_empty()
+            && self.watched.is_empty()
+            && self.stragglers.is_empty()
             && self.queued == 0
             && self
                 .executors
@@ -137,7 +148,11 @@ impl Scheduler {
         }
         let pool = self.pools.find(options.pool.as_deref());
         let turn = self.pools.turn();
-        let job = JobState::new(graph, self.submitted, pool, turn, self.now);
+        let mut job = JobState::new(graph, self.submitted, pool, turn, self.now);
+        if options.speculation {
+            let stages = job.stages.iter_mut();
+            stages.for_each(StageState::allow_speculation);
+        }
         self.jobs.insert(id, job);
         self.reserve(id, options.memory_bytes);
         self.submitted += 1;

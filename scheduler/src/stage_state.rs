@@ -22,6 +22,7 @@ use job::{
 
 use crate::Instant;
 use crate::executors::Room;
+use crate::speculation::Speculation;
 
 #[derive(Debug)]
 pub(crate) struct StageState {
@@ -44,6 +45,8 @@ pub(crate) struct StageState {
     pub(crate) rerunning: bool,
     /// The accepted outputs, once a consumer has asked for them.
     locations: Option<Arc<InputLocations>>,
+    /// If its tasks may have second attempts.
+    pub(crate) speculation: Option<Box<Speculation>>,
 }
 
 /// Executors that a task remembers having failed on; it bounds the search for another one.
@@ -71,7 +74,7 @@ pub(crate) enum TaskState {
     Pending,
     /// Waits out the pause after a failure.
     Delayed { until: Instant },
-    /// This attempt runs and was not told to stop.
+    /// This attempt runs and was not told to stop. There may be a second one (`speculation`).
     Running { attempt: u32, executor: ExecutorId },
     /// The output of this attempt is there.
     Accepted { attempt: u32, executor: ExecutorId },
@@ -102,10 +105,11 @@ impl StageState {
             reruns: 0,
             rerunning: false,
             locations: None,
+            speculation: None,
         }
     }
 
-    fn is_cut(&self) -> bool {
+    pub(crate) fn is_cut(&self) -> bool {
         self.uncut_from == self.spec.partitions
     }
 

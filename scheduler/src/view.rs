@@ -38,6 +38,8 @@ pub struct Counters {
     pub failed: u64,
     /// Accepted outputs that were lost while their job was active.
     pub outputs_lost: u64,
+    /// Second attempts of stragglers launched.
+    pub speculated: u64,
     /// Times an executor was excluded.
     pub exclusions: u64,
     /// Reports ignored because they came late, twice, or from a zombie.
@@ -120,6 +122,8 @@ pub struct AttemptView {
     pub slots: u32,
     /// Time since it was launched.
     pub age: Duration,
+    /// It was started beside another attempt of its task.
+    pub is_copy: bool,
     /// It was told to stop.
     pub stopping: bool,
 }
@@ -180,6 +184,7 @@ impl Scheduler {
                 executor,
                 slots: held.slots,
                 age: self.now.since(held.since),
+                is_copy: held.is_copy,
                 stopping: held.stopping,
             })
             .collect();

@@ -8,6 +8,7 @@ fn options(pool: &str, memory: u64) -> JobOptions {
     JobOptions {
         pool: Some(pool.to_owned()),
         memory_bytes: Some(memory),
+        ..JobOptions::default()
     }
 }
 

@@ -10,3 +10,4 @@ mod placing;
 mod pools;
 mod retry;
 mod running;
+mod speculation;

@@ -31,6 +31,8 @@ pub(crate) struct Checker {
     /// Attempts told to stop in the answer to the event at hand.
     pub(super) stopped: Vec<AttemptId>,
     pub(super) sharing: Sharing,
+    /// How long the attempt took that must be accepted.
+    pub(super) took: u64,
     /// Events after which a job waited for memory.
     pub(crate) memory_waits: u64,
     /// The event at hand is something that a job may fail of.
@@ -48,8 +50,12 @@ pub(super) fn must(holds: bool, otherwise: impl FnOnce() -> String) -> Checked {
 impl Checker {
     pub(crate) fn new(config: SchedulerConfig) -> Self {
         Self {
-            model: Model::default(),
+            model: Model {
+                attempts_max: config.task_attempts_max,
+                ..Model::default()
+            },
             sharing: Sharing::new(&config),
+            took: 0,
             memory_waits: 0,
             config,
             now: 0,
@@ -94,7 +100,10 @@ impl Checker {
         for attempt in &self.stopped {
             let job = self.model.active(attempt.task.job);
             must(
-                job.is_none_or(|job| !job.needed(attempt.task.stage)),
+                job.is_none_or(|job| {
+                    let task = &job.tasks[&attempt.task];
+                    !job.needed(attempt.task.stage) || matches!(task.status, Status::Accepted(..))
+                }),
                 || format!("{attempt} stopped, but it is needed"),
             )?;
         }
@@ -110,7 +119,13 @@ impl Checker {
         is_result: bool,
     ) -> Checked {
         let id = attempt.task;
-        self.check_turn(id.job)?;
+        let task = self.model.task_mut(id);
+        let is_copy = task.is_some_and(|task| matches!(task.status, Status::Running(_)));
+        if is_copy {
+            self.check_copy(executor, attempt)?;
+        } else {
+            self.check_turn(id.job)?;
+        }
         let free = self.model.free(executor);
         let registered = self.model.executors.get(&executor);
         must(registered.is_some(), || {
@@ -153,7 +168,8 @@ impl Checker {
             // It failed, was stopped, or its output is lost: nothing else runs twice.
             let over = match task.status {
                 Status::Waiting { .. } | Status::Lost => true,
-                Status::Running(_) | Status::Accepted(..) => false,
+                Status::Running(_) => is_copy,
+                Status::Accepted(..) => false,
             };
             must(over, || {
                 format!("{attempt} launched while {:?}", task.status)
@@ -173,18 +189,25 @@ impl Checker {
                 format!("{attempt} has partitions {partitions:?} of {most}")
             })?;
         }
-        let task = TaskModel {
+        let task = job.tasks.entry(id).or_insert(TaskModel {
             partitions: partitions.to_vec(),
-            last_attempt: attempt.attempt,
-            failures: job.tasks.get(&id).map_or(0, |task| task.failures),
-            status: Status::Running(attempt.attempt),
-        };
-        job.tasks.insert(id, task);
+            last_attempt: 0,
+            failures: 0,
+            status: Status::Lost,
+            copy: None,
+        });
+        task.last_attempt = attempt.attempt;
+        if is_copy {
+            task.copy = Some(attempt.attempt);
+        } else {
+            task.status = Status::Running(attempt.attempt);
+        }
         job.launched = true;
         job.holders.insert(executor);
         let held = Held {
             executor,
             slots,
+            since: self.now,
             stopping: false,
         };
         self.model.held.insert(attempt, held);
@@ -247,10 +270,8 @@ impl Checker {
         held.stopping = true;
         self.stopped.push(attempt);
         let now = self.now;
-        if let Some(task) = self.model.task_mut(attempt.task)
-            && task.status == Status::Running(attempt.attempt)
-        {
-            task.status = Status::Waiting { from: now };
+        if let Some(task) = self.model.task_mut(attempt.task) {
+            task.attempt_over(attempt.attempt, Status::Waiting { from: now });
         }
         Ok(())
     }
@@ -263,11 +284,13 @@ impl Checker {
         let Some(task) = self.model.task_mut(attempt.task) else {
             return Err(Violation(format!("{attempt} accepted, but never launched")));
         };
-        must(task.status == Status::Running(attempt.attempt), || {
+        must(task.runs(attempt.attempt), || {
             format!("{attempt} accepted while {:?}", task.status)
         })?;
         task.status = Status::Accepted(attempt.attempt, executor);
         task.failures = 0;
+        task.copy = None;
+        self.note_pace(attempt, self.took);
         Ok(())
     }
 
@@ -354,6 +377,7 @@ impl Checker {
     pub(crate) fn between(&mut self) -> Checked {
         self.model.admit();
         self.note_hunger();
+        self.check_running()?;
         if self.model.any_free() {
             for (id, job) in &self.model.jobs {
                 if job.ended.is_none()

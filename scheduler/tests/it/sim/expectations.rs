@@ -25,7 +25,7 @@ impl Checker {
             } => {
                 let sequence = model.jobs.len() as u64;
                 let pool = self.sharing.find(options.pool.as_deref());
-                let new = || JobModel::new(graph.clone(), sequence, pool, options.memory_bytes);
+                let new = || JobModel::new(graph.clone(), sequence, pool, options);
                 model.jobs.entry(*job).or_insert_with(new);
                 // The scheduler admits what fits before it looks whether too many wait.
                 model.admit();
@@ -92,6 +92,9 @@ impl Checker {
                     model.held.remove(attempt);
                     if !held.stopping {
                         model.count_failure(&self.config, self.now, *executor, outcome);
+                        if let TaskOutcome::Finished(_) = outcome {
+                            self.took = self.now - held.since;
+                        }
                         self.outcome(*executor, *attempt, outcome);
                     }
                 }
@@ -166,11 +169,14 @@ impl Checker {
         }
         let shown = job.shown.contains(&id);
         if let Some(task) = job.tasks.get_mut(&id) {
-            task.status = Status::Waiting { from };
-            if lost_inputs.is_none() {
-                task.failures += 1;
+            let beside_another = task.copy.is_some();
+            if lost_inputs.is_none() || beside_another {
+                task.attempt_failed(attempt.attempt, from, self.config.task_attempts_max);
+            } else {
+                task.attempt_over(attempt.attempt, Status::Waiting { from });
             }
-            if shown || task.failures >= self.config.task_attempts_max {
+            let failed = !beside_another && task.failures >= self.config.task_attempts_max;
+            if shown || failed {
                 self.must_end.insert(id.job);
                 self.may_fail = true;
             }

@@ -3,12 +3,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use scheduler::JobOptions;
+
+use super::stragglers::Pace;
 use job::{AttemptId, Epoch, ExecutorId, JobGraph, JobId, Slicing, StageId, TaskId};
 
 #[derive(Default)]
 pub(crate) struct Model {
     pub(crate) executors: BTreeMap<ExecutorId, Registered>,
     pub(crate) jobs: BTreeMap<JobId, JobModel>,
+    /// Failures of a task that its job survives, and one.
+    pub(crate) attempts_max: u32,
     /// Attempts that hold slots.
     pub(crate) held: BTreeMap<AttemptId, Held>,
 }
@@ -35,6 +40,7 @@ pub(crate) enum Drain {
 pub(crate) struct Held {
     pub(crate) executor: ExecutorId,
     pub(crate) slots: u32,
+    pub(crate) since: u64,
     pub(crate) stopping: bool,
 }
 
@@ -46,6 +52,8 @@ pub(crate) struct JobModel {
     pub(crate) memory_wanted: Option<u64>,
     pub(crate) admitted: bool,
     pub(crate) passed: u32,
+    pub(crate) speculation: bool,
+    pub(crate) paces: BTreeMap<StageId, Pace>,
     pub(crate) ended: Option<Ended>,
     pub(crate) released: bool,
     /// Tasks of which rows have gone out.
@@ -69,6 +77,8 @@ pub(crate) struct TaskModel {
     /// Attempts since the last accepted one that failed or were lost, for no input's sake.
     pub(crate) failures: u32,
     pub(crate) status: Status,
+    /// The second attempt beside the one that runs.
+    pub(crate) copy: Option<u32>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -138,10 +148,9 @@ impl Model {
             self.held.remove(&attempt);
             if let Some(job) = self.jobs.get_mut(&attempt.task.job)
                 && let Some(task) = job.tasks.get_mut(&attempt.task)
-                && task.status == Status::Running(attempt.attempt)
+                && task.runs(attempt.attempt)
             {
-                task.status = Status::Waiting { from: now };
-                task.failures += 1;
+                task.attempt_failed(attempt.attempt, now, self.attempts_max);
                 if job.shown.contains(&attempt.task) {
                     doomed.insert(attempt.task.job);
                 }
@@ -164,19 +173,16 @@ impl Model {
 }
 
 impl JobModel {
-    pub(crate) fn new(
-        graph: JobGraph,
-        sequence: u64,
-        pool: usize,
-        memory_wanted: Option<u64>,
-    ) -> Self {
+    pub(crate) fn new(graph: JobGraph, sequence: u64, pool: usize, options: &JobOptions) -> Self {
         Self {
             graph,
             sequence,
             pool,
-            memory_wanted,
-            admitted: memory_wanted.is_none(),
+            memory_wanted: options.memory_bytes,
+            admitted: options.memory_bytes.is_none(),
             passed: 0,
+            speculation: options.speculation,
+            paces: BTreeMap::new(),
             ended: None,
             released: false,
             shown: BTreeSet::new(),

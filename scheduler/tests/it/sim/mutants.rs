@@ -1,10 +1,14 @@
 //! Schedulers that are broken on purpose, each in one way, so that the simulator can be seen to
 //! notice. A mutant wraps the real one and tampers with what it hears or says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
-use job::{ExecutorId, FailureKind, InputLocations, JobId, StageId, TaskFailure, TaskOutcome};
+use job::{
+    AttemptId, ExecutorId, FailureKind, InputLocations, JobId, StageId, TaskFailure, TaskId,
+    TaskOutcome,
+};
 use scheduler::{Action, Event, Instant, JobEnd, PoolMode, Scheduler, SchedulerConfig};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,12 +69,20 @@ pub(crate) enum Mutant {
     NeverExcludes,
     /// Gives an excluded executor no second chance.
     ExcludesTooLong,
+    /// Copies tasks of jobs that asked for none.
+    SpeculatesUnasked,
+    /// Takes any task for a straggler.
+    SpeculatesTooSoon,
+    /// Lets the slower of two attempts go on.
+    KeepsTheSlower,
+    /// Accepts the slower of two attempts too.
+    AcceptsTheSlower,
     /// Says that a job has finished as soon as one of its tasks has.
     FinishesEarly,
 }
 
 /// Each mutant with words of the violation that some seed must find.
-pub(crate) const BROKEN: [(Mutant, &str); 28] = [
+pub(crate) const BROKEN: [(Mutant, &str); 32] = [
     (Mutant::NoFencing, "accepted out of the blue"),
     (Mutant::IgnoresLosses, "which is not registered"),
     (Mutant::IgnoresLostInputs, "which is not complete"),
@@ -98,6 +110,10 @@ pub(crate) const BROKEN: [(Mutant, &str); 28] = [
     (Mutant::LosesMemory, "slots are idle"),
     (Mutant::NeverExcludes, "which is excluded"),
     (Mutant::ExcludesTooLong, "slots are idle"),
+    (Mutant::SpeculatesUnasked, "launched while Running"),
+    (Mutant::SpeculatesTooSoon, "is no straggler"),
+    (Mutant::KeepsTheSlower, "goes on for nothing"),
+    (Mutant::AcceptsTheSlower, "accepted out of the blue"),
     (Mutant::FinishesEarly, "finished without all its results"),
 ];
 
@@ -105,6 +121,8 @@ pub(crate) struct Subject {
     pub(crate) scheduler: Scheduler,
     mutant: Mutant,
     first_inputs: BTreeMap<(JobId, StageId), Arc<InputLocations>>,
+    /// Attempts that were stopped because another one of their task was accepted.
+    slower: BTreeSet<AttemptId>,
     /// Where a result task of a job was last launched.
     results: BTreeMap<JobId, ExecutorId>,
 }
@@ -114,6 +132,10 @@ impl Subject {
         config.fencing = mutant != Mutant::NoFencing;
         match mutant {
             Mutant::IgnoresPools => config.pools.clear(),
+            Mutant::SpeculatesTooSoon => {
+                config.speculation.multiplier_percent = 0;
+                config.speculation.min_time = Duration::ZERO;
+            }
             Mutant::NeverExcludes => config.exclusion_failures = 0,
             Mutant::ExcludesTooLong => config.exclusion_time *= 100,
             Mutant::Starves => config.pool_patience = u32::MAX,
@@ -131,6 +153,7 @@ impl Subject {
             scheduler: Scheduler::new(config),
             mutant,
             first_inputs: BTreeMap::new(),
+            slower: BTreeSet::new(),
             results: BTreeMap::new(),
         }
     }
@@ -152,6 +175,14 @@ impl Subject {
             Event::ExecutorDraining { executor, epoch } if self.mutant == Mutant::DrainsEarly => {
                 let (executor, epoch) = (*executor, *epoch);
                 Some(Action::ExecutorDrained { executor, epoch })
+            }
+            Event::TaskEnded {
+                attempt,
+                outcome: TaskOutcome::Finished(stats),
+                ..
+            } if self.mutant == Mutant::AcceptsTheSlower && self.slower.remove(attempt) => {
+                let (attempt, stats) = (*attempt, stats.clone());
+                Some(Action::TaskAccepted { attempt, stats })
             }
             _ => None,
         };
@@ -179,6 +210,9 @@ impl Subject {
             ) => return None,
             (Mutant::IgnoresReservations, Event::JobSubmitted { options, .. }) => {
                 options.memory_bytes = None;
+            }
+            (Mutant::SpeculatesUnasked, Event::JobSubmitted { options, .. }) => {
+                options.speculation = true;
             }
             (Mutant::LosesMemory, Event::ExecutorJoined { memory_bytes, .. }) => {
                 *memory_bytes /= 2;
@@ -216,6 +250,20 @@ impl Subject {
             Action::LaunchTask { .. } | Action::TaskAccepted { .. } | Action::JobEnded { .. } => {
                 true
             }
+        });
+        let accepted: Vec<TaskId> = actions
+            .iter()
+            .filter_map(|action| match action {
+                Action::TaskAccepted { attempt, .. } => Some(attempt.task),
+                _ => None,
+            })
+            .collect();
+        actions.retain(|action| match action {
+            Action::CancelTask { attempt, .. } if accepted.contains(&attempt.task) => {
+                self.slower.insert(*attempt);
+                self.mutant != Mutant::KeepsTheSlower
+            }
+            _ => true,
         });
         if self.mutant == Mutant::DropsEarly {
             self.drop_early(&mut actions);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use job::{ExchangeKind, JobGraph, Reading, Slicing, Stage, StageId, StageInput, StageOutput};
-use scheduler::{JobOptions, PoolConfig, PoolMode, SchedulerConfig};
+use scheduler::{JobOptions, PoolConfig, PoolMode, SchedulerConfig, SpeculationConfig};
 
 use super::dice::Dice;
 
@@ -27,6 +27,8 @@ pub(crate) struct Profile {
     pub(crate) fails_for_good: f64,
     /// An attempt finds an input corrupt.
     pub(crate) corrupt: f64,
+    /// An attempt takes ten times as long.
+    pub(crate) slow: f64,
     /// An event is delivered twice.
     pub(crate) doubled: f64,
     /// A client cancels.
@@ -64,6 +66,11 @@ impl Profile {
             exclusion_failures: dice.small(1, 5),
             exclusion_window: Duration::from_millis(dice.between(50, 1000)),
             exclusion_time: Duration::from_millis(dice.between(10, 500)),
+            speculation: SpeculationConfig {
+                quantile_percent: dice.small(30, 100),
+                multiplier_percent: dice.small(50, 300),
+                min_time: Duration::from_millis(dice.between(0, 100)),
+            },
             pools: draw_pools(dice),
             pool_patience: dice.small(2, 100),
             ..SchedulerConfig::default()
@@ -88,6 +95,7 @@ impl Profile {
             fails: wild(dice, 0.3),
             fails_for_good: wild(dice, 0.03),
             corrupt: wild(dice, 0.2),
+            slow: if dice.chance(0.5) { 0.1 } else { 0.0 },
             doubled: wild(dice, 0.3),
             cancels: wild(dice, 0.5),
             releases_early: wild(dice, 0.2),
@@ -130,6 +138,7 @@ pub(crate) fn draw_options(dice: &mut Dice) -> JobOptions {
             .then(|| dice.pick(&POOLS).map(|name| (*name).to_owned()))
             .flatten(),
         memory_bytes: dice.chance(0.4).then(|| dice.between(1, 250)),
+        speculation: dice.chance(0.7),
     }
 }
 

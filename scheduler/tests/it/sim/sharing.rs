@@ -73,7 +73,7 @@ impl Model {
         held.map(|(_, held)| held.slots).sum()
     }
 
-    fn works(&self, job: &JobModel, now: u64) -> bool {
+    pub(crate) fn works(&self, job: &JobModel, now: u64) -> bool {
         job.ended.is_none() && job.admitted && job.ready_stage(now).is_some()
     }
 

@@ -38,6 +38,7 @@ tally! {
     fenced
     outputs_lost
     excluded
+    speculated
     memory_waits
     out_of_turn
     jobs_finished
@@ -62,5 +63,6 @@ impl Tally {
         self.fenced += counters.fenced;
         self.outputs_lost += counters.outputs_lost;
         self.excluded += counters.exclusions;
+        self.speculated += counters.speculated;
     }
 }

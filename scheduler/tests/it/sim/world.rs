@@ -254,7 +254,8 @@ impl World {
         inputs: Vec<InputLocations>,
         is_result: bool,
     ) {
-        let duration = self.dice.between(1, SECOND / 5);
+        let slow = self.dice.chance(self.profile.slow);
+        let duration = self.dice.between(1, SECOND / 5) * if slow { 10 } else { 1 };
         let sees_rows = is_result && self.dice.chance(self.profile.sees_rows);
         let Some(epoch) = self.links.get(&executor).copied() else {
             return;
