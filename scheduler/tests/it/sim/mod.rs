@@ -8,6 +8,7 @@ mod checker;
 mod dice;
 mod exclusion;
 mod expectations;
+mod faults;
 mod model;
 mod mutants;
 mod profile;
@@ -32,9 +33,20 @@ fn run(seed: u64, mutant: Mutant) -> Result<Tally, Violation> {
     let mut subject = Subject::new(world.profile.config.clone(), mutant);
     let mut checker = Checker::new(world.profile.config.clone());
     while let Some(happening) = world.next(subject.next_timeout()) {
-        let Happening::Arrives(event) = happening else {
-            world.happens(happening);
-            continue;
+        let event = match happening {
+            Happening::Arrives(event) if world.loses(&event) => continue,
+            Happening::Arrives(event) => event,
+            Happening::DriverRestarts => {
+                tally_up(&mut world.tally, &subject, &checker);
+                subject = Subject::new(world.profile.config.clone(), mutant);
+                checker = Checker::new(world.profile.config.clone());
+                world.happens(happening);
+                continue;
+            }
+            other => {
+                world.happens(other);
+                continue;
+            }
         };
         world.tally.events += 1;
         if world.tally.events > EVENTS_MAX {
@@ -60,11 +72,7 @@ fn run(seed: u64, mutant: Mutant) -> Result<Tally, Violation> {
         return Err(Violation(format!("blocks left behind: {forgotten:?}")));
     }
     world.tally.seeds = 1;
-    world.tally.memory_waits = checker.memory_waits;
-    world.tally.out_of_turn = checker.sharing.out_of_turn;
-    world
-        .tally
-        .count_scheduler(subject.scheduler.snapshot().counters);
+    tally_up(&mut world.tally, &subject, &checker);
     let tally = world.tally;
     if world.profile.is_calm() && tally.launched != tally.accepted + tally.speculated {
         return Err(Violation(format!("work was lost on a calm day: {tally:?}")));
@@ -73,6 +81,13 @@ fn run(seed: u64, mutant: Mutant) -> Result<Tally, Violation> {
         return Err(Violation(format!("a job failed on a calm day: {tally:?}")));
     }
     Ok(tally)
+}
+
+/// Adds what a scheduler and its checker have counted.
+fn tally_up(tally: &mut Tally, subject: &Subject, checker: &Checker) {
+    tally.memory_waits += checker.memory_waits;
+    tally.out_of_turn += checker.sharing.out_of_turn;
+    tally.count_scheduler(subject.scheduler.snapshot().counters);
 }
 
 fn number_from_environment(name: &str) -> Option<u64> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use job::{
-    AttemptId, ExecutorId, FailureKind, InputLocations, JobId, StageId, TaskFailure, TaskId,
+    AttemptId, Epoch, ExecutorId, FailureKind, InputLocations, JobId, StageId, TaskFailure, TaskId,
     TaskOutcome,
 };
 use scheduler::{Action, Event, Instant, JobEnd, PoolMode, Scheduler, SchedulerConfig};
@@ -17,6 +17,9 @@ pub(crate) enum Mutant {
     None,
     /// Believes reports of attempts that are over.
     NoFencing,
+    /// Believes reports of attempts that run, whichever registration they come from. Only a
+    /// restart of the driver gives two attempts one id.
+    IgnoresEpochs,
     /// Takes no notice of lost executors.
     IgnoresLosses,
     /// Takes no notice of unreadable inputs: just tries again.
@@ -82,8 +85,9 @@ pub(crate) enum Mutant {
 }
 
 /// Each mutant with words of the violation that some seed must find.
-pub(crate) const BROKEN: [(Mutant, &str); 32] = [
+pub(crate) const BROKEN: [(Mutant, &str); 33] = [
     (Mutant::NoFencing, "accepted out of the blue"),
+    (Mutant::IgnoresEpochs, "accepted out of the blue"),
     (Mutant::IgnoresLosses, "which is not registered"),
     (Mutant::IgnoresLostInputs, "which is not complete"),
     (Mutant::RerunsTooMuch, "launched while Accepted"),
@@ -121,6 +125,7 @@ pub(crate) struct Subject {
     pub(crate) scheduler: Scheduler,
     mutant: Mutant,
     first_inputs: BTreeMap<(JobId, StageId), Arc<InputLocations>>,
+    epochs: BTreeMap<ExecutorId, Epoch>,
     /// Attempts that were stopped because another one of their task was accepted.
     slower: BTreeSet<AttemptId>,
     /// Where a result task of a job was last launched.
@@ -153,6 +158,7 @@ impl Subject {
             scheduler: Scheduler::new(config),
             mutant,
             first_inputs: BTreeMap::new(),
+            epochs: BTreeMap::new(),
             slower: BTreeSet::new(),
             results: BTreeMap::new(),
         }
@@ -196,7 +202,21 @@ impl Subject {
         self.say(actions)
     }
 
-    fn hear(&self, mut event: Event) -> Option<Event> {
+    fn hear(&mut self, mut event: Event) -> Option<Event> {
+        match &mut event {
+            Event::ExecutorJoined {
+                executor, epoch, ..
+            } => {
+                let newest = self.epochs.entry(*executor).or_insert(*epoch);
+                *newest = (*newest).max(*epoch);
+            }
+            Event::TaskEnded {
+                executor, epoch, ..
+            } if self.mutant == Mutant::IgnoresEpochs => {
+                *epoch = self.epochs.get(executor).copied().unwrap_or(*epoch);
+            }
+            _ => {}
+        }
         match (self.mutant, &mut event) {
             (Mutant::IgnoresLosses, Event::ExecutorLost { .. })
             | (Mutant::IgnoresDrains, Event::ExecutorDraining { .. })

@@ -17,6 +17,10 @@ pub(crate) struct Profile {
     pub(crate) faults_until: u64,
     /// Executors that die, or seem to.
     pub(crate) deaths: u64,
+    /// Streams that break.
+    pub(crate) breaks: u64,
+    /// The driver dies and starts again.
+    pub(crate) driver_restarts: bool,
     /// Executors that leave in good order.
     pub(crate) drains: u64,
     /// A dying executor is only cut off: it goes on, and reports late.
@@ -86,6 +90,12 @@ impl Profile {
             } else {
                 dice.between(1, 6)
             },
+            breaks: if calm || dice.chance(0.4) {
+                0
+            } else {
+                dice.between(1, 4)
+            },
+            driver_restarts: !calm && dice.chance(0.2),
             drains: if dice.chance(0.5) {
                 dice.between(1, 4)
             } else {

@@ -34,6 +34,9 @@ tally! {
     corrupted
     crashes
     zombies
+    breaks
+    lost_reports
+    driver_restarts
     drained
     fenced
     outputs_lost

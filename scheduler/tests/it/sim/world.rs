@@ -27,13 +27,17 @@ pub(crate) struct World {
     pub(crate) tally: Tally,
     pub(crate) now: u64,
     /// By time, then in the order planned.
-    queue: BTreeMap<(u64, u64), Happening>,
+    pub(super) queue: BTreeMap<(u64, u64), Happening>,
     planned: u64,
-    processes: BTreeMap<(ExecutorId, Epoch), Process>,
+    pub(super) processes: BTreeMap<(ExecutorId, Epoch), Process>,
     /// The stream on which the driver reaches an executor.
-    links: BTreeMap<ExecutorId, Epoch>,
+    pub(super) links: BTreeMap<ExecutorId, Epoch>,
     /// The newest epoch given to an executor.
-    epochs: BTreeMap<ExecutorId, Epoch>,
+    pub(super) epochs: BTreeMap<ExecutorId, Epoch>,
+    /// Jobs that the driver has heard of.
+    pub(super) submitted: BTreeSet<JobId>,
+    /// Executors that got a SIGTERM.
+    pub(super) draining: BTreeSet<ExecutorId>,
 }
 
 #[derive(Debug, Clone)]
@@ -46,6 +50,12 @@ pub(crate) enum Happening {
     StopArrives(ExecutorId, Epoch, AttemptId),
     /// An executor dies or is cut off.
     Dies,
+    /// The stream between an executor and the driver breaks.
+    Breaks,
+    /// An executor notices that its stream is broken, and registers again.
+    Rejoins(ExecutorId, Epoch),
+    /// The driver dies and starts again.
+    DriverRestarts,
     /// An executor gets a SIGTERM.
     Drains,
     /// An executor that was told that it may go does.
@@ -53,15 +63,17 @@ pub(crate) enum Happening {
 }
 
 #[derive(Default)]
-struct Process {
-    running: BTreeMap<AttemptId, Vec<InputLocations>>,
-    blocks: BTreeSet<AttemptId>,
+pub(super) struct Process {
+    pub(super) running: BTreeMap<AttemptId, Vec<InputLocations>>,
+    pub(super) blocks: BTreeSet<AttemptId>,
+    /// Nothing it sends arrives, and nothing sent to it.
+    pub(super) broken: bool,
     /// Cut off: nobody can read its blocks, and its reports come late.
-    zombie: bool,
+    pub(super) zombie: bool,
 }
 
 /// The executor that is there in the end.
-const LAST: ExecutorId = ExecutorId(99);
+pub(super) const LAST: ExecutorId = ExecutorId(99);
 
 impl World {
     pub(crate) fn new(seed: u64) -> Self {
@@ -77,6 +89,8 @@ impl World {
             processes: BTreeMap::new(),
             links: BTreeMap::new(),
             epochs: BTreeMap::new(),
+            submitted: BTreeSet::new(),
+            draining: BTreeSet::new(),
         };
         world.plan_everything();
         world
@@ -91,6 +105,14 @@ impl World {
             let at = self.dice.between(0, self.profile.faults_until - 1);
             self.plan(at, Happening::Dies);
         }
+        for _ in 0..self.profile.breaks {
+            let at = self.dice.between(0, self.profile.faults_until - 1);
+            self.plan(at, Happening::Breaks);
+        }
+        if self.profile.driver_restarts {
+            let at = self.dice.between(0, self.profile.faults_until - 1);
+            self.plan(at, Happening::DriverRestarts);
+        }
         for _ in 0..self.profile.drains {
             let at = self.dice.between(0, 2 * SECOND);
             self.plan(at, Happening::Drains);
@@ -98,36 +120,40 @@ impl World {
         // Whoever else leaves, one executor is there in the end.
         self.start_executor(LAST, self.profile.faults_until);
         for job in 1..=self.profile.jobs {
-            let job = JobId(job);
-            let graph = draw_graph(&mut self.dice);
             let at = self.dice.between(0, SECOND);
-            let submitted = Event::JobSubmitted {
-                job,
-                graph,
-                options: draw_options(&mut self.dice),
-            };
-            // Never doubled: it comes from the driver itself.
-            self.plan(at, Happening::Arrives(submitted));
-            if self.dice.chance(self.profile.cancels) {
-                let later = at + self.dice.between(0, SECOND);
-                let reason = ErrorReport::new(SqlState::QUERY_CANCELED, "canceled");
-                self.plan_event(later, Event::JobCancelled { job, reason });
-            }
-            if self.dice.chance(self.profile.releases_early) {
-                let later = at + self.dice.between(0, SECOND);
-                self.plan_event(later, Event::JobReleased { job });
-            }
+            self.plan_job(JobId(job), at);
         }
     }
 
-    fn plan(&mut self, delay: u64, happening: Happening) {
+    /// A client submits a job, and perhaps changes its mind.
+    pub(super) fn plan_job(&mut self, job: JobId, at: u64) {
+        let graph = draw_graph(&mut self.dice);
+        let submitted = Event::JobSubmitted {
+            job,
+            graph,
+            options: draw_options(&mut self.dice),
+        };
+        // Never doubled: it comes from the driver itself.
+        self.plan(at, Happening::Arrives(submitted));
+        if self.dice.chance(self.profile.cancels) {
+            let later = at + self.dice.between(0, SECOND);
+            let reason = ErrorReport::new(SqlState::QUERY_CANCELED, "canceled");
+            self.plan_event(later, Event::JobCancelled { job, reason });
+        }
+        if self.dice.chance(self.profile.releases_early) {
+            let later = at + self.dice.between(0, SECOND);
+            self.plan_event(later, Event::JobReleased { job });
+        }
+    }
+
+    pub(super) fn plan(&mut self, delay: u64, happening: Happening) {
         self.planned += 1;
         self.queue
             .insert((self.now + delay, self.planned), happening);
     }
 
     /// Plans the arrival of an event, now and then of two of it.
-    fn plan_event(&mut self, delay: u64, event: Event) {
+    pub(super) fn plan_event(&mut self, delay: u64, event: Event) {
         if self.dice.chance(self.profile.doubled) {
             let later = delay + self.dice.between(0, SECOND / 2);
             self.plan(later, Happening::Arrives(event.clone()));
@@ -160,14 +186,10 @@ impl World {
                 self.stop_arrives(executor, epoch, attempt);
             }
             Happening::Dies => self.someone_dies(),
-            Happening::Drains => {
-                let mut leaving = self.alive();
-                leaving.retain(|(executor, _)| *executor != LAST);
-                if let Some(&(executor, epoch)) = self.dice.pick(&leaving) {
-                    let delay = self.dice.between(0, SECOND / 100);
-                    self.plan_event(delay, Event::ExecutorDraining { executor, epoch });
-                }
-            }
+            Happening::Breaks => self.a_stream_breaks(),
+            Happening::Rejoins(executor, epoch) => self.rejoins(executor, epoch),
+            Happening::DriverRestarts => self.driver_restarts(),
+            Happening::Drains => self.someone_drains(),
             Happening::Exits(executor, epoch) => {
                 if self.processes.remove(&(executor, epoch)).is_some() {
                     self.is_gone(executor, epoch);
@@ -190,8 +212,10 @@ impl World {
                     self.links.remove(executor);
                 }
             }
-            Event::JobSubmitted { .. }
-            | Event::JobCancelled { .. }
+            Event::JobSubmitted { job, .. } => {
+                self.submitted.insert(*job);
+            }
+            Event::JobCancelled { .. }
             | Event::JobReleased { .. }
             | Event::ExecutorDraining { .. }
             | Event::TaskEnded { .. }
@@ -242,9 +266,11 @@ impl World {
         }
     }
 
+    /// The process that the driver reaches.
     fn linked(&mut self, executor: ExecutorId) -> Option<&mut Process> {
         let epoch = self.links.get(&executor)?;
-        self.processes.get_mut(&(executor, *epoch))
+        let process = self.processes.get_mut(&(executor, *epoch))?;
+        (!process.broken).then_some(process)
     }
 
     fn launch(
@@ -260,13 +286,14 @@ impl World {
         let Some(epoch) = self.links.get(&executor).copied() else {
             return;
         };
-        let Some(process) = self.processes.get_mut(&(executor, epoch)) else {
-            return; // It is dead already, and the driver doesn't know yet.
+        let Some(process) = self.linked(executor) else {
+            return; // It is dead or cut off already, and the driver doesn't know yet.
         };
         process.running.insert(attempt, inputs);
         self.plan(duration, Happening::BodyEnds(executor, epoch, attempt));
         if sees_rows {
-            let delay = self.dice.between(0, duration);
+            // Sometimes later than the end of the attempt.
+            let delay = self.dice.between(0, duration + duration / 4);
             self.plan_event(delay, Event::ResultStarted { attempt });
         }
     }
@@ -290,7 +317,8 @@ impl World {
 
     fn stop_arrives(&mut self, executor: ExecutorId, epoch: Epoch, attempt: AttemptId) {
         let process = self.processes.get_mut(&(executor, epoch));
-        if process.is_some_and(|process| process.running.remove(&attempt).is_some()) {
+        let reached = process.filter(|process| !process.broken);
+        if reached.is_some_and(|process| process.running.remove(&attempt).is_some()) {
             self.report(executor, epoch, attempt, TaskOutcome::Cancelled);
         }
     }
@@ -303,6 +331,9 @@ impl World {
         outcome: TaskOutcome,
     ) {
         let process = self.processes.get(&(executor, epoch));
+        if process.is_some_and(|process| process.broken) {
+            return;
+        }
         let zombie = process.is_some_and(|process| process.zombie);
         let delay = if zombie { SECOND / 2 } else { SECOND / 100 };
         let delay = self.dice.between(0, delay);
@@ -388,74 +419,5 @@ impl World {
             stage: input.stage,
             outputs,
         })
-    }
-
-    fn start_executor(&mut self, executor: ExecutorId, delay: u64) {
-        let epoch = self.epochs.entry(executor).or_insert(Epoch(0));
-        epoch.0 += 1;
-        let epoch = *epoch;
-        let slots = self.dice.small(1, self.profile.slots_max);
-        self.processes.insert((executor, epoch), Process::default());
-        let joined = Event::ExecutorJoined {
-            executor,
-            epoch,
-            slots,
-            memory_bytes: self.dice.between(50, 150),
-        };
-        // Never doubled: the driver numbers registrations itself. Losses may be, because a
-        // stream and a heartbeat can both tell.
-        self.plan(delay, Happening::Arrives(joined));
-    }
-
-    /// Processes that the driver reaches.
-    fn alive(&self) -> Vec<(ExecutorId, Epoch)> {
-        self.processes
-            .iter()
-            .filter(|((executor, epoch), process)| {
-                !process.zombie && self.links.get(executor) == Some(epoch)
-            })
-            .map(|(id, _)| *id)
-            .collect()
-    }
-
-    fn someone_dies(&mut self) {
-        let alive = self.alive();
-        let Some(&(executor, epoch)) = self.dice.pick(&alive) else {
-            return;
-        };
-        if self.dice.chance(self.profile.zombie) {
-            self.tally.zombies += 1;
-            if let Some(process) = self.processes.get_mut(&(executor, epoch)) {
-                process.zombie = true;
-            }
-        } else {
-            self.tally.crashes += 1;
-            self.processes.remove(&(executor, epoch));
-        }
-        self.is_gone(executor, epoch);
-    }
-
-    /// The driver will notice, and perhaps the executor comes back.
-    fn is_gone(&mut self, executor: ExecutorId, epoch: Epoch) {
-        let noticed = self.dice.between(0, SECOND / 5);
-        self.plan_event(noticed, Event::ExecutorLost { executor, epoch });
-        if self.dice.chance(0.8) {
-            // Perhaps back before anyone noticed.
-            let back = self.dice.between(0, SECOND / 2);
-            self.start_executor(executor, back);
-        }
-    }
-
-    /// Blocks that a registered executor still holds: none may be left in the end.
-    pub(crate) fn forgotten_blocks(&self) -> Vec<AttemptId> {
-        let linked = self
-            .processes
-            .iter()
-            .filter(|((executor, epoch), process)| {
-                !process.zombie && self.links.get(executor) == Some(epoch)
-            });
-        linked
-            .flat_map(|(_, process)| process.blocks.iter().copied())
-            .collect()
     }
 }
