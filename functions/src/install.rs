@@ -14,6 +14,7 @@ use crate::type_planner::PgTypePlanner;
 use crate::typing::{OperatorPlanner, PgTyping};
 use crate::{
     aggregates, arithmetic, arrays, cast, conditional, datetime, information, json, math, text,
+    typing,
 };
 
 /// Registers our functions over DataFusion's of the same name, and our planner hooks before
@@ -92,6 +93,8 @@ pub fn scalar_udfs() -> Vec<Arc<ScalarUDF>> {
     functions.extend(conditional::functions());
     functions.extend(json::functions());
     functions.extend(information::functions());
+    functions.push(typing::unknown::function());
+    functions.push(typing::condition::function());
     functions
 }
 

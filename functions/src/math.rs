@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::DataType;
+use datafusion::arrow::datatypes::{DataType, i256};
 use datafusion::error::Result;
 use datafusion::logical_expr::{ColumnarValue, ScalarUDF};
 use datafusion::scalar::ScalarValue;
@@ -11,7 +11,7 @@ use job::SqlState;
 use crate::arithmetic::floats::{overflow, underflow};
 use crate::error::PgError;
 use crate::kit::{Args, Numeric, Overload, PgFunction, Returns, Ty};
-use crate::numeric;
+use crate::numeric::{self, Digits};
 
 /// Digits behind the point of roots, powers and logarithms of numerics.
 const TRANSCENDENTAL_SCALE: i8 = 16;
@@ -134,7 +134,7 @@ pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {
             "exp",
             const {
                 &[
-                    Overload::returning(&[Ty::Numeric], TRANSCENDENTAL, exp_numeric),
+                    Overload::returning(&[Ty::Numeric], POWER, exp_numeric),
                     Overload::new(&[Ty::Float8], Ty::Float8, exp_float8),
                 ]
             },
@@ -165,7 +165,7 @@ pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {
         )),
         PgFunction::immutable(
             "factorial",
-            const { &[Overload::returning(&[Ty::Int8], WHOLE, factorial)] },
+            const { &[Overload::returning(&[Ty::Int8], FACTORIAL, factorial)] },
         )
         .udf(),
         PgFunction::immutable(
@@ -226,40 +226,66 @@ fn rounding(name: &'static str, overloads: &'static [Overload]) -> Arc<ScalarUDF
     PgFunction::immutable(name, overloads).udf()
 }
 
-const WHOLE: Returns = Returns::Computed(|_, _| Ok(DataType::Decimal128(38, 0)));
+const WHOLE: Returns = Returns::Computed(whole_type);
 const SCALED: Returns = Returns::Computed(scaled_type);
 const WIDEST: Returns = Returns::Computed(widest_type);
-const TRANSCENDENTAL: Returns =
-    Returns::Computed(|_, _| Ok(DataType::Decimal128(38, TRANSCENDENTAL_SCALE)));
+/// Of roots and logarithms, which have fewer digits in front of the point than their arguments.
+const TRANSCENDENTAL: Returns = Returns::Computed(|types, _| {
+    let whole = argument_digits(types).whole.div_euclid(2) + 1;
+    let scale = TRANSCENDENTAL_SCALE;
+    Ok(numeric::decimal(whole.max(6) + i16::from(scale), scale))
+});
+/// Of powers, which may have any number of them.
+const POWER: Returns = Returns::Computed(|_, _| {
+    Ok(DataType::Decimal256(
+        numeric::PRECISION_MAX,
+        TRANSCENDENTAL_SCALE,
+    ))
+});
+const FACTORIAL: Returns =
+    Returns::Computed(|_, _| Ok(DataType::Decimal256(numeric::PRECISION_MAX, 0)));
+
+fn argument_digits(types: &[DataType]) -> Digits {
+    types.first().and_then(Digits::of).unwrap_or(Digits {
+        whole: 38,
+        scale: 0,
+    })
+}
+
+/// Rounding may carry into one digit more.
+fn whole_type(types: &[DataType], _: &[Option<&ScalarValue>]) -> Result<DataType> {
+    let digits = argument_digits(types);
+    let carry = i16::from(digits.scale > 0);
+    Ok(numeric::decimal(digits.whole + carry, 0))
+}
 
 /// `round(x, n)` has n digits behind the point when n is a constant, and x's otherwise.
 fn scaled_type(types: &[DataType], constants: &[Option<&ScalarValue>]) -> Result<DataType> {
-    let own = match types.first() {
-        Some(DataType::Decimal128(_, scale)) => *scale,
-        _ => 0,
+    let own = argument_digits(types);
+    let asked = |digits: i64| {
+        let most = i64::from(numeric::NARROW_PRECISION_MAX);
+        i8::try_from(digits.clamp(0, most)).unwrap_or(0)
     };
     let scale = match constants.get(1) {
-        Some(Some(ScalarValue::Int32(Some(digits)))) => {
-            i8::try_from((*digits).clamp(0, 30)).unwrap_or(0)
-        }
-        Some(Some(ScalarValue::Int64(Some(digits)))) => {
-            i8::try_from((*digits).clamp(0, 30)).unwrap_or(0)
-        }
-        _ => own,
+        Some(Some(ScalarValue::Int32(Some(digits)))) => asked(i64::from(*digits)),
+        Some(Some(ScalarValue::Int64(Some(digits)))) => asked(*digits),
+        _ => own.scale,
     };
-    Ok(DataType::Decimal128(38, scale))
+    // A negative n rounds digits in front of the point, with a carry too.
+    let carry = i16::from(own.scale > 0 || constants.get(1).is_some());
+    Ok(numeric::decimal(
+        own.whole + carry + i16::from(scale),
+        scale,
+    ))
 }
 
 fn widest_type(types: &[DataType], _: &[Option<&ScalarValue>]) -> Result<DataType> {
-    let scale = types
-        .iter()
-        .map(|t| match Ty::Numeric.given(t) {
-            DataType::Decimal128(_, scale) => scale,
-            _ => 0,
-        })
-        .max()
-        .unwrap_or(0);
-    Ok(DataType::Decimal128(38, scale))
+    let digits = types.iter().filter_map(Digits::of).reduce(Digits::union);
+    let digits = digits.unwrap_or(Digits {
+        whole: 38,
+        scale: 0,
+    });
+    Ok(numeric::decimal(digits.precision(), digits.scale))
 }
 
 macro_rules! one {
@@ -302,7 +328,7 @@ one!(abs8, int8, |v: i64| v
     .ok_or_else(|| PgError::out_of_range("bigint")));
 one!(abs_numeric, numeric, |v: Numeric| -> Checked<Numeric> {
     Ok(Numeric {
-        value: v.value.abs(),
+        value: v.value.wrapping_abs(),
         ..v
     })
 });
@@ -355,7 +381,7 @@ fn digits(args: &Args, row: usize) -> Result<Option<i8>> {
     Ok(args
         .int4(1)?
         .get(row)
-        .map(|digits| i8::try_from(digits.clamp(-38, 38)).unwrap_or(0)))
+        .map(|digits| i8::try_from(digits.clamp(-76, 76)).unwrap_or(0)))
 }
 
 fn round_numeric(args: &Args) -> Result<ColumnarValue> {
@@ -373,7 +399,7 @@ fn round_numeric(args: &Args) -> Result<ColumnarValue> {
 }
 
 /// A value at a possibly negative scale, at scale 0 or above.
-fn whole_or_scaled(value: i128, scale: i8) -> Result<Numeric> {
+fn whole_or_scaled(value: i256, scale: i8) -> Result<Numeric> {
     let number = Numeric { value, scale };
     if scale >= 0 {
         return Ok(number);
@@ -441,7 +467,7 @@ pub(crate) fn power() -> Arc<ScalarUDF> {
             "power",
             const {
                 &[
-                    Overload::returning(&[Ty::Numeric, Ty::Numeric], TRANSCENDENTAL, power_numeric),
+                    Overload::returning(&[Ty::Numeric, Ty::Numeric], POWER, power_numeric),
                     Overload::new(&[Ty::Float8, Ty::Float8], Ty::Float8, power_float8),
                 ]
             },
@@ -490,16 +516,17 @@ two!(
     numeric,
     numeric,
     |base: Numeric, exponent: Numeric| {
-        if base.value == 0 && exponent.value < 0 {
+        let zero = i256::ZERO;
+        if base.value == zero && exponent.value < zero {
             return Err(zero_to_negative());
         }
         let whole = numeric::truncate(exponent, 0);
         let is_whole = numeric::compare(whole, exponent).is_eq();
-        if base.value < 0 && !is_whole {
+        if base.value < zero && !is_whole {
             return Err(complex_power());
         }
-        if is_whole && whole.value.unsigned_abs() <= 1000 {
-            return whole_power(base, whole.value);
+        if is_whole && let Some(exponent @ -1000..=1000) = whole.value.to_i128() {
+            return whole_power(base, exponent);
         }
         from_float(numeric::to_f64(base).powf(numeric::to_f64(exponent)))
     }
@@ -507,7 +534,7 @@ two!(
 
 /// Exact while it fits, by squaring.
 fn whole_power(base: Numeric, exponent: i128) -> Checked<Numeric> {
-    let one = Numeric { value: 1, scale: 0 };
+    let one = Numeric::whole(1);
     let mut result = one;
     let mut square = base;
     let mut left = exponent.unsigned_abs();
@@ -557,27 +584,10 @@ one!(sqrt_float8, float8, |value: f64| {
 });
 
 one!(sqrt_numeric, numeric, |value: Numeric| {
-    if value.value < 0 {
+    if value.value.is_negative() {
         return Err(sqrt_of_negative());
     }
-    // Newton's iteration on an exact quotient, from the double's root.
-    let mut root = from_float(numeric::to_f64(value).sqrt())?;
-    if root.value == 0 {
-        return Ok(root);
-    }
-    for _ in 0..3 {
-        let scale = 20;
-        let quotient = numeric::divide(value, root, scale)?;
-        let sum = numeric::rescale(root, scale)
-            .and_then(|root| root.checked_add(quotient.value))
-            .ok_or_else(PgError::numeric_too_long)?;
-        root = numeric::divide(
-            Numeric { value: sum, scale },
-            Numeric { value: 2, scale: 0 },
-            scale,
-        )?;
-    }
-    Ok(root)
+    numeric::square_root(value, TRANSCENDENTAL_SCALE)
 });
 
 one!(exp_float8, float8, |value: f64| checked_float(
@@ -612,11 +622,11 @@ one!(log10_float8, float8, |value: f64| {
     Ok::<f64, PgError>(value.log10())
 });
 one!(ln_numeric, numeric, |value: Numeric| {
-    log_of(value.value > 0, value.value == 0)?;
+    log_of(value.value.is_positive(), value.value == i256::ZERO)?;
     from_float(numeric::to_f64(value).ln())
 });
 one!(log10_numeric, numeric, |value: Numeric| {
-    log_of(value.value > 0, value.value == 0)?;
+    log_of(value.value.is_positive(), value.value == i256::ZERO)?;
     from_float(numeric::to_f64(value).log10())
 });
 two!(
@@ -624,8 +634,8 @@ two!(
     numeric,
     numeric,
     |base: Numeric, value: Numeric| {
-        log_of(base.value > 0, base.value == 0)?;
-        log_of(value.value > 0, value.value == 0)?;
+        log_of(base.value.is_positive(), base.value == i256::ZERO)?;
+        log_of(value.value.is_positive(), value.value == i256::ZERO)?;
         let divisor = numeric::to_f64(base).ln();
         if divisor == 0.0 {
             return Err(PgError::division_by_zero());
@@ -648,7 +658,9 @@ one!(factorial, int8, |n: i64| {
         ));
     }
     (2..=i128::from(n))
-        .try_fold(1_i128, |product, factor| product.checked_mul(factor))
+        .try_fold(i256::ONE, |product, factor| {
+            product.checked_mul(i256::from_i128(factor))
+        })
         .map(|value| Numeric { value, scale: 0 })
         .ok_or_else(PgError::numeric_too_long)
 });
@@ -687,11 +699,12 @@ two!(lcm8, int8, int8, |a: i64, b: i64| {
 
 one!(min_scale, numeric, |value: Numeric| -> Checked<i32> {
     let mut shown = value;
-    while shown.scale > 0 && shown.value % 10 == 0 {
-        shown = Numeric {
-            value: shown.value / 10,
-            scale: shown.scale - 1,
-        };
+    while shown.scale > 0 {
+        let shorter = numeric::truncate(shown, shown.scale - 1);
+        if numeric::compare(shorter, shown).is_ne() {
+            break;
+        }
+        shown = shorter;
     }
     Ok(i32::from(shown.scale))
 });

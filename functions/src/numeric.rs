@@ -1,46 +1,131 @@
-//! Arithmetic on numerics as 128-bit decimals: rescaling, division, remainder, roots.
+//! Arithmetic on numerics of up to 76 digits: rescaling, division, remainder, and their types.
 //!
 //! PostgreSQL's numeric carries a scale per value; a column of ours has one scale for all. So
-//! division picks its scale by [`division_type`]: exactly PostgreSQL's for constants, and a fixed
-//! one of 16 to 20 digits behind the point for columns. Nothing here wraps or loses digits in
-//! front of the point: what does not fit 38 digits is an error.
+//! division picks its scale by [`division_scale`], exactly PostgreSQL's, for constants, and a
+//! fixed one of 16 to 20 digits behind the point for columns. Nothing here wraps or loses digits
+//! in front of the point: what does not fit 76 digits is an error.
+//!
+//! Columns are 128 bits wide while 38 digits suffice for every value their type allows, else 256
+//! ([`decimal`]). Values are computed in 256 bits; most fit 128, for which there are short cuts.
 
 use std::cmp::Ordering;
 
-use datafusion::arrow::datatypes::{DECIMAL128_MAX_PRECISION, DataType, i256};
+use datafusion::arrow::datatypes::{
+    DECIMAL128_MAX_PRECISION, DECIMAL256_MAX_PRECISION, DataType, i256,
+};
 use datafusion::scalar::ScalarValue;
 
 use crate::error::PgError;
-use crate::kit::Numeric;
+use crate::kit::{Numeric, Ty};
+use crate::pg_type::parse;
 
 /// PostgreSQL computes quotients to at least this many significant digits.
 const SIGNIFICANT_DIGITS_MIN: i32 = 16;
 /// PostgreSQL's numerics are made of digits to this base of ten thousand.
 const DECIMAL_DIGITS_PER_DIGIT: i32 = 4;
-const PRECISION_MAX: u8 = DECIMAL128_MAX_PRECISION;
+/// Digits of a numeric.
+pub(crate) const PRECISION_MAX: u8 = DECIMAL256_MAX_PRECISION;
+/// Digits of a numeric in 128 bits.
+pub(crate) const NARROW_PRECISION_MAX: u8 = DECIMAL128_MAX_PRECISION;
 
-/// `10^exponent`, up to what 128 bits hold.
-pub(crate) fn power_of_ten(exponent: u32) -> Option<i128> {
-    10_i128.checked_pow(exponent)
+const TEN: i256 = i256::from_i128(10);
+
+const POWERS_OF_TEN: [i256; 77] = {
+    let mut powers = [i256::ONE; 77];
+    let mut exponent = 1;
+    while exponent < powers.len() {
+        powers[exponent] = powers[exponent - 1].wrapping_mul(TEN);
+        exponent += 1;
+    }
+    powers
+};
+
+/// `10^exponent`, up to the 76 digits that numerics have.
+pub(crate) fn power_of_ten(exponent: u32) -> Option<i256> {
+    POWERS_OF_TEN.get(usize::try_from(exponent).ok()?).copied()
 }
 
-fn wide_power_of_ten(exponent: u32) -> Option<i256> {
-    // i256 holds 76 digits.
-    (exponent <= 76).then(|| {
-        let mut power = i256::ONE;
-        for _ in 0..exponent {
-            power = power.wrapping_mul(i256::from_i128(10));
+/// The column type for values of so many digits: 256 bits only where 128 do not do.
+pub(crate) fn decimal(precision: i16, scale: i8) -> DataType {
+    let least = i16::from(scale.max(1));
+    let precision = u8::try_from(precision.max(least)).unwrap_or(PRECISION_MAX);
+    if precision <= NARROW_PRECISION_MAX {
+        DataType::Decimal128(precision, scale)
+    } else {
+        DataType::Decimal256(precision.min(PRECISION_MAX), scale)
+    }
+}
+
+/// As [`decimal`], with all the digits that the width has to give.
+pub(crate) fn roomy(precision: i16, scale: i8) -> DataType {
+    match decimal(precision, scale) {
+        DataType::Decimal128(_, scale) => DataType::Decimal128(NARROW_PRECISION_MAX, scale),
+        _ => DataType::Decimal256(PRECISION_MAX, scale),
+    }
+}
+
+/// Digits in front of the point and behind it that a number's type allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Digits {
+    pub(crate) whole: i16,
+    pub(crate) scale: i8,
+}
+
+impl Digits {
+    /// `None` for types that are no numeric or integer.
+    pub(crate) fn of(data_type: &DataType) -> Option<Self> {
+        if !(data_type.is_decimal() || data_type.is_integer()) {
+            return None;
         }
-        power
-    })
+        match Ty::Numeric.given(data_type) {
+            DataType::Decimal128(precision, scale) | DataType::Decimal256(precision, scale) => {
+                Some(Self {
+                    whole: i16::from(precision) - i16::from(scale),
+                    scale,
+                })
+            }
+            _ => None,
+        }
+    }
+
+    pub(crate) fn precision(self) -> i16 {
+        self.whole + i16::from(self.scale)
+    }
+
+    /// What holds all values of both.
+    pub(crate) fn union(self, other: Self) -> Self {
+        Self {
+            whole: self.whole.max(other.whole),
+            scale: self.scale.max(other.scale),
+        }
+    }
+
+    pub(crate) fn column(self) -> DataType {
+        decimal(self.precision(), self.scale)
+    }
+}
+
+/// The type that holds the values of both, numerics or integers, without rounding any.
+pub(crate) fn common_type(left: &DataType, right: &DataType) -> Option<DataType> {
+    Some(Digits::of(left)?.union(Digits::of(right)?).column())
 }
 
 /// `value / divisor`, rounded half away from zero.
 fn divide_rounding(value: i256, divisor: i256) -> Option<i256> {
+    if let (Some(value), Some(divisor)) = (value.to_i128(), divisor.to_i128())
+        && let Some(quotient) = value.checked_div(divisor)
+    {
+        let remainder = (value % divisor).unsigned_abs();
+        let away = if remainder >= divisor.unsigned_abs() - remainder {
+            if (value < 0) == (divisor < 0) { 1 } else { -1 }
+        } else {
+            0
+        };
+        return i256::from_i128(quotient).checked_add(i256::from_i128(away));
+    }
     let quotient = value.checked_div(divisor)?;
-    let remainder = value.checked_rem(divisor)?;
-    let twice = remainder.wrapping_abs().checked_mul(i256::from_i128(2))?;
-    if twice >= divisor.wrapping_abs() {
+    let remainder = value.checked_rem(divisor)?.wrapping_abs();
+    if remainder >= divisor.wrapping_abs().wrapping_sub(remainder) {
         let away = if (value < i256::ZERO) == (divisor < i256::ZERO) {
             i256::ONE
         } else {
@@ -52,90 +137,105 @@ fn divide_rounding(value: i256, divisor: i256) -> Option<i256> {
     }
 }
 
-fn fits(value: i128, precision: u8) -> bool {
-    power_of_ten(u32::from(precision)).is_none_or(|bound| value > -bound && value < bound)
-}
-
-/// The unscaled value of a numeric at another scale, rounded half away from zero.
-pub(crate) fn to_scale(value: Numeric, scale: i8, precision: u8) -> Result<i128, PgError> {
-    let overflow = || {
-        if precision == PRECISION_MAX {
-            PgError::numeric_too_long()
-        } else {
-            PgError::numeric_field_overflow(precision, scale)
-        }
-    };
-    let rescaled = rescale(value, scale).ok_or_else(overflow)?;
-    if fits(rescaled, precision) {
-        Ok(rescaled)
-    } else {
-        Err(overflow())
+/// `value * 10^places / divisor`, rounded half away from zero; digit by digit where the product
+/// outgrows 256 bits although the quotient does not.
+fn divide_scaled(value: i256, places: u32, divisor: i256) -> Option<i256> {
+    if let Some(scaled) = power_of_ten(places).and_then(|power| value.checked_mul(power)) {
+        return divide_rounding(scaled, divisor);
     }
-}
-
-/// As [`to_scale`] without a precision; `None` beyond 128 bits.
-pub(crate) fn rescale(value: Numeric, scale: i8) -> Option<i128> {
-    let by = i32::from(scale) - i32::from(value.scale);
-    if by >= 0 {
-        if value.value == 0 {
-            return Some(0);
-        }
-        return value
-            .value
-            .checked_mul(power_of_ten(u32::try_from(by).ok()?)?);
+    let negative = value.is_negative() != divisor.is_negative();
+    let (value, divisor) = (value.checked_abs()?, divisor.checked_abs()?);
+    let mut quotient = value.checked_div(divisor)?;
+    let mut rest = value.checked_rem(divisor)?;
+    for _ in 0..places {
+        rest = rest.checked_mul(TEN)?;
+        quotient = quotient
+            .checked_mul(TEN)?
+            .checked_add(rest.checked_div(divisor)?)?;
+        rest = rest.checked_rem(divisor)?;
     }
-    let Some(divisor) = power_of_ten(by.unsigned_abs()) else {
-        return Some(0);
-    };
-    let (quotient, remainder) = (value.value / divisor, value.value % divisor);
-    Some(if remainder.unsigned_abs() * 2 >= divisor.unsigned_abs() {
-        quotient + value.value.signum()
+    if rest >= divisor.wrapping_sub(rest) {
+        quotient = quotient.checked_add(i256::ONE)?;
+    }
+    Some(if negative {
+        quotient.wrapping_neg()
     } else {
         quotient
     })
 }
 
+fn fits(value: i256, precision: u8) -> bool {
+    power_of_ten(u32::from(precision)).is_none_or(|bound| value.wrapping_abs() < bound)
+}
+
+/// The unscaled value of a numeric at another scale, rounded half away from zero.
+pub(crate) fn to_scale(value: Numeric, scale: i8, precision: u8) -> Result<i256, PgError> {
+    rescale(value, scale)
+        .filter(|value| fits(*value, precision))
+        .ok_or_else(|| match precision {
+            PRECISION_MAX => PgError::numeric_too_long(),
+            NARROW_PRECISION_MAX => PgError::numeric_too_wide(scale),
+            _ => PgError::numeric_field_overflow(precision, scale),
+        })
+}
+
+/// Whether a value, rounded to the scale, has no more digits than the precision.
+pub(crate) fn fits_type(value: Numeric, precision: u8, scale: i8) -> bool {
+    rescale(value, scale).is_some_and(|value| fits(value, precision))
+}
+
+/// As [`to_scale`] without a precision; `None` beyond 256 bits.
+pub(crate) fn rescale(value: Numeric, scale: i8) -> Option<i256> {
+    let by = i32::from(scale) - i32::from(value.scale);
+    if by == 0 || value.value == i256::ZERO {
+        return Some(value.value);
+    }
+    if by > 0 {
+        return value
+            .value
+            .checked_mul(power_of_ten(u32::try_from(by).ok()?)?);
+    }
+    match power_of_ten(by.unsigned_abs()) {
+        Some(divisor) => divide_rounding(value.value, divisor),
+        None => Some(i256::ZERO),
+    }
+}
+
 /// `left / right` at `scale`.
 pub(crate) fn divide(left: Numeric, right: Numeric, scale: i8) -> Result<Numeric, PgError> {
-    if right.value == 0 {
+    if right.value == i256::ZERO {
         return Err(PgError::division_by_zero());
     }
     let shift = i32::from(scale) + i32::from(right.scale) - i32::from(left.scale);
-    let power = wide_power_of_ten(shift.unsigned_abs()).ok_or_else(PgError::numeric_too_long)?;
-    let (numerator, denominator) = if shift >= 0 {
-        (
-            i256::from_i128(left.value).checked_mul(power),
-            Some(i256::from_i128(right.value)),
-        )
+    let quotient = if shift >= 0 {
+        divide_scaled(left.value, shift.unsigned_abs(), right.value)
     } else {
-        (
-            Some(i256::from_i128(left.value)),
-            i256::from_i128(right.value).checked_mul(power),
-        )
+        power_of_ten(shift.unsigned_abs())
+            .and_then(|power| right.value.checked_mul(power))
+            .and_then(|divisor| divide_rounding(left.value, divisor))
     };
-    numerator
-        .zip(denominator)
-        .and_then(|(numerator, denominator)| divide_rounding(numerator, denominator))
-        .and_then(i256::to_i128)
+    quotient
         .map(|value| Numeric { value, scale })
         .ok_or_else(PgError::numeric_too_long)
 }
 
 /// `left * right` rounded to `scale`.
 pub(crate) fn multiply(left: Numeric, right: Numeric, scale: i8) -> Result<Numeric, PgError> {
-    let product = i256::from_i128(left.value).checked_mul(i256::from_i128(right.value));
+    let narrow = left
+        .value
+        .to_i128()
+        .zip(right.value.to_i128())
+        .and_then(|(left, right)| left.checked_mul(right))
+        .map(i256::from_i128);
     let drop = i32::from(left.scale) + i32::from(right.scale) - i32::from(scale);
-    let power = wide_power_of_ten(drop.unsigned_abs());
-    product
-        .zip(power)
-        .and_then(|(product, power)| {
-            if drop >= 0 {
-                divide_rounding(product, power)
-            } else {
-                product.checked_mul(power)
-            }
+    narrow
+        .or_else(|| left.value.checked_mul(right.value))
+        .zip(power_of_ten(drop.unsigned_abs()))
+        .and_then(|(product, power)| match drop.cmp(&0) {
+            Ordering::Equal => Some(product),
+            Ordering::Greater => divide_rounding(product, power),
+            Ordering::Less => product.checked_mul(power),
         })
-        .and_then(i256::to_i128)
         .map(|value| Numeric { value, scale })
         .ok_or_else(PgError::numeric_too_long)
 }
@@ -143,21 +243,34 @@ pub(crate) fn multiply(left: Numeric, right: Numeric, scale: i8) -> Result<Numer
 /// Both values at the larger of their scales.
 fn aligned(left: Numeric, right: Numeric) -> Option<(i256, i256, i8)> {
     let scale = left.scale.max(right.scale);
-    let widen = |value: Numeric| {
-        let by = i32::from(scale) - i32::from(value.scale);
-        i256::from_i128(value.value).checked_mul(wide_power_of_ten(u32::try_from(by).ok()?)?)
-    };
-    Some((widen(left)?, widen(right)?, scale))
+    Some((rescale(left, scale)?, rescale(right, scale)?, scale))
+}
+
+/// The sum, at the larger of the scales.
+pub(crate) fn add(left: Numeric, right: Numeric) -> Result<Numeric, PgError> {
+    aligned(left, right)
+        .and_then(|(left, right, scale)| {
+            let value = left.checked_add(right)?;
+            Some(Numeric { value, scale })
+        })
+        .ok_or_else(PgError::numeric_too_long)
+}
+
+pub(crate) fn negated(value: Numeric) -> Numeric {
+    Numeric {
+        value: value.value.wrapping_neg(),
+        ..value
+    }
 }
 
 /// The remainder of truncating division; it has the sign of `left`.
 pub(crate) fn remainder(left: Numeric, right: Numeric) -> Result<Numeric, PgError> {
-    if right.value == 0 {
+    if right.value == i256::ZERO {
         return Err(PgError::division_by_zero());
     }
     aligned(left, right)
         .and_then(|(left, right, scale)| {
-            let value = left.checked_rem(right)?.to_i128()?;
+            let value = left.checked_rem(right)?;
             Some(Numeric { value, scale })
         })
         .ok_or_else(PgError::numeric_too_long)
@@ -165,12 +278,12 @@ pub(crate) fn remainder(left: Numeric, right: Numeric) -> Result<Numeric, PgErro
 
 /// The truncated quotient, as `div()` gives it.
 pub(crate) fn truncated_quotient(left: Numeric, right: Numeric) -> Result<Numeric, PgError> {
-    if right.value == 0 {
+    if right.value == i256::ZERO {
         return Err(PgError::division_by_zero());
     }
     aligned(left, right)
         .and_then(|(left, right, _)| {
-            let value = left.checked_div(right)?.to_i128()?;
+            let value = left.checked_div(right)?;
             Some(Numeric { value, scale: 0 })
         })
         .ok_or_else(PgError::numeric_too_long)
@@ -189,20 +302,17 @@ pub(crate) fn truncate(value: Numeric, scale: i8) -> Numeric {
     if drop <= 0 {
         return value;
     }
-    match power_of_ten(drop.unsigned_abs()) {
-        Some(power) => Numeric {
-            value: value.value / power,
-            scale,
-        },
-        None => Numeric { value: 0, scale },
-    }
+    let value = power_of_ten(drop.unsigned_abs())
+        .and_then(|power| value.value.checked_div(power))
+        .unwrap_or(i256::ZERO);
+    Numeric { value, scale }
 }
 
 pub(crate) fn floor(value: Numeric) -> Numeric {
     let whole = truncate(value, 0);
-    if value.value < 0 && compare(whole, value) == Ordering::Greater {
+    if value.value.is_negative() && compare(whole, value) == Ordering::Greater {
         Numeric {
-            value: whole.value - 1,
+            value: whole.value.wrapping_sub(i256::ONE),
             scale: 0,
         }
     } else {
@@ -212,13 +322,62 @@ pub(crate) fn floor(value: Numeric) -> Numeric {
 
 pub(crate) fn ceil(value: Numeric) -> Numeric {
     let whole = truncate(value, 0);
-    if value.value > 0 && compare(whole, value) == Ordering::Less {
+    if value.value.is_positive() && compare(whole, value) == Ordering::Less {
         Numeric {
-            value: whole.value + 1,
+            value: whole.value.wrapping_add(i256::ONE),
             scale: 0,
         }
     } else {
         whole
+    }
+}
+
+/// The square root of a value that is not negative, with `scale` digits behind the point; those
+/// beyond the 38 that roots have in 256 bits are zeros.
+pub(crate) fn square_root(value: Numeric, scale: i8) -> Result<Numeric, PgError> {
+    // The root of `value * 10^2(digits + 1)`, cut to a whole number, has one digit too many: the
+    // one by which it is rounded.
+    let radicand = |digits: i8| {
+        let by = 2 * (i32::from(digits) + 1) - i32::from(value.scale);
+        let power = power_of_ten(by.unsigned_abs())?;
+        if by >= 0 {
+            value.value.checked_mul(power)
+        } else {
+            value.value.checked_div(power)
+        }
+    };
+    (0..=scale)
+        .rev()
+        .find_map(|digits| {
+            let root = divide_rounding(whole_root(radicand(digits)?)?, TEN)?;
+            let root = Numeric {
+                value: root,
+                scale: digits,
+            };
+            Some(Numeric {
+                value: rescale(root, scale)?,
+                scale,
+            })
+        })
+        .ok_or_else(PgError::numeric_too_long)
+}
+
+/// The largest whole number whose square is not above `value`: Newton's iteration from above.
+fn whole_root(value: i256) -> Option<i256> {
+    if value <= i256::ONE {
+        return Some(value);
+    }
+    let bits = 256 - value.leading_zeros();
+    let two = i256::from_i128(2);
+    let mut root = two.checked_pow(bits.div_ceil(2))?;
+    loop {
+        let next = root
+            .checked_add(value.checked_div(root)?)?
+            .checked_div(two)?;
+        if next >= root {
+            return Some(root);
+        }
+        root = next;
     }
 }
 
@@ -231,11 +390,11 @@ pub(crate) fn to_f64(value: Numeric) -> f64 {
 
 /// The digits as PostgreSQL prints them.
 pub(crate) fn to_text(value: Numeric) -> String {
-    let digits = value.value.unsigned_abs().to_string();
-    let sign = if value.value < 0 { "-" } else { "" };
+    let digits = value.value.wrapping_abs().to_string();
+    let sign = if value.value.is_negative() { "-" } else { "" };
     let Ok(scale) = usize::try_from(value.scale) else {
         let zeros = "0".repeat(usize::from(value.scale.unsigned_abs()));
-        return if value.value == 0 {
+        return if value.value == i256::ZERO {
             "0".to_owned()
         } else {
             format!("{sign}{digits}{zeros}")
@@ -249,42 +408,12 @@ pub(crate) fn to_text(value: Numeric) -> String {
     format!("{sign}{whole}.{fraction}")
 }
 
-/// Reads digits with an optional sign, point and exponent; `None` for anything else, and for
-/// values beyond 38 digits.
+/// The numeric that a text spells; `None` for anything else, and for values beyond 76 digits.
 pub(crate) fn from_text(text: &str) -> Option<Numeric> {
-    let text = text.trim();
-    let (mantissa, exponent) = match text.find(['e', 'E']) {
-        Some(at) => (&text[..at], text[at + 1..].parse::<i32>().ok()?),
-        None => (text, 0),
-    };
-    let (negative, digits) = match mantissa.strip_prefix('-') {
-        Some(rest) => (true, rest),
-        None => (false, mantissa.strip_prefix('+').unwrap_or(mantissa)),
-    };
-    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
-    if whole.is_empty() && fraction.is_empty() {
-        return None;
-    }
-    let mut value = 0_i128;
-    for digit in whole.bytes().chain(fraction.bytes()) {
-        if !digit.is_ascii_digit() {
-            return None;
-        }
-        value = value
-            .checked_mul(10)?
-            .checked_add(i128::from(digit - b'0'))?;
-    }
-    let mut scale = i32::try_from(fraction.len()).ok()?.checked_sub(exponent)?;
-    if scale < 0 {
-        value = value.checked_mul(power_of_ten(scale.unsigned_abs())?)?;
-        scale = 0;
-    }
-    if !fits(value, PRECISION_MAX) || scale > i32::from(PRECISION_MAX) {
-        return None;
-    }
+    let parsed = parse::numeric::numeric(text).ok()?;
     Some(Numeric {
-        value: if negative { -value } else { value },
-        scale: i8::try_from(scale).ok()?,
+        value: parsed.unscaled,
+        scale: i8::try_from(parsed.scale).ok()?,
     })
 }
 
@@ -292,42 +421,48 @@ pub(crate) fn from_text(text: &str) -> Option<Numeric> {
 pub(crate) fn type_of(value: Numeric) -> DataType {
     let digits = value
         .value
-        .unsigned_abs()
+        .wrapping_abs()
         .checked_ilog10()
         .map_or(1, |log| log + 1);
-    let precision = u8::try_from(digits)
-        .unwrap_or(PRECISION_MAX)
-        .max(value.scale.unsigned_abs())
-        .clamp(1, PRECISION_MAX);
-    DataType::Decimal128(precision, value.scale)
+    decimal(i16::try_from(digits).unwrap_or(i16::MAX), value.scale)
 }
 
-pub(crate) fn literal(value: Numeric) -> ScalarValue {
-    match type_of(value) {
+/// A constant of a numeric type; `None` if it has more digits than the type.
+pub(crate) fn literal_of(value: Numeric, data_type: &DataType) -> Option<ScalarValue> {
+    match *data_type {
         DataType::Decimal128(precision, scale) => {
-            ScalarValue::Decimal128(Some(value.value), precision, scale)
+            let unscaled = to_scale(value, scale, precision).ok()?.to_i128()?;
+            Some(ScalarValue::Decimal128(Some(unscaled), precision, scale))
         }
-        _ => ScalarValue::Null,
+        DataType::Decimal256(precision, scale) => {
+            let unscaled = to_scale(value, scale, precision).ok()?;
+            Some(ScalarValue::Decimal256(Some(unscaled), precision, scale))
+        }
+        _ => None,
     }
 }
 
+/// A constant in the smallest type that holds it.
+pub(crate) fn literal(value: Numeric) -> ScalarValue {
+    literal_of(value, &type_of(value)).unwrap_or(ScalarValue::Null)
+}
+
 /// Weight and value of the first base-10000 digit.
-fn first_digit(value: Numeric) -> (i32, i128) {
-    let magnitude = value.value.unsigned_abs();
+fn first_digit(value: Numeric) -> (i32, i256) {
+    let magnitude = value.value.wrapping_abs();
     let Some(log) = magnitude.checked_ilog10() else {
-        return (0, 0);
+        return (0, i256::ZERO);
     };
     let exponent = i32::try_from(log).unwrap_or(0) - i32::from(value.scale);
     let weight = exponent.div_euclid(DECIMAL_DIGITS_PER_DIGIT);
     let position = weight * DECIMAL_DIGITS_PER_DIGIT + i32::from(value.scale);
+    let power = power_of_ten(position.unsigned_abs());
     let digit = if position >= 0 {
-        power_of_ten(position.unsigned_abs()).map_or(0, |power| value.value.abs() / power)
+        power.and_then(|power| magnitude.checked_div(power))
     } else {
-        power_of_ten(position.unsigned_abs())
-            .and_then(|power| value.value.abs().checked_mul(power))
-            .unwrap_or(0)
+        power.and_then(|power| magnitude.checked_mul(power))
     };
-    (weight, digit)
+    (weight, digit.unwrap_or(i256::ZERO))
 }
 
 /// The scale PostgreSQL gives the quotient of two values.
@@ -346,35 +481,23 @@ pub(crate) fn division_scale(left: Numeric, right: Numeric) -> i8 {
 }
 
 /// The scale of a quotient of columns: 20 digits behind the point while that leaves the dividend
-/// its digits in front, and never fewer than 16.
-pub(crate) fn column_division_scale(precision: u8, scale: i8, divisor_scale: i8) -> i8 {
-    let whole_digits = i32::from(precision) - i32::from(scale);
-    let free = i32::from(PRECISION_MAX) - whole_digits;
-    let wanted = free.clamp(16, 20);
-    let wanted = wanted.max(i32::from(scale)).max(i32::from(divisor_scale));
-    i8::try_from(wanted.min(i32::from(PRECISION_MAX))).unwrap_or(16)
+/// its digits in front within 128 bits, and never fewer than 16.
+pub(crate) fn column_division_scale(dividend: Digits, divisor: Digits) -> i8 {
+    let free = i16::from(NARROW_PRECISION_MAX) - dividend.whole;
+    let wanted = i8::try_from(free.clamp(16, 20)).unwrap_or(16);
+    wanted.max(dividend.scale).max(divisor.scale)
 }
 
 pub(crate) fn constant(value: &ScalarValue) -> Option<Numeric> {
-    match value {
-        ScalarValue::Decimal128(Some(value), _, scale) => Some(Numeric {
-            value: *value,
-            scale: *scale,
-        }),
-        ScalarValue::Int16(Some(value)) => Some(Numeric {
-            value: i128::from(*value),
-            scale: 0,
-        }),
-        ScalarValue::Int32(Some(value)) => Some(Numeric {
-            value: i128::from(*value),
-            scale: 0,
-        }),
-        ScalarValue::Int64(Some(value)) => Some(Numeric {
-            value: i128::from(*value),
-            scale: 0,
-        }),
-        _ => None,
-    }
+    let (value, scale) = match value {
+        ScalarValue::Decimal128(Some(value), _, scale) => (i256::from_i128(*value), *scale),
+        ScalarValue::Decimal256(Some(value), _, scale) => (*value, *scale),
+        ScalarValue::Int16(Some(value)) => (i256::from_i128(i128::from(*value)), 0),
+        ScalarValue::Int32(Some(value)) => (i256::from_i128(i128::from(*value)), 0),
+        ScalarValue::Int64(Some(value)) => (i256::from_i128(i128::from(*value)), 0),
+        _ => return None,
+    };
+    Some(Numeric { value, scale })
 }
 
 #[cfg(test)]
@@ -383,6 +506,10 @@ mod tests {
 
     fn n(text: &str) -> Numeric {
         from_text(text).unwrap()
+    }
+
+    fn whole(value: i128) -> i256 {
+        i256::from_i128(value)
     }
 
     fn quotient(left: &str, right: &str) -> String {
@@ -397,6 +524,7 @@ mod tests {
             "1.50",
             "-0.001",
             "123456789012345678901234567890.12345678",
+            "-12345678901234567890123456789012345678901234567890.12345678901234567890",
         ] {
             assert_eq!(to_text(n(text)), text);
         }
@@ -416,19 +544,43 @@ mod tests {
     }
 
     #[test]
+    fn quotients_whose_dividend_outgrows_256_bits_are_computed_digit_by_digit() {
+        let dividend = n(&"9".repeat(70));
+        let divisor = n(&format!("{}1", "7".repeat(60)));
+        let digits = divide_scaled(dividend.value, 30, divisor.value).unwrap();
+        assert_eq!(
+            digits.to_string(),
+            "1285714285714285714285714285714285714286"
+        );
+        let negative = divide_scaled(dividend.value.wrapping_neg(), 30, divisor.value).unwrap();
+        assert_eq!(negative, digits.wrapping_neg());
+    }
+
+    #[test]
+    fn roots_are_rounded_at_their_scale() {
+        let root = |text: &str, scale| to_text(square_root(n(text), scale).unwrap());
+        assert_eq!(root("2", 20), "1.41421356237309504880");
+        assert_eq!(root("0", 5), "0.00000");
+        assert_eq!(root("144.0000", 2), "12.00");
+        assert_eq!(root("3.3333333333333333", 16), "1.8257418583505537");
+        let long = "12345678901234567890123456789012345678901234567890";
+        assert_eq!(root(long, 16), "3513641828820144253111222.3816998829390000");
+    }
+
+    #[test]
     fn rounding_is_half_away_from_zero() {
         let scaled = |text: &str, scale| rescale(n(text), scale).unwrap();
-        assert_eq!(scaled("2.5", 0), 3);
-        assert_eq!(scaled("-2.5", 0), -3);
-        assert_eq!(scaled("2.45", 1), 25);
-        assert_eq!(scaled("1250", -2), 13);
+        assert_eq!(scaled("2.5", 0), whole(3));
+        assert_eq!(scaled("-2.5", 0), whole(-3));
+        assert_eq!(scaled("2.45", 1), whole(25));
+        assert_eq!(scaled("1250", -2), whole(13));
     }
 
     #[test]
     fn floors_ceilings_remainders() {
-        assert_eq!(floor(n("-1.2")).value, -2);
-        assert_eq!(ceil(n("1.2")).value, 2);
-        assert_eq!(floor(n("3.0")).value, 3);
+        assert_eq!(floor(n("-1.2")).value, whole(-2));
+        assert_eq!(ceil(n("1.2")).value, whole(2));
+        assert_eq!(floor(n("3.0")).value, whole(3));
         assert_eq!(to_text(remainder(n("-7.5"), n("2")).unwrap()), "-1.5");
         assert!(divide(n("1"), n("0"), 3).is_err());
     }
@@ -436,7 +588,22 @@ mod tests {
     #[test]
     fn too_long_is_an_error_and_never_wraps() {
         assert!(to_scale(n("12345678901234567890123"), 20, 38).is_err());
+        assert!(to_scale(n(&"1".repeat(70)), 20, 76).is_err());
         assert!(to_scale(n("123.45"), 1, 3).is_err());
-        assert_eq!(to_scale(n("99.44"), 1, 3).unwrap(), 994);
+        assert_eq!(to_scale(n("99.44"), 1, 3).unwrap(), whole(994));
+    }
+
+    #[test]
+    fn types_are_as_wide_as_both_sides_need() {
+        let common = |left, right| common_type(&left, &right);
+        assert_eq!(
+            common(DataType::Decimal128(38, 0), DataType::Decimal128(10, 5)),
+            Some(DataType::Decimal256(43, 5))
+        );
+        assert_eq!(
+            common(DataType::Int64, DataType::Decimal128(5, 2)),
+            Some(DataType::Decimal128(21, 2))
+        );
+        assert_eq!(common(DataType::Utf8, DataType::Int64), None);
     }
 }

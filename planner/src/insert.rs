@@ -254,7 +254,7 @@ fn column_value(value: Expr, field: &FieldRef, relation: &str) -> Expr {
     };
     // A cast to numeric keeps the value's scale; the column has one of its own.
     let nullable = match field.data_type() {
-        DataType::Decimal128(_, _) => {
+        DataType::Decimal128(_, _) | DataType::Decimal256(_, _) => {
             Arc::new(pg_type_of_data_type(field.data_type()).annotate(Field::new(
                 field.name(),
                 field.data_type().clone(),

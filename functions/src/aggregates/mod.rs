@@ -9,7 +9,7 @@
 //!
 //! sum and avg of floats, and sum of numerics that cannot outgrow 128 bits, stay DataFusion's.
 //!
-//! - [`exact`]: sums and averages in 128 bits, of rows and of groups
+//! - [`exact`]: sums and averages in 128 or 256 bits, of rows and of groups
 //! - [`arrays`]: `array_agg` that keeps its element's type
 //! - [`ordered_set`]: mode and percentile_disc
 //! - [`single_distinct`]: an optimizer rule of DataFusion's, kept from changing types

@@ -500,10 +500,9 @@ pub(crate) fn length(interval: Interval) -> i128 {
 fn key_of_interval(args: &Args) -> Result<ColumnarValue> {
     let value = args.interval(0)?;
     args.rows(|row| {
-        Ok(value.get(row).map(|interval| Numeric {
-            value: length(interval),
-            scale: 0,
-        }))
+        Ok(value
+            .get(row)
+            .map(|interval| Numeric::whole(length(interval))))
     })
 }
 

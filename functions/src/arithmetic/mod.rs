@@ -4,7 +4,7 @@
 //! | --- | --- | --- |
 //! | int2, int4, int8 | `+ - * / %`, unary `-` | [`integers`]: checked, named in the error |
 //! | float4, float8 | `+ - * /` | [`floats`]: overflow and division by zero are errors |
-//! | numeric | `/ %`, `*` with many digits | [`numerics`] |
+//! | numeric | `/ %`, `+ - *` with many digits | [`numerics`] |
 //! | dates, times, intervals | `+ - * /` | [`datetimes`] |
 //!
 //! Everything else (numeric `+ - *`, comparisons, logic) stays DataFusion's own `BinaryExpr`,

@@ -1,39 +1,45 @@
-//! Numeric division, remainder, and products with more digits than Arrow's kernel keeps.
+//! Numeric division, remainder, and sums and products of more digits than Arrow's kernels keep.
 
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::DataType;
+use datafusion::arrow::datatypes::{DataType, i256};
 use datafusion::common::internal_err;
 use datafusion::error::Result;
 use datafusion::logical_expr::{ColumnarValue, ScalarUDF};
 use datafusion::scalar::ScalarValue;
 
 use super::Arithmetic;
-use crate::kit::{Args, Overload, PgFunction, Returns, Ty};
-use crate::numeric;
+use crate::kit::{Args, Numeric, Overload, PgFunction, Returns, Ty};
+use crate::numeric::{self, Digits};
 
-/// Products with at most this many digits behind the point stay with Arrow's kernel: they leave
-/// 20 digits in front, which is what TPC-H's `price * (1 - discount) * (1 + tax)` needs.
-const NATIVE_PRODUCT_SCALE_MAX: i8 = 18;
-/// What a product with more digits than that is rounded to.
+/// The digits that amounts of money and the rates they are multiplied by have by their types, and
+/// those behind the product's point, which leave at least twenty of 38 in front of it.
+const MONEY_DIGITS_MAX: i16 = 32;
+const RATE_DIGITS_MAX: i16 = 16;
+const MONEY_SCALE_MAX: i16 = 18;
+/// A product of more than 76 digits is not rounded to fewer than these behind the point.
 const PRODUCT_SCALE: i8 = 16;
 
 pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {
-    [Arithmetic::Multiply, Arithmetic::Divide, Arithmetic::Modulo]
-        .into_iter()
-        .filter_map(function)
-        .collect()
+    Arithmetic::ALL.into_iter().map(function).collect()
 }
 
-/// `None` for `+` and `-`, which Arrow computes exactly.
-pub(crate) fn function(operator: Arithmetic) -> Option<Arc<ScalarUDF>> {
+/// The function that computes an operator where Arrow's kernel does not do ([`needs_ours`]).
+pub(crate) fn function(operator: Arithmetic) -> Arc<ScalarUDF> {
     let function = match operator {
-        Arithmetic::Add | Arithmetic::Subtract => return None,
+        Arithmetic::Add => PgFunction::immutable(
+            "numeric_add",
+            const { &[Overload::returning(OPERANDS, SUM, add)] },
+        ),
+        Arithmetic::Subtract => PgFunction::immutable(
+            "numeric_subtract",
+            const { &[Overload::returning(OPERANDS, SUM, subtract)] },
+        ),
         Arithmetic::Multiply => PgFunction::immutable(
             "numeric_multiply",
             const {
                 &[Overload::returning(
-                    &[Ty::Numeric, Ty::Numeric],
+                    OPERANDS,
                     Returns::Computed(product_type),
                     multiply,
                 )]
@@ -43,7 +49,7 @@ pub(crate) fn function(operator: Arithmetic) -> Option<Arc<ScalarUDF>> {
             "numeric_divide",
             const {
                 &[Overload::returning(
-                    &[Ty::Numeric, Ty::Numeric],
+                    OPERANDS,
                     Returns::Computed(quotient_type),
                     divide,
                 )]
@@ -53,85 +59,130 @@ pub(crate) fn function(operator: Arithmetic) -> Option<Arc<ScalarUDF>> {
             "numeric_modulo",
             const {
                 &[Overload::returning(
-                    &[Ty::Numeric, Ty::Numeric],
+                    OPERANDS,
                     Returns::Computed(remainder_type),
                     modulo,
                 )]
             },
         ),
     };
-    Some(function.shown_as(operator.symbol()).udf())
+    function.shown_as(operator.symbol()).udf()
 }
 
-/// Whether Arrow's kernel would leave too few digits in front of the point.
-pub(crate) fn needs_our_product(left: &DataType, right: &DataType) -> bool {
-    match (left, right) {
-        (DataType::Decimal128(_, left), DataType::Decimal128(_, right)) => {
-            i16::from(*left) + i16::from(*right) > i16::from(NATIVE_PRODUCT_SCALE_MAX)
+const OPERANDS: &[Ty] = &[Ty::Numeric, Ty::Numeric];
+const SUM: Returns = Returns::Computed(sum_type);
+
+/// Whether Arrow's kernel would answer differently, or refuse what 76 digits hold.
+pub(crate) fn needs_ours(operator: Arithmetic, left: &DataType, right: &DataType) -> bool {
+    match operator {
+        Arithmetic::Add | Arithmetic::Subtract => {
+            match (Digits::of(left), Digits::of(right)) {
+                (Some(left), Some(right)) => {
+                    left.union(right).precision() >= i16::from(numeric::NARROW_PRECISION_MAX)
+                }
+                // NULL beside anything.
+                _ => false,
+            }
         }
-        _ => false,
+        Arithmetic::Multiply => needs_our_product(left, right),
+        Arithmetic::Divide | Arithmetic::Modulo => true,
     }
 }
 
-fn scales(types: &[DataType]) -> Result<((u8, i8), (u8, i8))> {
-    let part = |data_type: &DataType| match Ty::Numeric.given(data_type) {
-        DataType::Decimal128(precision, scale) => (precision, scale),
-        _ => (38, 0),
+/// How a product of numerics is computed.
+///
+/// Arrow's kernel keeps 38 digits and refuses what outgrows them. That does where the digits of
+/// the types fit, and for amounts of money, whose types leave more room than values ever take:
+/// TPC-H's `price * (1 - discount) * (1 + tax)` has 49 digits by its types.
+fn needs_our_product(left: &DataType, right: &DataType) -> bool {
+    let (Some(left_digits), Some(right_digits)) = (Digits::of(left), Digits::of(right)) else {
+        return false;
     };
+    let narrow = |data_type: &DataType| !matches!(data_type, DataType::Decimal256(_, _));
+    let scale = i16::from(left_digits.scale) + i16::from(right_digits.scale);
+    let (left_digits, right_digits) = (left_digits.precision(), right_digits.precision());
+    let digits = left_digits + right_digits;
+    let exact = digits < i16::from(numeric::NARROW_PRECISION_MAX);
+    let money = (1..=MONEY_SCALE_MAX).contains(&scale)
+        && left_digits.max(right_digits) <= MONEY_DIGITS_MAX
+        && left_digits.min(right_digits) <= RATE_DIGITS_MAX;
+    !(narrow(left) && narrow(right) && (exact || money))
+}
+
+fn operand_digits(types: &[DataType]) -> Result<(Digits, Digits)> {
     match types {
-        [left, right] => Ok((part(left), part(right))),
+        [left, right] => match (Digits::of(left), Digits::of(right)) {
+            (Some(left), Some(right)) => Ok((left, right)),
+            // NULL beside anything.
+            _ => Ok((ANY, ANY)),
+        },
         _ => internal_err!("an operator takes two operands"),
     }
 }
 
+const ANY: Digits = Digits {
+    whole: 28,
+    scale: 10,
+};
+
+fn sum_type(types: &[DataType], _: &[Option<&ScalarValue>]) -> Result<DataType> {
+    let (left, right) = operand_digits(types)?;
+    let digits = left.union(right);
+    // One more for the carry.
+    Ok(numeric::decimal(digits.precision() + 1, digits.scale))
+}
+
 fn product_type(types: &[DataType], constants: &[Option<&ScalarValue>]) -> Result<DataType> {
-    let ((_, left), (_, right)) = scales(types)?;
-    let whole = left.saturating_add(right);
-    // Constants keep all their digits, as in PostgreSQL, if they fit.
+    let (left, right) = operand_digits(types)?;
+    let scale = left.scale.saturating_add(right.scale);
+    // Constants have the digits of their product.
     if let Some((left, right)) = both_constant(constants)
-        && let Ok(product) = numeric::multiply(left, right, whole)
-        && numeric::to_scale(product, whole, 38).is_ok()
+        && let Ok(product) = numeric::multiply(left, right, scale)
     {
-        return Ok(DataType::Decimal128(38, whole));
+        let digits = numeric::type_of(product);
+        if numeric::literal_of(product, &digits).is_some() {
+            return Ok(digits);
+        }
     }
-    let scale = whole.min(PRODUCT_SCALE.max(left).max(right));
-    Ok(DataType::Decimal128(38, scale))
+    let whole = left.whole + right.whole;
+    // What 76 digits do not hold is rounded, behind the sixteenth digit at the earliest.
+    let most = i16::from(numeric::PRECISION_MAX);
+    let kept = (most - whole).max(i16::from(PRODUCT_SCALE.max(left.scale).max(right.scale)));
+    let scale = scale.min(i8::try_from(kept).unwrap_or(PRODUCT_SCALE));
+    Ok(numeric::decimal(whole + i16::from(scale), scale))
 }
 
 fn quotient_type(types: &[DataType], constants: &[Option<&ScalarValue>]) -> Result<DataType> {
     if let Some((left, right)) = both_constant(constants) {
         let scale = numeric::division_scale(left, right);
-        if right.value == 0
-            || numeric::divide(left, right, scale)
-                .and_then(|quotient| numeric::to_scale(quotient, scale, 38))
-                .is_ok()
-        {
-            return Ok(DataType::Decimal128(38, scale));
+        if right.value == i256::ZERO {
+            return Ok(numeric::decimal(i16::from(scale) + 1, scale));
+        }
+        if let Ok(quotient) = numeric::divide(left, right, scale) {
+            let digits = numeric::type_of(quotient);
+            if numeric::literal_of(quotient, &digits).is_some() {
+                return Ok(digits);
+            }
         }
     }
-    let ((precision, scale), (_, divisor_scale)) = scales(types)?;
-    Ok(DataType::Decimal128(
-        38,
-        numeric::column_division_scale(precision, scale, divisor_scale),
-    ))
+    let (dividend, divisor) = operand_digits(types)?;
+    let scale = numeric::column_division_scale(dividend, divisor);
+    // Divided by 0.01 a number has two digits more in front of the point.
+    let whole = dividend.whole + i16::from(divisor.scale);
+    Ok(numeric::decimal(whole + i16::from(scale), scale))
 }
 
 fn remainder_type(types: &[DataType], _: &[Option<&ScalarValue>]) -> Result<DataType> {
-    let ((left_precision, left), (right_precision, right)) = scales(types)?;
-    let scale = left.max(right);
+    let (left, right) = operand_digits(types)?;
     // The remainder is no larger than either operand.
-    let whole = (i16::from(left_precision) - i16::from(left))
-        .min(i16::from(right_precision) - i16::from(right))
-        .max(0);
-    let precision = u8::try_from(whole + i16::from(scale))
-        .unwrap_or(38)
-        .clamp(1, 38);
-    Ok(DataType::Decimal128(precision, scale))
+    let digits = Digits {
+        whole: left.whole.min(right.whole).max(0),
+        scale: left.scale.max(right.scale),
+    };
+    Ok(digits.column())
 }
 
-fn both_constant(
-    constants: &[Option<&ScalarValue>],
-) -> Option<(crate::kit::Numeric, crate::kit::Numeric)> {
+fn both_constant(constants: &[Option<&ScalarValue>]) -> Option<(Numeric, Numeric)> {
     match constants {
         [Some(left), Some(right)] => Some((numeric::constant(left)?, numeric::constant(right)?)),
         _ => None,
@@ -140,9 +191,25 @@ fn both_constant(
 
 fn result_scale(args: &Args) -> Result<i8> {
     match args.return_type() {
-        DataType::Decimal128(_, scale) => Ok(*scale),
+        DataType::Decimal128(_, scale) | DataType::Decimal256(_, scale) => Ok(*scale),
         other => internal_err!("numeric arithmetic cannot give a {other}"),
     }
+}
+
+fn add(args: &Args) -> Result<ColumnarValue> {
+    let (left, right) = (args.numeric(0)?, args.numeric(1)?);
+    args.rows(|row| match (left.get(row), right.get(row)) {
+        (Some(left), Some(right)) => Ok(Some(numeric::add(left, right)?)),
+        _ => Ok(None),
+    })
+}
+
+fn subtract(args: &Args) -> Result<ColumnarValue> {
+    let (left, right) = (args.numeric(0)?, args.numeric(1)?);
+    args.rows(|row| match (left.get(row), right.get(row)) {
+        (Some(left), Some(right)) => Ok(Some(numeric::add(left, numeric::negated(right))?)),
+        _ => Ok(None),
+    })
 }
 
 fn multiply(args: &Args) -> Result<ColumnarValue> {

@@ -11,7 +11,7 @@ use crate::arithmetic::floats::{overflow, underflow};
 use crate::error::PgError;
 use crate::kit::{Args, Numeric, Overload, PgFunction, Returns, Ty};
 use crate::numeric as decimal;
-use crate::pg_type::arrow_types::{NUMERIC_DEFAULT_PRECISION, NUMERIC_DEFAULT_SCALE};
+use crate::pg_type::arrow_types::{NUMERIC_DEFAULT_PRECISION, NUMERIC_DEFAULT_SCALE, decimal_type};
 use crate::pg_type::parse;
 
 /// A double's decimal text has this many digits that mean something.
@@ -98,7 +98,7 @@ macro_rules! integer_casts {
             let value = args.numeric(0)?;
             args.rows(|row| match value.get(row) {
                 Some(value) => decimal::rescale(value, 0)
-                    .and_then(|value| <$native>::try_from(value).ok())
+                    .and_then(|value| <$native>::try_from(value.to_i128()?).ok())
                     .map(Some)
                     .ok_or_else(|| PgError::out_of_range($label).into()),
                 None => Ok(None),
@@ -275,17 +275,10 @@ fn numeric_type(types: &[DataType], constants: &[Option<&ScalarValue>]) -> Resul
         else {
             return Err(PgError::undefined_function("numeric", &[]).into());
         };
-        let (Ok(precision), Ok(scale)) = (u8::try_from(*precision), i8::try_from(*scale)) else {
+        let (Ok(precision), Ok(scale)) = (u16::try_from(*precision), i16::try_from(*scale)) else {
             return Err(PgError::numeric_too_long().into());
         };
-        let precision = precision.max(u8::try_from(scale.max(0)).unwrap_or(0));
-        if precision > 38 {
-            return Err(PgError::not_supported(
-                "casts to numerics of more than 38 digits are not supported",
-            )
-            .into());
-        }
-        return Ok(DataType::Decimal128(precision, scale));
+        return decimal_type(precision, scale).ok_or_else(|| PgError::numeric_too_long().into());
     }
     if let [Some(constant)] = constants {
         let digits = match constant {
@@ -301,7 +294,9 @@ fn numeric_type(types: &[DataType], constants: &[Option<&ScalarValue>]) -> Resul
         }
     }
     match types.first() {
-        Some(decimal @ DataType::Decimal128(_, _)) => Ok(decimal.clone()),
+        Some(decimal @ (DataType::Decimal128(_, _) | DataType::Decimal256(_, _))) => {
+            Ok(decimal.clone())
+        }
         _ => Ok(DataType::Decimal128(
             NUMERIC_DEFAULT_PRECISION,
             NUMERIC_DEFAULT_SCALE,
@@ -313,7 +308,7 @@ fn from_text(args: &Args) -> Result<ColumnarValue> {
     let text = args.text(0)?;
     args.rows(|row| match text.get(row) {
         Some(text) => match decimal::from_text(text) {
-            Some(value) => Ok(Some(value)),
+            Some(value) => declared(args, value).map(Some),
             None => {
                 // Whatever it is, the parser of the type says what is wrong with it.
                 parse::numeric::numeric(text).map_err(PgError::from)?;
@@ -326,7 +321,28 @@ fn from_text(args: &Args) -> Result<ColumnarValue> {
 
 fn from_numeric(args: &Args) -> Result<ColumnarValue> {
     let value = args.numeric(0)?;
-    args.rows(|row| Ok(value.get(row)))
+    args.rows(|row| {
+        value
+            .get(row)
+            .map(|value| declared(args, value))
+            .transpose()
+    })
+}
+
+/// A value, which must fit the precision and scale if those were given.
+fn declared(args: &Args, value: Numeric) -> Result<Numeric> {
+    if args.len() < 3 {
+        return Ok(value);
+    }
+    let (DataType::Decimal128(precision, scale) | DataType::Decimal256(precision, scale)) =
+        *args.return_type()
+    else {
+        return Ok(value);
+    };
+    if decimal::fits_type(value, precision, scale) {
+        return Ok(value);
+    }
+    Err(PgError::numeric_field_overflow(precision, scale).into())
 }
 
 /// The significant decimal digits of a float.
@@ -352,7 +368,7 @@ fn from_float(value: f64, digits: usize) -> Result<Numeric> {
     }
     // Tiny numbers have more digits behind the point than we hold, and are zero to us.
     if value.abs() < 1.0 {
-        return Ok(Numeric { value: 0, scale: 0 });
+        return Ok(Numeric::whole(0));
     }
     Err(PgError::numeric_too_long().into())
 }
@@ -362,7 +378,7 @@ fn from_float8(args: &Args) -> Result<ColumnarValue> {
     args.rows(|row| {
         value
             .get(row)
-            .map(|value| from_float(value, FLOAT8_DIGITS))
+            .map(|value| declared(args, from_float(value, FLOAT8_DIGITS)?))
             .transpose()
     })
 }
@@ -372,7 +388,7 @@ fn from_float4(args: &Args) -> Result<ColumnarValue> {
     args.rows(|row| {
         value
             .get(row)
-            .map(|value| from_float(f64::from(value), FLOAT4_DIGITS))
+            .map(|value| declared(args, from_float(f64::from(value), FLOAT4_DIGITS)?))
             .transpose()
     })
 }

@@ -148,17 +148,11 @@ fn extracted_type(types: &[DataType], constants: &[Option<&ScalarValue>]) -> Res
 }
 
 fn whole(value: impl Into<i128>) -> Numeric {
-    Numeric {
-        value: value.into(),
-        scale: 0,
-    }
+    Numeric::whole(value)
 }
 
 fn scaled(value: impl Into<i128>, scale: i8) -> Numeric {
-    Numeric {
-        value: value.into(),
-        scale,
-    }
+    Numeric::new(value, scale)
 }
 
 fn unknown_field(name: &str, type_name: &str) -> PgError {
@@ -303,7 +297,10 @@ fn of_local(local: i64, field: Field, name: &str, type_name: &str) -> Result<Num
             let fraction = numeric::divide(whole(time), whole(MICROS_PER_DAY), 20)?;
             let day = numeric::rescale(whole(days + JULIAN_EPOCH_DAYS), 20)
                 .ok_or_else(PgError::numeric_too_long)?;
-            scaled(day + fraction.value, 20)
+            Numeric {
+                value: day.wrapping_add(fraction.value),
+                scale: 20,
+            }
         }
         Field::Epoch => scaled(local, 6),
         Field::Timezone | Field::TimezoneHour | Field::TimezoneMinute => {

@@ -74,13 +74,27 @@ impl PgError {
         ))
     }
 
-    /// A numeric beyond the 38 digits that our decimals hold. PostgreSQL would have an answer.
+    /// A numeric beyond the 76 digits that our decimals hold. PostgreSQL would have an answer.
     pub fn numeric_too_long() -> Self {
         Self::new(
             SqlState::NUMERIC_VALUE_OUT_OF_RANGE,
             "value overflows numeric format",
         )
-        .with_detail("Numeric values hold at most 38 digits.")
+        .with_detail("Numeric values hold at most 76 digits.")
+    }
+
+    /// A value beyond the 38 digits that its expression has by its type.
+    pub fn numeric_too_wide(scale: i8) -> Self {
+        Self::new(
+            SqlState::NUMERIC_VALUE_OUT_OF_RANGE,
+            "value overflows numeric format",
+        )
+        .with_detail(format!(
+            "The expression is of type numeric(38,{scale}) by the types of its operands."
+        ))
+        .with_hint(format!(
+            "Cast an operand to numeric(76,{scale}) to compute with 76 digits."
+        ))
     }
 
     /// Text that is not a value of the type at all.

@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{
     Array, ArrayRef, ArrowPrimitiveType, AsArray, BinaryArray, BinaryBuilder, BooleanArray,
-    Decimal128Array, IntervalMonthDayNanoArray, LargeStringArray, PrimitiveArray, StringArray,
-    StringBuilder, StringViewArray,
+    Decimal128Array, Decimal256Array, IntervalMonthDayNanoArray, LargeStringArray, PrimitiveArray,
+    StringArray, StringBuilder, StringViewArray,
 };
 use datafusion::arrow::datatypes::{
-    DataType, Date32Type, Decimal128Type, FieldRef, Float32Type, Float64Type, Int16Type, Int32Type,
-    Int64Type, IntervalMonthDayNano, IntervalMonthDayNanoType, Time64MicrosecondType,
-    TimestampMicrosecondType,
+    DataType, Date32Type, Decimal128Type, Decimal256Type, FieldRef, Float32Type, Float64Type,
+    Int16Type, Int32Type, Int64Type, IntervalMonthDayNano, IntervalMonthDayNanoType,
+    Time64MicrosecondType, TimestampMicrosecondType, i256,
 };
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::{exec_datafusion_err, internal_datafusion_err};
@@ -39,8 +39,21 @@ struct Column {
 /// A numeric value: `value / 10^scale`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Numeric {
-    pub(crate) value: i128,
+    pub(crate) value: i256,
     pub(crate) scale: i8,
+}
+
+impl Numeric {
+    pub(crate) fn new(value: impl Into<i128>, scale: i8) -> Self {
+        Self {
+            value: i256::from_i128(value.into()),
+            scale,
+        }
+    }
+
+    pub(crate) fn whole(value: impl Into<i128>) -> Self {
+        Self::new(value, 0)
+    }
 }
 
 /// An interval in PostgreSQL's three fields; the time part in microseconds.
@@ -238,13 +251,15 @@ impl Args {
 
     pub(crate) fn numeric(&self, index: usize) -> Result<Numerics<'_>> {
         let column = self.column(index)?;
-        let array: &Decimal128Array = column
-            .array
-            .as_primitive_opt::<Decimal128Type>()
-            .ok_or_else(|| wrong_type(index, column.array.data_type()))?;
+        let array = if let Some(array) = column.array.as_primitive_opt::<Decimal128Type>() {
+            NumericArray::Narrow(array, array.scale())
+        } else if let Some(array) = column.array.as_primitive_opt::<Decimal256Type>() {
+            NumericArray::Wide(array, array.scale())
+        } else {
+            return Err(wrong_type(index, column.array.data_type()));
+        };
         Ok(Numerics {
             array,
-            scale: array.scale(),
             constant: column.constant,
         })
     }
@@ -347,19 +362,29 @@ impl<T: ArrowPrimitiveType> Primitives<'_, T> {
     }
 }
 
+/// Numerics of either width, with their scale.
+enum NumericArray<'a> {
+    Narrow(&'a Decimal128Array, i8),
+    Wide(&'a Decimal256Array, i8),
+}
+
 pub(crate) struct Numerics<'a> {
-    array: &'a Decimal128Array,
-    scale: i8,
+    array: NumericArray<'a>,
     constant: bool,
 }
 
 impl Numerics<'_> {
     pub(crate) fn get(&self, row: usize) -> Option<Numeric> {
         let row = if self.constant { 0 } else { row };
-        (!self.array.is_null(row)).then(|| Numeric {
-            value: self.array.value(row),
-            scale: self.scale,
-        })
+        match self.array {
+            NumericArray::Narrow(array, scale) => {
+                (!array.is_null(row)).then(|| Numeric::new(array.value(row), scale))
+            }
+            NumericArray::Wide(array, scale) => (!array.is_null(row)).then(|| Numeric {
+                value: array.value(row),
+                scale,
+            }),
+        }
     }
 }
 
@@ -541,19 +566,29 @@ impl Output for Numeric {
     }
 
     fn finish(builder: Self::Builder, data_type: &DataType) -> Result<ArrayRef> {
-        let DataType::Decimal128(precision, scale) = data_type else {
-            return Err(exec_datafusion_err!("a numeric cannot be a {data_type}"));
+        let (precision, scale) = match data_type {
+            DataType::Decimal128(precision, scale) | DataType::Decimal256(precision, scale) => {
+                (*precision, *scale)
+            }
+            other => return Err(exec_datafusion_err!("a numeric cannot be a {other}")),
         };
-        let values = builder
-            .into_iter()
-            .map(|value| {
-                value
-                    .map(|value| crate::numeric::to_scale(value, *scale, *precision))
-                    .transpose()
-            })
-            .collect::<Result<Vec<Option<i128>>, _>>()?;
+        let values = builder.into_iter().map(|value| {
+            value
+                .map(|value| crate::numeric::to_scale(value, scale, precision))
+                .transpose()
+        });
+        if matches!(data_type, DataType::Decimal256(_, _)) {
+            let values = values.collect::<Result<Vec<Option<i256>>, _>>()?;
+            return Ok(Arc::new(
+                Decimal256Array::from(values).with_precision_and_scale(precision, scale)?,
+            ));
+        }
+        // 38 digits fit 128 bits.
+        let values = values
+            .map(|value| Ok(value?.and_then(i256::to_i128)))
+            .collect::<Result<Vec<Option<i128>>, crate::error::PgError>>()?;
         Ok(Arc::new(
-            Decimal128Array::from(values).with_precision_and_scale(*precision, *scale)?,
+            Decimal128Array::from(values).with_precision_and_scale(precision, scale)?,
         ))
     }
 }

@@ -164,7 +164,7 @@ impl Ty {
             Ty::Float4 => DataType::Float32,
             Ty::Float8 => DataType::Float64,
             Ty::Numeric => match from {
-                DataType::Decimal128(_, _) => from.clone(),
+                DataType::Decimal128(_, _) | DataType::Decimal256(_, _) => from.clone(),
                 DataType::Int8 | DataType::Int16 | DataType::UInt8 => DataType::Decimal128(5, 0),
                 DataType::Int32 | DataType::UInt16 => DataType::Decimal128(10, 0),
                 DataType::Int64 | DataType::UInt32 => DataType::Decimal128(19, 0),
@@ -172,7 +172,6 @@ impl Ty {
                 DataType::Decimal32(p, s) | DataType::Decimal64(p, s) => {
                     DataType::Decimal128(*p, *s)
                 }
-                DataType::Decimal256(p, s) => DataType::Decimal128((*p).min(38), *s),
                 _ => DataType::Decimal128(38, 10),
             },
             // Any layout of text is read as it is; only dictionaries are unpacked.

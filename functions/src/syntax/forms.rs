@@ -36,8 +36,8 @@ const JSON_AGGREGATES: [(&str, &str, &str); 4] = [
     ("jsonb_object_agg", "json_agg_pair", "jsonb_agg_object"),
 ];
 
-/// More digits than this and a number is a float to us: our numerics have 38.
-const NUMBER_DIGITS_MAX: usize = 38;
+/// Digits of a numeric.
+const NUMBER_DIGITS_MAX: usize = 76;
 
 /// Forms that must be seen before their parts are.
 pub(super) fn lower_before(expr: &mut Expr) -> Result<(), PgError> {
@@ -152,6 +152,10 @@ pub(super) fn lower_after(expr: &mut Expr) -> Result<(), PgError> {
             value: Value::Number(digits, _),
             ..
         }) if is_beyond_numeric(digits) => {
+            // `1e300` is a number for doubles; digits written out are meant to count.
+            if !digits.contains(['e', 'E']) {
+                return Err(PgError::numeric_too_long());
+            }
             let text = digits.replace('_', "");
             *expr = cast(string(text), DataType::DoublePrecision);
         }
@@ -259,22 +263,21 @@ fn interval_cast(text: String) -> Expr {
     )
 }
 
-fn is_beyond_numeric(digits: &str) -> bool {
-    let plain = digits.bytes().filter(u8::is_ascii_digit).count();
-    match digits.split_once(['e', 'E']) {
-        Some((mantissa, exponent)) => {
-            let mantissa_digits = mantissa.bytes().filter(u8::is_ascii_digit).count();
-            let exponent: i64 = exponent.parse().unwrap_or(i64::MAX);
-            exponent
-                .unsigned_abs()
-                .saturating_add(mantissa_digits as u64)
-                > NUMBER_DIGITS_MAX as u64
-        }
-        None => plain > NUMBER_DIGITS_MAX,
-    }
+fn is_beyond_numeric(number: &str) -> bool {
+    let (mantissa, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let digits = |text: &str| text.bytes().filter(u8::is_ascii_digit).count() as u64;
+    let exponent: i64 = exponent.parse().unwrap_or(i64::MAX);
+    let (up, down) = (
+        exponent.max(0).unsigned_abs(),
+        exponent.min(0).unsigned_abs(),
+    );
+    let whole = digits(whole.trim_start_matches(['0', '_'])).saturating_add(up);
+    let fraction = digits(fraction).saturating_add(down);
+    whole.saturating_add(fraction) > NUMBER_DIGITS_MAX as u64
 }
 
-fn string(text: String) -> Expr {
+pub(super) fn string(text: String) -> Expr {
     Expr::Value(Value::SingleQuotedString(text).into())
 }
 
@@ -296,7 +299,7 @@ fn object_name(name: &str) -> ObjectName {
     ObjectName(vec![ObjectNamePart::Identifier(Ident::new(name))])
 }
 
-pub(super) fn call(name: &str, args: Vec<Expr>) -> Expr {
+pub(crate) fn call(name: &str, args: Vec<Expr>) -> Expr {
     Expr::Function(Function {
         name: object_name(name),
         uses_odbc_syntax: false,

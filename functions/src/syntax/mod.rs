@@ -6,14 +6,18 @@
 //! touches SQL text, and what it does not know it leaves alone. Output column names are the
 //! planner's business: take them from the tree before it is lowered.
 
+mod conditions;
 mod forms;
 mod relations;
 
+pub(crate) use forms::call;
+
 use std::ops::ControlFlow;
 
-use datafusion::sql::sqlparser::ast::{Expr, ObjectName, TableFactor, VisitMut, VisitorMut};
+use datafusion::sql::sqlparser::ast::{Expr, ObjectName, Query, TableFactor, VisitMut, VisitorMut};
 
 use crate::error::PgError;
+use crate::typing::unknown;
 
 pub use relations::is_long_series;
 
@@ -29,6 +33,12 @@ struct Lowering;
 
 impl VisitorMut for Lowering {
     type Break = PgError;
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<PgError> {
+        unknown::place_in_values(&mut query.body);
+        conditions::place_in_query(&mut query.body);
+        ControlFlow::Continue(())
+    }
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<PgError> {
         if let TableFactor::Table {
@@ -46,6 +56,8 @@ impl VisitorMut for Lowering {
     }
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<PgError> {
+        conditions::place_in_expr(expr);
+        unknown::place_in_expr(expr);
         match forms::lower_before(expr) {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => ControlFlow::Break(error),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::DataType;
+use datafusion::arrow::datatypes::{DataType, i256};
 use datafusion::error::Result;
 use datafusion::logical_expr::{ColumnarValue, ScalarUDF};
 use datafusion::scalar::ScalarValue;
@@ -183,10 +183,7 @@ fn each(
 }
 
 fn whole(value: impl Into<i128>) -> Numeric {
-    Numeric {
-        value: value.into(),
-        scale: 0,
-    }
+    Numeric::whole(value)
 }
 
 pub(crate) fn of_int4(args: &Args) -> Result<ColumnarValue> {
@@ -252,10 +249,10 @@ fn write(pattern: &Pattern, value: Numeric) -> Result<String, PgError> {
     };
     let scale = i8::try_from(pattern.fraction).map_err(|_| PgError::numeric_too_long())?;
     let rounded = numeric::rescale(shifted, scale).ok_or_else(PgError::numeric_too_long)?;
-    let negative = rounded < 0;
+    let negative = rounded.is_negative();
     let digits = format!(
-        "{:0width$}",
-        rounded.unsigned_abs(),
+        "{:0>width$}",
+        rounded.wrapping_abs().to_string(),
         width = pattern.fraction + 1
     );
     let (whole, fraction) = digits.split_at(digits.len() - pattern.fraction);
@@ -393,15 +390,15 @@ fn layout(pattern: &Pattern, negative: bool, whole: &str, fraction: &str) -> Str
 }
 
 fn scientific(pattern: &Pattern, value: Numeric) -> Result<String, PgError> {
-    let sign = if value.value < 0 {
+    let sign = if value.value.is_negative() {
         "-"
     } else if pattern.fill {
         ""
     } else {
         " "
     };
-    let digits = value.value.unsigned_abs().to_string();
-    if value.value == 0 {
+    let digits = value.value.wrapping_abs().to_string();
+    if value.value == i256::ZERO {
         return Ok(format!("{sign}{:.*}e+00", pattern.fraction, 0.0));
     }
     let mut exponent = i32::try_from(digits.len()).unwrap_or(i32::MAX) - 1 - i32::from(value.scale);
@@ -409,7 +406,7 @@ fn scientific(pattern: &Pattern, value: Numeric) -> Result<String, PgError> {
     let scale =
         i8::try_from(digits.len().saturating_sub(1)).map_err(|_| PgError::numeric_too_long())?;
     let mantissa = Numeric {
-        value: value.value.abs(),
+        value: value.value.wrapping_abs(),
         scale,
     };
     let wanted = i8::try_from(pattern.fraction).map_err(|_| PgError::numeric_too_long())?;
@@ -417,7 +414,7 @@ fn scientific(pattern: &Pattern, value: Numeric) -> Result<String, PgError> {
     if numeric::power_of_ten(u32::try_from(wanted).unwrap_or(0) + 1)
         .is_some_and(|ten| rounded >= ten)
     {
-        rounded /= 10;
+        rounded = rounded.wrapping_div(i256::from_i128(10));
         exponent += 1;
     }
     let text = numeric::to_text(Numeric {
@@ -444,7 +441,10 @@ fn roman(value: Numeric, upper: bool, fill: bool) -> String {
         (4, "IV"),
         (1, "I"),
     ];
-    let Some(mut left) = numeric::rescale(value, 0).filter(|n| (1..=ROMAN_MAX).contains(n)) else {
+    let Some(mut left) = numeric::rescale(value, 0)
+        .and_then(i256::to_i128)
+        .filter(|n| (1..=ROMAN_MAX).contains(n))
+    else {
         return "#".repeat(ROMAN_WIDTH);
     };
     let mut out = String::new();
@@ -488,8 +488,14 @@ fn number_type(_: &[DataType], constants: &[Option<&ScalarValue>]) -> Result<Dat
         .and_then(|value| value.try_as_str().flatten())
         .map(Pattern::parse)
         .transpose()?;
-    let scale = pattern.map_or(10, |pattern| pattern.fraction.min(30));
-    Ok(DataType::Decimal128(38, i8::try_from(scale).unwrap_or(10)))
+    let (whole, scale) = pattern.map_or((28, 10), |pattern| (pattern.whole, pattern.fraction));
+    let digits = i16::try_from(whole.saturating_add(scale)).unwrap_or(i16::MAX);
+    match i8::try_from(scale) {
+        Ok(scale) if digits <= i16::from(numeric::PRECISION_MAX) => {
+            Ok(numeric::roomy(digits, scale))
+        }
+        _ => Err(PgError::numeric_too_long().into()),
+    }
 }
 
 fn read(args: &Args) -> Result<ColumnarValue> {
@@ -534,9 +540,13 @@ fn parse_number(text: &str, pattern: &Pattern) -> Result<Numeric, PgError> {
     if digits.is_empty() {
         return Err(PgError::invalid_text("numeric", " "));
     }
-    let value: i128 = digits.parse().map_err(|_| PgError::numeric_too_long())?;
+    let value = i256::from_string(&digits).ok_or_else(PgError::numeric_too_long)?;
     Ok(Numeric {
-        value: if negative { -value } else { value },
+        value: if negative {
+            value.wrapping_neg()
+        } else {
+            value
+        },
         scale: i8::try_from(fraction).map_err(|_| PgError::numeric_too_long())?,
     })
 }

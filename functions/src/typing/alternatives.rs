@@ -17,7 +17,7 @@ use job::SqlState;
 use super::{casts, literals};
 use crate::error::PgError;
 use crate::kit::Ty;
-use crate::numeric;
+use crate::numeric::{self, Digits};
 use crate::pg_type::{Base, PgType, pg_type_of};
 
 /// A nameless cast would pass the operand's metadata on.
@@ -28,6 +28,7 @@ pub(crate) struct Alternative {
     field: FieldRef,
     /// An untyped literal or NULL.
     unknown: bool,
+    is_literal: bool,
     /// The numeric that an untyped literal spells: its digits count when numerics meet.
     digits: Option<DataType>,
 }
@@ -38,6 +39,7 @@ impl Alternative {
         let text = literals::unknown_text(expr);
         Ok(Self {
             unknown: text.is_some() || field.data_type().is_null(),
+            is_literal: text.is_some(),
             digits: text
                 .and_then(numeric::from_text)
                 .map(|value| numeric::literal(value).data_type()),
@@ -49,6 +51,7 @@ impl Alternative {
     pub(crate) fn column(field: &FieldRef) -> Self {
         Self {
             unknown: field.data_type().is_null(),
+            is_literal: false,
             digits: None,
             field: Arc::clone(field),
         }
@@ -100,11 +103,9 @@ pub(crate) fn common_type(alternatives: &[Alternative], construct: &str) -> Resu
     } else if chosen.base == Base::Numeric {
         known
             .iter()
-            .map(|a| Ty::Numeric.given(a.field.data_type()))
-            .try_fold(DataType::Null, |common, data_type| {
-                type_union_coercion(&common, &data_type)
-            })
-            .unwrap_or_else(|| Ty::Numeric.given(&DataType::Null))
+            .filter_map(|a| Digits::of(a.field.data_type()))
+            .reduce(Digits::union)
+            .map_or_else(|| Ty::Numeric.given(&DataType::Null), Digits::column)
     } else {
         // Of the layouts of one type, that of the first: Utf8View from a file, Utf8 elsewhere.
         match known.iter().find(|a| same(pg_type_of(&a.field), chosen)) {
@@ -117,15 +118,16 @@ pub(crate) fn common_type(alternatives: &[Alternative], construct: &str) -> Resu
     let data_type = match chosen.base {
         Base::Numeric if !chosen.is_array => alternatives
             .iter()
-            .filter_map(|a| a.digits.clone())
+            .filter_map(|a| a.digits.as_ref())
             .try_fold(data_type.clone(), |common, digits| {
-                type_union_coercion(&common, &digits)
+                numeric::common_type(&common, digits)
             })
             .unwrap_or(data_type),
         _ => data_type,
     };
-    // A modifier stays only where all alternatives have it.
-    let chosen = if types.iter().all(|t| *t == chosen) {
+    // A modifier stays only where all alternatives have it, which an untyped literal has not.
+    let have_modifier = types.iter().all(|t| *t == chosen);
+    let chosen = if have_modifier && !alternatives.iter().any(|a| a.is_literal) {
         chosen
     } else {
         chosen.without_typmod()

@@ -16,6 +16,7 @@ use super::literals;
 use crate::cast;
 use crate::error::{PgError, type_name};
 use crate::kit::call;
+use crate::numeric::Digits;
 use crate::pg_type::{Base, PG_TYPE_KEY, PgType, pg_type_of};
 
 /// Casts `expr` of type `from` to the type of `target`, as `CAST(expr AS target)` would.
@@ -110,7 +111,7 @@ fn convert(expr: Expr, from: &DataType, to: PgType, arrow: &DataType) -> Result<
         },
         Base::Int2 | Base::Int4 | Base::Int8 => to_integer(expr, from, to, arrow),
         Base::Float4 | Base::Float8 => to_float(expr, from, to, arrow),
-        Base::Numeric => to_numeric(expr, from, to),
+        Base::Numeric => to_numeric(expr, from, to, arrow),
         Base::Text | Base::Varchar | Base::Bpchar | Base::Name | Base::Char | Base::Unknown => {
             to_text(expr, from, to, arrow)
         }
@@ -262,13 +263,13 @@ fn to_float(expr: Expr, from: &DataType, to: PgType, arrow: &DataType) -> Result
     }
 }
 
-fn to_numeric(expr: Expr, from: &DataType, to: PgType) -> Result<Expr> {
+fn to_numeric(expr: Expr, from: &DataType, to: PgType, arrow: &DataType) -> Result<Expr> {
     if !(from.is_numeric() || from.is_string()) {
         return Err(cannot(from, to));
     }
     let Some((precision, scale)) = to.numeric_precision_scale() else {
         return Ok(match from {
-            DataType::Decimal128(_, _) => expr,
+            DataType::Decimal128(_, _) | DataType::Decimal256(_, _) => expr,
             _ if from.is_integer() => {
                 let decimal = crate::kit::Ty::Numeric.given(from);
                 native(expr, &decimal)
@@ -276,20 +277,20 @@ fn to_numeric(expr: Expr, from: &DataType, to: PgType) -> Result<Expr> {
             _ => call(&cast::numeric(), vec![expr]),
         });
     };
-    let widening = match (from, u8::try_from(precision), i8::try_from(scale)) {
-        (DataType::Decimal128(p, s), Ok(precision), Ok(scale)) if precision <= 38 => (scale >= *s
-            && i16::from(precision) - i16::from(scale) >= i16::from(*p) - i16::from(*s))
-        .then_some(DataType::Decimal128(precision, scale)),
-        _ => None,
-    };
-    match widening {
-        Some(wider) if wider == *from => Ok(expr),
-        Some(wider) => Ok(native(expr, &wider)),
-        None => Ok(call(
-            &cast::numeric(),
-            vec![expr, lit(i32::from(precision)), lit(i32::from(scale))],
-        )),
+    if from == arrow {
+        return Ok(expr);
     }
+    // Arrow's cast where nothing is rounded and nothing can outgrow the target.
+    if let (true, Some(own), Some(target)) =
+        (from.is_decimal(), Digits::of(from), Digits::of(arrow))
+        && target.union(own) == target
+    {
+        return Ok(native(expr, arrow));
+    }
+    Ok(call(
+        &cast::numeric(),
+        vec![expr, lit(i32::from(precision)), lit(i32::from(scale))],
+    ))
 }
 
 fn to_text(expr: Expr, from: &DataType, to: PgType, arrow: &DataType) -> Result<Expr> {

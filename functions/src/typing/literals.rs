@@ -118,19 +118,18 @@ pub(crate) fn narrow(expr: Expr) -> Expr {
             )
         }
         // `1e5` arrives with a negative scale.
-        Expr::Literal(ScalarValue::Decimal128(Some(value), precision, scale), metadata)
-            if scale < 0 =>
-        {
-            let number = crate::kit::Numeric { value, scale };
-            match numeric::rescale(number, 0) {
+        Expr::Literal(
+            value @ (ScalarValue::Decimal128(Some(_), _, scale)
+            | ScalarValue::Decimal256(Some(_), _, scale)),
+            metadata,
+        ) if scale < 0 => {
+            let whole = numeric::constant(&value).and_then(|number| numeric::rescale(number, 0));
+            match whole {
                 Some(value) => Expr::Literal(
                     numeric::literal(crate::kit::Numeric { value, scale: 0 }),
                     None,
                 ),
-                None => Expr::Literal(
-                    ScalarValue::Decimal128(Some(value), precision, scale),
-                    metadata,
-                ),
+                None => Expr::Literal(value, metadata),
             }
         }
         other => other,

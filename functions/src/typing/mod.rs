@@ -13,16 +13,20 @@
 //! - [`alternatives`]: the type in which branches, rows and elements meet
 //! - [`dates`]: comparisons of dates with timestamps
 //! - [`rows`]: VALUES and UNION
+//! - [`condition`]: what stands where a boolean is wanted
+//! - [`unknown`]: untyped literals until the walk types them
 //! - [`rule`]: the walk over plans
 
 mod alternatives;
 pub(crate) mod casts;
+pub(crate) mod condition;
 mod dates;
 pub(crate) mod literals;
 pub(crate) mod operators;
 mod planner;
 mod rows;
 mod rule;
+pub(crate) mod unknown;
 
 pub use casts::printed_object;
 pub use literals::parameter;

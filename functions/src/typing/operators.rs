@@ -1,14 +1,15 @@
 //! Which function an operator is, from the types of its operands.
 
-use datafusion::arrow::datatypes::{DataType, TimeUnit};
+use datafusion::arrow::datatypes::{DataType, Field, TimeUnit};
 use datafusion::error::Result;
 use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
 
-use super::casts;
 use super::literals::{is_null, unknown_text};
+use super::{casts, condition};
 use crate::arithmetic::{Arithmetic, datetimes, floats, integers, numerics};
 use crate::error::{PgError, type_name};
 use crate::kit::{INTERVAL, TIMESTAMPTZ, call};
+use crate::numeric::common_type;
 use crate::{cast, math};
 
 /// An operand and its type.
@@ -79,18 +80,19 @@ pub(crate) fn resolve(left: Operand, operator: Operator, right: Operand) -> Resu
         | Operator::IsDistinctFrom
         | Operator::IsNotDistinctFrom => comparison(left, operator, right),
         Operator::StringConcat => concatenation(left, right),
-        Operator::And | Operator::Or => Ok(native(truth(left)?, operator, truth(right)?)),
+        Operator::And => Ok(native(truth(left, "AND")?, operator, truth(right, "AND")?)),
+        Operator::Or => Ok(native(truth(left, "OR")?, operator, truth(right, "OR")?)),
         Operator::BitwiseShiftLeft | Operator::BitwiseShiftRight => shift(left, operator, right),
         _ => Ok(native(left, operator, right)),
     }
 }
 
-/// An untyped literal where a condition is wanted is a boolean.
-fn truth(operand: Operand) -> Result<Operand> {
-    if unknown_text(&operand.expr).is_some() {
-        return operand.cast(&DataType::Boolean);
-    }
-    Ok(operand)
+fn truth(operand: Operand, construct: &str) -> Result<Operand> {
+    let field = Field::new("", operand.data_type, true);
+    Ok(Operand {
+        expr: condition::checked(operand.expr, &field, construct)?,
+        data_type: DataType::Boolean,
+    })
 }
 
 fn is_numeric(data_type: &DataType) -> bool {
@@ -120,6 +122,7 @@ fn beside(other: &DataType, arithmetic: Arithmetic) -> DataType {
             Arithmetic::Multiply | Arithmetic::Divide,
         ) => DataType::Float64,
         (DataType::Decimal128(_, _), _) => DataType::Decimal128(38, 10),
+        (DataType::Decimal256(_, scale), _) => DataType::Decimal256(76, *scale),
         _ => other.clone(),
     }
 }
@@ -167,14 +170,11 @@ fn arithmetic(
             let (left, right) = (left.cast(&meet)?, right.cast(&meet)?);
             return Ok(call(&function, vec![left.expr, right.expr]));
         }
-        return match numerics::function(arithmetic) {
-            Some(function)
-                if arithmetic != Arithmetic::Multiply || numerics::needs_our_product(l, r) =>
-            {
-                Ok(call(&function, vec![left.expr, right.expr]))
-            }
-            _ => Ok(native(left, operator, right)),
-        };
+        if numerics::needs_ours(arithmetic, l, r) {
+            let function = numerics::function(arithmetic);
+            return Ok(call(&function, vec![left.expr, right.expr]));
+        }
+        return Ok(native(left, operator, right));
     }
     if is_datetime(l) || is_datetime(r) {
         let function = datetimes::function(arithmetic);
@@ -199,7 +199,9 @@ fn unknown_beside(unknown: Operand, other: &DataType, arithmetic: Arithmetic) ->
     if to.is_string() || to.is_nested() {
         return Ok(unknown);
     }
-    if let (DataType::Decimal128(_, _), Some(text)) = (&to, unknown_text(&unknown.expr)) {
+    if to.is_decimal()
+        && let Some(text) = unknown_text(&unknown.expr)
+    {
         // Keeps the digits the literal was written with.
         if let Some(value) = crate::numeric::from_text(text) {
             let value = crate::numeric::literal(value);
@@ -245,6 +247,10 @@ pub(crate) fn comparable(
                 left.cast(&DataType::Float64)?,
                 right.cast(&DataType::Float64)?,
             ));
+        }
+        // DataFusion would have them meet in 38 digits, and refuse values that need more.
+        if let Some(common @ DataType::Decimal256(_, _)) = common_type(l, r) {
+            return Ok((left.cast(&common)?, right.cast(&common)?));
         }
         return Ok((left, right));
     }

@@ -8,12 +8,13 @@ use datafusion::common::DFSchema;
 use datafusion::error::Result;
 use datafusion::logical_expr::expr::Placeholder;
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
-use datafusion::logical_expr::{Expr, ExprSchemable, Operator};
+use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Operator};
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 
-use super::literals;
 use super::operators::{self, Operand};
+use super::{literals, unknown};
 use crate::kit::call;
+use crate::numeric::common_type;
 use crate::pg_type::{PgType, pg_type_of};
 use crate::{datetime, json, math};
 
@@ -29,6 +30,7 @@ impl ExprPlanner for OperatorPlanner {
     ) -> Result<PlannerResult<RawBinaryExpr>> {
         let RawBinaryExpr { op, left, right } = expr;
         let (left, right) = (literals::narrow(left), literals::narrow(right));
+        let (left, right) = untyped_beside_array(left, right, schema)?;
         let is_json = is_jsonb(&left, schema)? || is_jsonb(&right, schema)?;
         if let Some(function) = json::operator(&op, is_json) {
             return Ok(PlannerResult::Planned(call(&function, vec![left, right])));
@@ -49,6 +51,18 @@ impl ExprPlanner for OperatorPlanner {
         if left_type.is_nested() || right_type.is_nested() {
             return Ok(PlannerResult::Original(RawBinaryExpr { op, left, right }));
         }
+        if is_comparison(operator)
+            && let Some(DataType::Decimal256(_, _)) = common_type(&left_type, &right_type)
+            && !matches!(left_type, DataType::Decimal256(_, _))
+            && !matches!(right_type, DataType::Decimal256(_, _))
+        {
+            // The final types may have fewer digits; a cast to more would stay.
+            return Ok(PlannerResult::Planned(Expr::BinaryExpr(BinaryExpr::new(
+                Box::new(left),
+                operator,
+                Box::new(right),
+            ))));
+        }
         let resolved = operators::resolve(
             Operand {
                 expr: left,
@@ -68,12 +82,40 @@ impl ExprPlanner for OperatorPlanner {
     }
 }
 
+/// `'{1,2}' = ARRAY[1, 2]`: the literal is an array, which the rule will read.
+fn untyped_beside_array(left: Expr, right: Expr, schema: &DFSchema) -> Result<(Expr, Expr)> {
+    let is_array =
+        |expr: &Expr| -> Result<bool> { Ok(matches!(expr.get_type(schema)?, DataType::List(_))) };
+    Ok(
+        if literals::unknown_text(&left).is_some() && is_array(&right)? {
+            (unknown::placed(left, &right), right)
+        } else if literals::unknown_text(&right).is_some() && is_array(&left)? {
+            let right = unknown::placed(right, &left);
+            (left, right)
+        } else {
+            (left, right)
+        },
+    )
+}
+
 fn is_jsonb(expr: &Expr, schema: &DFSchema) -> Result<bool> {
     // Most operands are of types that no JSON is, and asking for a field costs more.
     if !expr.get_type(schema)?.is_string() {
         return Ok(false);
     }
     Ok(pg_type_of(&expr.to_field(schema)?.1) == PgType::JSONB)
+}
+
+fn is_comparison(operator: Operator) -> bool {
+    matches!(
+        operator,
+        Operator::Eq
+            | Operator::NotEq
+            | Operator::Lt
+            | Operator::LtEq
+            | Operator::Gt
+            | Operator::GtEq
+    )
 }
 
 /// A parameter of unknown type takes the type of what stands beside it.

@@ -22,10 +22,12 @@ use datafusion::optimizer::analyzer::AnalyzerRule;
 use super::alternatives::{self, Alternative};
 use super::dates::{as_date_item, date_comparison};
 use super::operators::{self, Operand};
-use super::{casts, literals, rows};
+use super::{casts, condition, literals, rows, unknown};
 use crate::arithmetic::{datetimes, integers};
 use crate::error::{PgError, type_name};
 use crate::kit::{as_ours, call};
+use crate::numeric::common_type;
+use crate::pg_type::arrow_types::list_of;
 use crate::pg_type::{Base, pg_type_of};
 use crate::text::similar;
 
@@ -275,6 +277,54 @@ impl Typing<'_> {
         })
     }
 
+    /// Untyped literals where DataFusion's function takes an array like the other argument, or one
+    /// of that argument's elements.
+    fn untyped_array_arguments(&self, name: &str, args: Vec<Expr>) -> Result<Vec<Expr>> {
+        let [left, right] = args.as_slice() else {
+            return Ok(args);
+        };
+        if literals::unknown_text(left).is_none() && literals::unknown_text(right).is_none() {
+            return Ok(args);
+        }
+        let (left, right) = (self.operand(left.clone())?, self.operand(right.clone())?);
+        let (left, right) = match name {
+            "array_has" if literals::unknown_text(&left.expr).is_some() => {
+                let element = match literals::unknown_text(&right.expr) {
+                    Some(_) => DataType::Utf8,
+                    None => right.data_type.clone(),
+                };
+                let array = list_of(element);
+                let expr = self.folded(casts::from_unknown(left.expr, &array)?)?;
+                (
+                    Operand {
+                        expr,
+                        data_type: array,
+                    },
+                    right,
+                )
+            }
+            "array_has" => match &left.data_type {
+                DataType::List(item) => {
+                    let to = item.data_type().clone();
+                    let expr = self.folded(casts::from_unknown(right.expr, &to)?)?;
+                    (
+                        left,
+                        Operand {
+                            expr,
+                            data_type: to,
+                        },
+                    )
+                }
+                _ => (left, right),
+            },
+            "array_concat" | "array_has_all" | "array_has_any" => {
+                self.untyped_arrays(left, right)?
+            }
+            _ => (left, right),
+        };
+        Ok(vec![left.expr, right.expr])
+    }
+
     fn negative(&self, operand: Expr) -> Result<Expr> {
         let data_type = operand.get_type(self.schema)?;
         if let Some(text) = literals::unknown_text(&operand) {
@@ -518,7 +568,10 @@ impl Typing<'_> {
             (DataType::Float32, right) if right.is_integer() => DataType::Float64,
             (left, _) => left.clone(),
         };
-        let meet = type_union_coercion(&own, &right.data_type).unwrap_or_else(|| own.clone());
+        let meet = common_type(&own, &right.data_type)
+            .filter(|_| own.is_decimal())
+            .or_else(|| type_union_coercion(&own, &right.data_type))
+            .unwrap_or_else(|| own.clone());
         let cast = |operand: Operand, to: &DataType| -> Result<Expr> {
             if operand.data_type == *to {
                 return Ok(operand.expr);
@@ -591,7 +644,16 @@ impl Typing<'_> {
     }
 
     fn function(&self, function: ScalarFunction) -> Result<Expr> {
-        let ScalarFunction { func, args } = function;
+        let ScalarFunction { func, mut args } = function;
+        if func.name() == unknown::NAME && !args.is_empty() {
+            return Ok(args.swap_remove(0));
+        }
+        if func.name() == condition::NAME {
+            let (operand, construct) = condition::parts(args)?;
+            let field = operand.to_field(self.schema)?.1;
+            return self.folded(condition::checked(operand, &field, &construct)?);
+        }
+        let args = self.untyped_array_arguments(func.name(), args)?;
         // An operator chosen while SQL was planned, when its operands' types were not final.
         if let Some(operator) = crate::arithmetic::operator_of(&func) {
             let Ok([left, right]) = <[Expr; 2]>::try_from(args) else {
@@ -612,6 +674,7 @@ impl Typing<'_> {
                 && let Some(first) = args.iter().find(|arg| !literals::is_null(arg))
                 && let Expr::Literal(
                     ScalarValue::Decimal128(Some(_), _, _)
+                    | ScalarValue::Decimal256(Some(_), _, _)
                     | ScalarValue::Int32(Some(_))
                     | ScalarValue::Int64(Some(_)),
                     _,
