@@ -5,11 +5,13 @@
 //! | sum(int2, int4) | wraps in int8 | int8, or `bigint out of range` |
 //! | sum(int8) | wraps in int8 | exact numeric |
 //! | avg(int), avg(numeric) | double; scale + 4 | numeric with 16 digits behind the point |
+//! | stddev, variance of integers and numerics | double | numeric |
 //! | row_number, rank, ntile … | unsigned | int8 (ntile: int4) |
 //!
 //! sum and avg of floats, and sum of numerics that cannot outgrow 128 bits, stay DataFusion's.
 //!
 //! - [`exact`]: sums and averages in 128 or 256 bits, of rows and of groups
+//! - [`variance`]: variances and standard deviations, exact likewise
 //! - [`arrays`]: `array_agg` that keeps its element's type
 //! - [`ordered_set`]: mode and percentile_disc
 //! - [`single_distinct`]: an optimizer rule of DataFusion's, kept from changing types
@@ -19,6 +21,7 @@ mod arrays;
 mod exact;
 mod ordered_set;
 pub(crate) mod single_distinct;
+mod variance;
 mod windows;
 
 use std::sync::Arc;
@@ -37,6 +40,10 @@ pub(crate) fn aggregate_udfs() -> Vec<Arc<AggregateUDF>> {
             ordered_set::OrderedSet::percentile_disc(),
         )),
     ];
+    functions.extend(
+        variance::Spread::ALL
+            .map(|spread| Arc::new(AggregateUDF::new_from_impl(variance::Variance::new(spread)))),
+    );
     // Names that PostgreSQL has beside DataFusion's.
     for function in SessionStateDefaults::default_aggregate_functions() {
         if function.name() == "array_agg" {
@@ -46,7 +53,6 @@ pub(crate) fn aggregate_udfs() -> Vec<Arc<AggregateUDF>> {
         }
         let alias = match function.name() {
             "bool_and" => "every",
-            "var" | "var_samp" => "variance",
             _ => continue,
         };
         functions.push(Arc::new(function.as_ref().clone().with_aliases([alias])));
