@@ -3,6 +3,8 @@
 //! A function that gives a set of rows (`generate_series`) gives an array here, under the name
 //! `generate_series_array`; the lowered syntax tree has `unnest` around it.
 
+mod numeric_series;
+
 use std::sync::Arc;
 
 use datafusion::arrow::array::{
@@ -146,6 +148,16 @@ pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {
                     Overload::returning(&[Ty::Int8, Ty::Int8], INT8S, series8),
                     Overload::returning(&[Ty::Int8, Ty::Int8, Ty::Int8], INT8S, series8),
                     Overload::returning(
+                        &[Ty::Numeric, Ty::Numeric],
+                        NUMERICS,
+                        numeric_series::series,
+                    ),
+                    Overload::returning(
+                        &[Ty::Numeric, Ty::Numeric, Ty::Numeric],
+                        NUMERICS,
+                        numeric_series::series,
+                    ),
+                    Overload::returning(
                         &[Ty::Timestamp, Ty::Timestamp, Ty::Interval],
                         TIMESTAMPS,
                         series_of_timestamps,
@@ -175,6 +187,7 @@ pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {
 
 const INT4S: Returns = Returns::Computed(|_, _| Ok(DataType::new_list(DataType::Int32, true)));
 const INT8S: Returns = Returns::Computed(|_, _| Ok(DataType::new_list(DataType::Int64, true)));
+const NUMERICS: Returns = Returns::Computed(numeric_series::series_type);
 const TIMESTAMPS: Returns = Returns::Computed(|_, _| Ok(DataType::new_list(TIMESTAMP, true)));
 const INSTANTS: Returns =
     Returns::Computed(|_, _| Ok(DataType::new_list(TIMESTAMPTZ.clone(), true)));
