@@ -95,7 +95,7 @@ fn place_beside(literal: &mut ast::Expr, typed: ast::Expr) {
 pub(crate) fn place_in_expr(expr: &mut ast::Expr) {
     match expr {
         ast::Expr::Array(array) => place_among(array.elem.iter_mut()),
-        ast::Expr::AnyOp { left, right, .. } | ast::Expr::AllOp { left, right, .. }
+        ast::Expr::AnyOp { left, right, .. }
             if is_untyped(right) && (has_type(left) || is_untyped(left)) =>
         {
             let array = ast::Expr::Array(ast::Array {
