@@ -64,15 +64,15 @@ impl Scheduler {
 
     /// Whether somebody will still read what an executor holds.
     fn is_read(&self, executor: &Executor, id: ExecutorId) -> bool {
-        executor.jobs.iter().any(|(job_id, holding)| {
-            let Some(job) = self.jobs.get(job_id) else {
+        executor.jobs.iter().any(|(job_id, outputs)| {
+            let Some(job) = self.jobs.get(&job_id) else {
                 return false;
             };
-            let mut outputs = holding.outputs.iter();
+            let mut outputs = outputs.iter();
             match job.phase {
                 Phase::Active => outputs.any(|(stage, task)| {
                     let stage = job.stage(*stage);
-                    let accepted = stage.accepted(*job_id, *task);
+                    let accepted = stage.accepted(job_id, *task);
                     stage.needed && accepted.is_some_and(|output| output.executor == id)
                 }),
                 Phase::Finished => !job.released && outputs.any(|(stage, _)| job.is_result(*stage)),

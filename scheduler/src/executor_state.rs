@@ -3,10 +3,11 @@
 //! Everything that a report of this executor touches is in one place, so that an event costs the
 //! same few cache misses on a large cluster as on a small one.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
-use job::{AttemptId, Epoch, JobId, StageId};
+use job::{AttemptId, Epoch, JobId};
 
+use crate::holdings::Holdings;
 use crate::{ExecutorState, Instant};
 
 #[derive(Debug)]
@@ -23,7 +24,7 @@ pub(crate) struct Executor {
     /// Attempts that hold slots, in order. Short: at most one per slot.
     attempts: Vec<(AttemptId, Held)>,
     /// Jobs that were given a task here and were not told to drop their blocks.
-    pub(crate) jobs: BTreeMap<JobId, Holding>,
+    pub(crate) jobs: Holdings,
     /// Attempts that were ever launched here.
     launches: u64,
 }
@@ -42,14 +43,6 @@ pub(crate) struct Held {
     pub(crate) shared: bool,
     /// Its number among the executor's launches.
     launch: u64,
-}
-
-/// What an executor has of a job.
-#[derive(Debug, Default)]
-pub(crate) struct Holding {
-    /// Tasks that had an output accepted here. It may have been found unreadable since: the
-    /// task's state tells.
-    pub(crate) outputs: Vec<(StageId, u32)>,
 }
 
 impl Held {
@@ -76,7 +69,7 @@ impl Executor {
             failures: VecDeque::new(),
             excluded_until: Instant::default(),
             attempts: Vec::new(),
-            jobs: BTreeMap::new(),
+            jobs: Holdings::default(),
             launches: 0,
         }
     }
@@ -116,11 +109,7 @@ impl Executor {
         if let Err(at) = self.find(attempt) {
             self.attempts.insert(at, (attempt, held));
         }
-        let is_new = !self.jobs.contains_key(&attempt.task.job);
-        if is_new {
-            self.jobs.insert(attempt.task.job, Holding::default());
-        }
-        is_new
+        self.jobs.add(attempt.task.job)
     }
 
     /// Forgets an attempt that held slots.

@@ -230,11 +230,9 @@ impl Executors {
     /// An output of an attempt that ran there has been accepted.
     pub(crate) fn accept(&mut self, id: ExecutorId, attempt: AttemptId) {
         let job = attempt.task.job;
-        let holding = self.get_mut(id).and_then(|e| e.jobs.get_mut(&job));
-        if let Some(holding) = holding {
-            holding
-                .outputs
-                .push((attempt.task.stage, attempt.task.task));
+        let outputs = self.get_mut(id).and_then(|e| e.jobs.get_mut(job));
+        if let Some(outputs) = outputs {
+            outputs.push((attempt.task.stage, attempt.task.task));
         }
     }
 
@@ -243,11 +241,7 @@ impl Executors {
         let Some(executor) = self.get_mut(id) else {
             return false;
         };
-        let idle = executor.attempts_of(job).next().is_none() && executor.jobs.contains_key(&job);
-        if idle {
-            executor.jobs.remove(&job);
-        }
-        idle
+        executor.attempts_of(job).next().is_none() && executor.jobs.remove(job)
     }
 
     /// In no order that means anything.

@@ -57,6 +57,7 @@ mod event;
 mod exclusion;
 mod executor_state;
 mod executors;
+mod holdings;
 mod job_state;
 mod loss;
 mod outcome;

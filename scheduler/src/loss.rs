@@ -11,7 +11,7 @@ impl Scheduler {
     /// Takes a registered executor away with all it ran and held.
     pub(crate) fn executor_lost(&mut self, executor: ExecutorId) {
         self.forget_exclusion(executor);
-        let Some(lost) = self.executors.remove(executor) else {
+        let Some(mut lost) = self.executors.remove(executor) else {
             return;
         };
         self.draining.remove(&executor);
@@ -19,13 +19,13 @@ impl Scheduler {
         for (attempt, held) in lost.attempts() {
             self.slots_freed(attempt.task.job, held.slots);
         }
-        for (id, holding) in &lost.jobs {
+        let mut jobs = std::mem::take(&mut lost.jobs).into_jobs();
+        for (id, outputs) in &mut jobs {
             if let Some(job) = self.jobs.get_mut(id) {
                 job.holders.remove(&executor);
             }
-            let mut outputs = holding.outputs.clone();
             outputs.sort_unstable();
-            for (stage, task) in outputs {
+            for &mut (stage, task) in outputs {
                 let job = *id;
                 let task = TaskId { job, stage, task };
                 if self
@@ -42,7 +42,7 @@ impl Scheduler {
                 self.failed(executor, attempt, held, Cause::ExecutorLost, error);
             }
         }
-        for job in lost.jobs.into_keys() {
+        for job in jobs.into_keys() {
             if self.is_active(job) {
                 self.settle(job);
             } else {
