@@ -11,6 +11,9 @@ use job::{JobId, StageId};
 /// found unreadable since: the task's state tells.
 pub(crate) type Outputs = Vec<(StageId, u32)>;
 
+/// Outputs of a job that an executor has room for from the start.
+const OUTPUTS: usize = 16;
+
 #[derive(Debug, Default)]
 pub(crate) struct Holdings {
     latest: Option<(JobId, Outputs)>,
@@ -23,7 +26,10 @@ impl Holdings {
         if self.get_mut(job).is_some() {
             return false;
         }
-        self.others.extend(self.latest.replace((job, Vec::new())));
+        // Room for some tasks at once: growing from nothing on thousands of executors is what costs
+        // most on a large cluster.
+        let outputs = Vec::with_capacity(OUTPUTS);
+        self.others.extend(self.latest.replace((job, outputs)));
         true
     }
 
