@@ -8,6 +8,7 @@
 
 mod bind;
 mod decorrelate;
+mod dependencies;
 mod distinct;
 mod engine;
 mod error;
@@ -25,7 +26,6 @@ mod show_tables;
 pub mod split;
 mod state;
 mod statement;
-mod subplan;
 mod targets;
 mod types;
 mod view;

@@ -24,8 +24,8 @@ use crate::bind::alias::ColumnAliases;
 use crate::bind::rows::NumberedRows;
 use crate::bind::using::{UsingJoins, UsingNotes};
 use crate::decorrelate::Decorrelate;
+use crate::dependencies::TrueDependencies;
 use crate::distinct::AlwaysDistinct;
-use crate::subplan::Subplans;
 
 /// Copies of the state that are kept; beyond that the oldest settings are dropped.
 const VARIANTS_MAX: usize = 32;
@@ -43,8 +43,6 @@ pub(crate) struct Variant {
 #[derive(Debug)]
 pub(crate) struct States {
     base: Arc<SessionState>,
-    /// What [`Subplans`] plans with; it lives as long as the others.
-    _subplan_state: Arc<SessionState>,
     type_planner: Arc<dyn TypePlanner>,
     /// For plans where there is nothing to optimise but expressions.
     simplifier: Optimizer,
@@ -53,7 +51,6 @@ pub(crate) struct States {
 
 impl States {
     pub(crate) fn new(runtime: Arc<RuntimeEnv>) -> Self {
-        let subplans = Arc::new(Subplans::default());
         let builder = SessionStateBuilder::new()
             .with_config(config())
             .with_runtime_env(runtime)
@@ -66,19 +63,14 @@ impl States {
             .rules
             .insert(0, Arc::new(UsingNotes));
         AlwaysDistinct::install(builder.optimizer().get_or_insert_default());
+        TrueDependencies::install(builder.optimizer().get_or_insert_default());
         let builder = builder
             .with_analyzer_rule(Arc::new(NumberedRows))
-            .with_analyzer_rule(Arc::clone(&subplans) as _)
             .with_analyzer_rule(Arc::new(Decorrelate))
             .with_relation_planners(vec![Arc::new(ColumnAliases), Arc::new(UsingJoins)]);
         let base = Arc::new(builder.build());
-        let alone = base.config().clone().with_target_partitions(1);
-        let subplan_state = SessionStateBuilder::new_from_existing(base.as_ref().clone());
-        let subplan_state = Arc::new(subplan_state.with_config(alone).build());
-        subplans.plan_with(&subplan_state);
         Self {
             base,
-            _subplan_state: subplan_state,
             type_planner: functions::type_planner(),
             simplifier: Optimizer::with_rules(vec![Arc::new(SimplifyExpressions::new())]),
             variants: Mutex::new(BTreeMap::new()),
@@ -129,6 +121,9 @@ fn config() -> SessionConfig {
     let options = config.options_mut();
     options.catalog.information_schema = false;
     options.catalog.create_default_catalog_and_schema = false;
+    // A cast to a type with metadata, as PostgreSQL's are, is nullable to physical plans even
+    // where logical ones know that it is not: the check would refuse GROUP BY above it.
+    options.execution.skip_physical_aggregate_schema_check = true;
     let parser = &mut options.sql_parser;
     parser.dialect = Dialect::PostgreSQL;
     parser.parse_float_as_decimal = true;

@@ -51,8 +51,10 @@ impl VisitorMut for Lowering {
                 "TABLESAMPLE is only supported for tables",
             ));
         }
-        relations::lower(factor);
-        ControlFlow::Continue(())
+        match relations::lower(factor) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => ControlFlow::Break(error),
+        }
     }
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<PgError> {

@@ -5,12 +5,13 @@
 //! which gives int8 whatever its bounds are.
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, FunctionArg, FunctionArgExpr, Ident, TableAlias, TableAliasColumnDef, TableFactor,
-    UnaryOperator, Value,
+    DataType, Expr, FunctionArg, FunctionArgExpr, Ident, TableAlias, TableAliasColumnDef,
+    TableFactor, UnaryOperator, Value,
 };
 
-use super::forms::{SET_FUNCTIONS, call};
+use super::forms::{SET_FUNCTIONS, call, cast};
 use super::simple_name;
+use crate::error::PgError;
 
 /// Literal series up to this long are made as an array.
 const ARRAY_ITEMS_MAX: u64 = 1_000_000;
@@ -31,7 +32,12 @@ const EACH_FUNCTIONS: [(&str, &str, &str); 4] = [
     ),
 ];
 
-pub(super) fn lower(factor: &mut TableFactor) {
+pub(super) fn lower(factor: &mut TableFactor) -> Result<(), PgError> {
+    as_unnest(factor);
+    with_ordinality(factor)
+}
+
+fn as_unnest(factor: &mut TableFactor) {
     if let TableFactor::UNNEST {
         alias: Some(alias),
         array_exprs,
@@ -42,18 +48,22 @@ pub(super) fn lower(factor: &mut TableFactor) {
         name_column(alias);
         return;
     }
-    let (name, args, alias) = match factor {
+    let (name, args, alias, with_ordinality) = match factor {
         TableFactor::Table {
             name,
             args: Some(args),
             alias,
-            with_ordinality: false,
+            with_ordinality,
             sample: None,
             ..
-        } => (&*name, &args.args, alias),
+        } => (&*name, &args.args, alias, *with_ordinality),
         TableFactor::Function {
-            name, args, alias, ..
-        } => (&*name, &*args, alias),
+            name,
+            args,
+            alias,
+            with_ordinality,
+            ..
+        } => (&*name, &*args, alias, *with_ordinality),
         _ => return,
     };
     let Some(name) = simple_name(name) else {
@@ -101,8 +111,58 @@ pub(super) fn lower(factor: &mut TableFactor) {
             .collect(),
         with_offset: false,
         with_offset_alias: None,
-        with_ordinality: false,
+        with_ordinality,
     };
+}
+
+/// WITH ORDINALITY: an array of the numbers of the rows beside the others.
+fn with_ordinality(factor: &mut TableFactor) -> Result<(), PgError> {
+    let (alias, arrays) = match factor {
+        TableFactor::UNNEST {
+            alias,
+            array_exprs,
+            with_ordinality: wanted @ true,
+            ..
+        } => {
+            *wanted = false;
+            (alias, array_exprs)
+        }
+        TableFactor::Table {
+            with_ordinality: true,
+            ..
+        }
+        | TableFactor::Function {
+            with_ordinality: true,
+            ..
+        } => {
+            return Err(PgError::not_supported(
+                "WITH ORDINALITY of this function is not supported",
+            ));
+        }
+        _ => return Ok(()),
+    };
+    let lengths: Vec<Expr> = arrays
+        .iter()
+        .map(|array| call("cardinality", vec![array.clone()]))
+        .collect();
+    let length = cast(call("greatest", lengths), DataType::BigInt(None));
+    let first = Expr::Value(Value::Number("1".to_owned(), true).into());
+    let columns = arrays.len();
+    arrays.push(call("generate_series_array", vec![first, length]));
+    let alias = alias.get_or_insert_with(|| TableAlias {
+        explicit: true,
+        name: Ident::new("unnest"),
+        columns: Vec::new(),
+        at: None,
+    });
+    if alias.columns.is_empty() {
+        let names = (0..columns).map(|index| column(&format!("{}_{index}", alias.name.value)));
+        alias.columns = names.collect();
+    }
+    if alias.columns.len() == columns {
+        alias.columns.push(column("ordinality"));
+    }
+    Ok(())
 }
 
 fn column(name: &str) -> TableAliasColumnDef {

@@ -92,6 +92,9 @@ impl ContextProvider for StatementContext<'_> {
         if name == super::rows::WITH_TIES {
             return Some(super::rows::WithTies::udf());
         }
+        if let Some(mark) = super::row_comparisons::function(name) {
+            return Some(mark);
+        }
         self.state.scalar_functions().get(name).cloned()
     }
 

@@ -15,6 +15,7 @@ mod context;
 mod errors;
 pub(crate) mod params;
 pub(crate) mod relations;
+pub(crate) mod row_comparisons;
 pub(crate) mod rows;
 pub(crate) mod using;
 
@@ -94,6 +95,7 @@ impl Binder<'_> {
             result => result,
         };
         result
+            .and_then(|plan| row_comparisons::spell_out(plan, self.state.expr_planners()))
             .and_then(without_nothing)
             .map_err(|error| plan_error(&error, source))
     }

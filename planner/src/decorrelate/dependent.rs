@@ -6,25 +6,33 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::Field;
+use datafusion::arrow::datatypes::{Field, FieldRef, Schema};
+use datafusion::catalog::cte_worktable::CteWorkTable;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DFSchema};
+use datafusion::datasource::{provider_as_source, source_as_provider};
 use datafusion::error::Result;
 use datafusion::functions_window::expr_fn::row_number;
 use datafusion::logical_expr::{
     Aggregate, Distinct, DistinctOn, Expr, ExprFunctionExt, FetchType, Filter, Join, JoinType,
-    Limit, LogicalPlan, SkipType, Sort, SortExpr, SubqueryAlias, Union, Unnest, Values, Window,
-    lit, when,
+    Limit, LogicalPlan, LogicalPlanBuilder, RecursiveQuery, SkipType, Sort, SortExpr,
+    SubqueryAlias, TableScan, Union, Unnest, Values, Window, lit, when,
 };
 use functions::error::PgError;
 
 use super::domain::{Dependent, Domain, Names, join, keys, outputs, project};
+use super::grouping_sets;
 use super::references::{Replacements, is_lateral, is_uncorrelated};
 
 /// `plan` once per value of the domain: its columns, then the domain's.
 pub(super) fn push(names: &mut Names, domain: &Domain, plan: LogicalPlan) -> Result<Dependent> {
     let mut exprs = outputs(&plan);
-    let pushed = Push { names, domain }.push(plan)?;
+    let mut push = Push {
+        names,
+        domain,
+        work_tables: Vec::new(),
+    };
+    let pushed = push.push(plan)?;
     exprs.extend(pushed.columns.iter().cloned().map(Expr::Column));
     Ok(Dependent {
         plan: project(pushed.plan, exprs)?,
@@ -35,11 +43,19 @@ pub(super) fn push(names: &mut Names, domain: &Domain, plan: LogicalPlan) -> Res
 struct Push<'a> {
     names: &'a mut Names,
     domain: &'a Domain,
+    /// Of the recursive queries around this place, innermost last.
+    work_tables: Vec<WorkTable>,
+}
+
+/// The rows of a recursive query so far, which have the domain's columns too.
+struct WorkTable {
+    name: String,
+    domain: Vec<FieldRef>,
 }
 
 impl Push<'_> {
     fn push(&mut self, plan: LogicalPlan) -> Result<Dependent> {
-        if is_uncorrelated(&plan) {
+        if self.is_uncorrelated(&plan)? {
             let domain = self.domain.instance(self.names)?;
             return Ok(Dependent {
                 plan: join(plan, domain.plan, JoinType::Inner, Vec::new(), None)?,
@@ -90,6 +106,10 @@ impl Push<'_> {
             LogicalPlan::Union(union) => self.union(union),
             LogicalPlan::Join(join) => self.join(join),
             LogicalPlan::Values(values) => self.values(values),
+            LogicalPlan::RecursiveQuery(query) => self.recursive(query),
+            LogicalPlan::TableScan(scan) => self.work_table(scan),
+            // A function in FROM that sees an outer query, with nothing beside it.
+            LogicalPlan::Subquery(subquery) => self.push_arc(subquery.subquery),
             LogicalPlan::Unnest(unnest) => {
                 let input = self.push_arc(unnest.input)?;
                 let unnest =
@@ -98,6 +118,29 @@ impl Push<'_> {
             }
             other => Err(unsupported(&other)),
         }
+    }
+
+    /// Nothing of the domain is to be seen in this plan, neither by reference nor in the rows of a
+    /// recursive query so far.
+    fn is_uncorrelated(&self, plan: &LogicalPlan) -> Result<bool> {
+        if !is_uncorrelated(plan) {
+            return Ok(false);
+        }
+        if self.work_tables.is_empty() {
+            return Ok(true);
+        }
+        Ok(!plan.exists(|node| {
+            Ok(matches!(node, LogicalPlan::TableScan(scan) if self.work_table_of(scan).is_some()))
+        })?)
+    }
+
+    fn work_table_of(&self, scan: &TableScan) -> Option<&WorkTable> {
+        let provider = source_as_provider(&scan.source).ok()?;
+        let scanned = provider.downcast_ref::<CteWorkTable>()?;
+        self.work_tables
+            .iter()
+            .rev()
+            .find(|table| table.name == scanned.name())
     }
 
     fn push_arc(&mut self, plan: Arc<LogicalPlan>) -> Result<Dependent> {
@@ -226,11 +269,8 @@ impl Push<'_> {
     }
 
     fn aggregate(&mut self, aggregate: Aggregate) -> Result<Dependent> {
-        if matches!(aggregate.group_expr.as_slice(), [Expr::GroupingSet(_)]) {
-            return Err(PgError::not_supported(
-                "GROUPING SETS in a correlated subquery is not supported",
-            )
-            .into());
+        if let [Expr::GroupingSet(_)] = aggregate.group_expr.as_slice() {
+            return self.push(grouping_sets::as_union(aggregate)?);
         }
         let bound = Arc::clone(aggregate.input.schema());
         let is_scalar = aggregate.group_expr.is_empty();
@@ -309,14 +349,7 @@ impl Push<'_> {
             .collect();
         let mut inputs = Vec::with_capacity(union.inputs.len());
         for input in union.inputs {
-            let mut exprs = outputs(&input);
-            let input = self.push_arc(input)?;
-            exprs.extend(
-                columns(&input)
-                    .zip(&names)
-                    .map(|(column, name)| column.alias(name)),
-            );
-            let plan = project(input.plan, exprs)?;
+            let plan = self.with_domain_named(input, &names)?;
             if inputs.is_empty() {
                 let first = plan.schema().fields().len() - names.len();
                 fields.extend(
@@ -407,7 +440,8 @@ impl Push<'_> {
             join_type,
             JoinType::Right | JoinType::RightSemi | JoinType::RightAnti | JoinType::RightMark
         );
-        let (in_left, in_right) = (!is_uncorrelated(&left), !is_uncorrelated(&right));
+        let in_left = !self.is_uncorrelated(&left)?;
+        let in_right = !self.is_uncorrelated(&right)?;
         let one_side = if in_right && !in_left && (keeps_right || join_type == JoinType::Inner) {
             Some(false)
         } else if !in_right && !(keeps_right || join_type == JoinType::Full) {
@@ -415,6 +449,7 @@ impl Push<'_> {
         } else {
             None
         };
+        let mut other = Vec::new();
         let (left, right, mut extra, kept) = match one_side {
             Some(true) => {
                 let left = self.push_arc(left)?;
@@ -435,16 +470,11 @@ impl Push<'_> {
                     right.plan.schema(),
                 )?;
                 let kept = if keeps_right {
-                    right.columns.clone()
+                    right.columns
                 } else {
-                    left.columns.clone()
+                    other = right.columns;
+                    left.columns
                 };
-                if join_type == JoinType::Full {
-                    return Err(PgError::not_supported(
-                        "FULL JOIN in a correlated subquery is not supported",
-                    )
-                    .into());
-                }
                 (left.plan, right.plan, extra, kept)
             }
         };
@@ -463,6 +493,7 @@ impl Push<'_> {
         let filter = filter
             .map(|filter| replacements.in_expr(filter, &bound, &schema))
             .transpose()?;
+        let both = [left.schema().columns(), right.schema().columns()].concat();
         let plan = LogicalPlan::Join(Join::try_new(
             Arc::new(left),
             Arc::new(right),
@@ -473,7 +504,102 @@ impl Push<'_> {
             null_equality,
             null_aware,
         )?);
+        if join_type == JoinType::Full {
+            return self.of_either_side(plan, both, &kept, &other);
+        }
         rebuilt(plan, kept)
+    }
+
+    /// In a row of a FULL JOIN only one side's values of the domain may be there.
+    fn of_either_side(
+        &mut self,
+        plan: LogicalPlan,
+        both: Vec<Column>,
+        left: &[Column],
+        right: &[Column],
+    ) -> Result<Dependent> {
+        let mut exprs: Vec<Expr> = both
+            .into_iter()
+            .filter(|column| !left.contains(column) && !right.contains(column))
+            .map(Expr::Column)
+            .collect();
+        let mut names = Vec::with_capacity(left.len());
+        for (left, right) in left.iter().zip(right) {
+            let name = self.names.next();
+            let left = Expr::Column(left.clone());
+            let mut either = when(left.clone().is_null(), Expr::Column(right.clone()));
+            exprs.push(either.otherwise(left)?.alias(name.clone()));
+            names.push(Column::new_unqualified(name));
+        }
+        rebuilt(project(plan, exprs)?, names)
+    }
+
+    /// What is repeated has the domain's columns in its rows.
+    fn recursive(&mut self, query: RecursiveQuery) -> Result<Dependent> {
+        let names: Vec<String> = self
+            .domain
+            .columns
+            .iter()
+            .map(|_| self.names.next())
+            .collect();
+        let start = self.with_domain_named(query.static_term, &names)?;
+        let fields = start.schema().fields();
+        let domain = fields[fields.len() - names.len()..]
+            .iter()
+            .map(|field| Arc::new(field.as_ref().clone().with_nullable(true)))
+            .collect();
+        self.work_tables.push(WorkTable {
+            name: query.name.clone(),
+            domain,
+        });
+        let step = self.with_domain_named(query.recursive_term, &names);
+        self.work_tables.pop();
+        let plan = RecursiveQuery::try_new(
+            query.name,
+            Arc::new(start),
+            Arc::new(step?),
+            query.is_distinct,
+        )?;
+        rebuilt(
+            LogicalPlan::RecursiveQuery(plan),
+            names.into_iter().map(Column::new_unqualified).collect(),
+        )
+    }
+
+    /// A plan's own columns, then the domain's under these names.
+    fn with_domain_named(
+        &mut self,
+        plan: Arc<LogicalPlan>,
+        names: &[String],
+    ) -> Result<LogicalPlan> {
+        let mut exprs = outputs(&plan);
+        let pushed = self.push_arc(plan)?;
+        exprs.extend(
+            columns(&pushed)
+                .zip(names)
+                .map(|(column, name)| column.alias(name)),
+        );
+        project(pushed.plan, exprs)
+    }
+
+    fn work_table(&mut self, scan: TableScan) -> Result<Dependent> {
+        let Some(table) = self.work_table_of(&scan) else {
+            return Err(unsupported(&LogicalPlan::TableScan(scan)));
+        };
+        let mut fields: Vec<FieldRef> = scan.source.schema().fields().iter().cloned().collect();
+        fields.extend(table.domain.iter().cloned());
+        let columns = table
+            .domain
+            .iter()
+            .map(|field| Column::new(Some(scan.table_name.clone()), field.name()))
+            .collect();
+        let provider = CteWorkTable::new(&table.name, Arc::new(Schema::new(fields)));
+        let plan = LogicalPlanBuilder::scan(
+            scan.table_name.clone(),
+            provider_as_source(Arc::new(provider)),
+            None,
+        )?;
+        rebuilt(plan.build()?, columns)
     }
 }
 

@@ -24,6 +24,7 @@
 mod dependent;
 mod domain;
 mod forms;
+mod grouping_sets;
 mod references;
 mod single;
 
@@ -41,7 +42,8 @@ use functions::error::PgError;
 
 use domain::Names;
 use forms::{Joiner, join_lateral};
-use references::{Site, as_subquery, is_ours, subquery_of};
+pub(crate) use references::as_subquery;
+use references::{Site, is_ours, subquery_of};
 
 /// The last analyzer rule: types are settled, and DataFusion's checks of subqueries come after.
 #[derive(Debug)]

@@ -135,7 +135,6 @@ fn is_pulled_up(plan: &LogicalPlan, equal: bool) -> bool {
         LogicalPlan::Projection(projection) => {
             is_local(plan) && is_pulled_up(&projection.input, equal)
         }
-        LogicalPlan::SubqueryAlias(alias) => is_pulled_up(&alias.input, equal),
         LogicalPlan::Distinct(Distinct::All(input)) => is_pulled_up(input, equal),
         LogicalPlan::Join(
             join @ Join {
@@ -412,7 +411,7 @@ fn map_subquery(
     }))
 }
 
-pub(super) fn as_subquery(plan: LogicalPlan, spans: datafusion::common::Spans) -> Subquery {
+pub(crate) fn as_subquery(plan: LogicalPlan, spans: datafusion::common::Spans) -> Subquery {
     let outer_ref_columns = free(&plan)
         .into_iter()
         .map(|(field, column)| Expr::OuterReferenceColumn(field, column))

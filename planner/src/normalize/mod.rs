@@ -16,6 +16,8 @@ mod order;
 mod rows;
 mod using;
 
+pub(crate) use operators::binary as binary_operator;
+
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
@@ -157,11 +159,6 @@ impl VisitorMut for Normalizer<'_> {
         if let Err(error) = from::check_names(&select.from, self.source) {
             return ControlFlow::Break(error);
         }
-        if let Some(condition) = &mut select.selection
-            && let Err(error) = rows::in_condition(condition)
-        {
-            return ControlFlow::Break(error);
-        }
         names::name_items(select, self.style.unique_columns);
         ControlFlow::Continue(())
     }
@@ -183,7 +180,6 @@ impl VisitorMut for Normalizer<'_> {
                 alias,
                 args,
                 sample,
-                with_ordinality,
                 ..
             } => {
                 let span = name
@@ -193,9 +189,6 @@ impl VisitorMut for Normalizer<'_> {
                     .map_or(Span::empty(), |ident| ident.span);
                 if sample.is_some() {
                     return self.refuse("TABLESAMPLE is", span);
-                }
-                if *with_ordinality {
-                    return self.refuse("WITH ORDINALITY is", span);
                 }
                 if let Some(args) = args {
                     literals::protect_long_series(&mut args.args);
@@ -209,15 +202,8 @@ impl VisitorMut for Normalizer<'_> {
                 return self.refuse("TABLESAMPLE is", Span::empty());
             }
             TableFactor::Function {
-                name,
-                args,
-                alias,
-                with_ordinality,
-                ..
+                name, args, alias, ..
             } => {
-                if *with_ordinality {
-                    return self.refuse("WITH ORDINALITY is", Span::empty());
-                }
                 literals::protect_long_series(args);
                 fold_function(name);
                 if let Some(function) = names::last_part(name) {
@@ -225,14 +211,8 @@ impl VisitorMut for Normalizer<'_> {
                 }
             }
             TableFactor::UNNEST {
-                alias,
-                array_exprs,
-                with_ordinality,
-                ..
+                alias, array_exprs, ..
             } => {
-                if *with_ordinality {
-                    return self.refuse("WITH ORDINALITY is", Span::empty());
-                }
                 if array_exprs.len() == 1 {
                     name_function_column("unnest", alias);
                 }
@@ -423,6 +403,8 @@ fn rewrite(expr: &mut Expr, view: &SessionView<'_>) -> Result<()> {
         Expr::BinaryOp { .. }
         | Expr::InList { .. }
         | Expr::InSubquery { .. }
+        | Expr::AnyOp { .. }
+        | Expr::AllOp { .. }
         | Expr::IsNull(_)
         | Expr::IsNotNull(_)
         | Expr::IsDistinctFrom(..)
@@ -538,6 +520,9 @@ fn replace_table(body: &mut SetExpr) {
                 set_quantifier,
             } => {
                 replace_table(right);
+                if matches!(op, SetOperator::Intersect | SetOperator::Except) {
+                    names::name_right_side(right);
+                }
                 if *set_quantifier == SetQuantifier::All
                     && matches!(op, SetOperator::Intersect | SetOperator::Except)
                 {

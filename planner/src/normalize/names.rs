@@ -86,6 +86,27 @@ pub(super) fn name_items(select: &mut Select, unique_columns: bool) {
     }
 }
 
+/// Names of its own for what the right side of INTERSECT and EXCEPT selects: nothing refers to
+/// them, and the binder, which joins the sides by names, mistakes some for the left side's.
+pub(super) fn name_right_side(right: &mut SetExpr) {
+    let select = match right {
+        SetExpr::Select(select) => select,
+        SetExpr::Query(query) if query.order_by.is_none() => {
+            return name_right_side(&mut query.body);
+        }
+        _ => return,
+    };
+    for (index, item) in select.projection.iter_mut().enumerate() {
+        if let SelectItem::UnnamedExpr(expr) = item {
+            let expr = std::mem::replace(expr, Expr::Identifier(Ident::new("")));
+            *item = SelectItem::ExprWithAlias {
+                expr,
+                alias: Ident::with_quote('"', format!(" right {index}")),
+            };
+        }
+    }
+}
+
 /// An item's name, and whether it has it by being a column. Wildcards have none.
 fn item_name(item: &SelectItem) -> Option<(String, bool)> {
     match item {

@@ -71,7 +71,7 @@ fn named(parts: &[String], view: &SessionView<'_>) -> Result<BinaryOperator> {
 }
 
 /// The operator a symbol stands for. `~~` and its like are [`Like`]s afterwards.
-fn binary(symbol: &str) -> Option<BinaryOperator> {
+pub(crate) fn binary(symbol: &str) -> Option<BinaryOperator> {
     Some(match symbol {
         "+" => BinaryOperator::Plus,
         "-" => BinaryOperator::Minus,

@@ -1,21 +1,42 @@
 //! Comparisons of rows, column by column: DataFusion has no rows.
+//!
+//! A comparison with the rows of a subquery becomes a call that [`crate::bind::row_comparisons`]
+//! spells out when both sides are bound: the names on the left mean the outer query's columns, and
+//! an aggregate there is the outer query's too.
 
-use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, CaseWhen, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Query,
-    Select, SelectItem, SetExpr, TableAlias, TableAliasColumnDef, TableFactor, TableWithJoins,
-    UnaryOperator, Value,
+    BinaryOperator, Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Query,
+    SelectItem, SetExpr, TableAlias, TableFactor, TableWithJoins, UnaryOperator, Value,
 };
 
 use super::{call, empty_query, empty_select, names};
+use crate::bind::row_comparisons::{ROW, ROW_COMPARISON};
 use crate::error::{PlanError, Result};
 
 /// Comparisons of rows, IN a list or a subquery, IS [NOT] NULL, IS [NOT] DISTINCT FROM, spelled
 /// out.
 pub(super) fn rewrite(expr: &mut Expr) -> Result<()> {
     let whole = match expr {
-        Expr::BinaryOp { left, right, op } => match (row(left), row(right)) {
-            (Some(left), Some(right)) => compare(&left, op, &right)?,
+        Expr::BinaryOp { left, right, op } => match (row(left), row(right), subquery(right)) {
+            (Some(left), Some(right), _) => compare(&left, op, &right)?,
+            (Some(left), None, Some(query)) => with_subquery(left, op, "", query),
+            _ => None,
+        },
+        Expr::AnyOp {
+            left,
+            compare_op,
+            right,
+            ..
+        } => match (row(left), subquery(right)) {
+            (Some(left), Some(query)) => with_subquery(left, compare_op, "ANY", query),
+            _ => None,
+        },
+        Expr::AllOp {
+            left,
+            compare_op,
+            right,
+        } => match (row(left), subquery(right)) {
+            (Some(left), Some(query)) => with_subquery(left, compare_op, "ALL", query),
             _ => None,
         },
         Expr::InList {
@@ -30,13 +51,9 @@ pub(super) fn rewrite(expr: &mut Expr) -> Result<()> {
             expr: left,
             subquery,
             negated,
-        } => match row(left) {
-            Some(left) if left.len() > 1 => {
-                let subquery = std::mem::replace(subquery, Box::new(empty_query()));
-                Some(negated_if(*negated, is_in(&left, subquery)?))
-            }
-            _ => None,
-        },
+        } => row(left)
+            .and_then(|left| with_subquery(left, &BinaryOperator::Eq, "ANY", subquery))
+            .map(|found| negated_if(*negated, found)),
         // Of a row both ask for all of its columns, so that neither may hold.
         Expr::IsNull(inner) => row(inner).and_then(|members| {
             let each = |member| Expr::IsNull(Box::new(member));
@@ -123,130 +140,58 @@ fn check_lengths(left: usize, right: usize) -> Result<()> {
     ))
 }
 
-/// `(a, b) IN (subquery)` among the conditions of WHERE, where NULL is as good as false: EXISTS.
-pub(super) fn in_condition(expr: &mut Expr) -> Result<()> {
+/// The query of `(SELECT …)`.
+fn subquery(expr: &mut Expr) -> Option<&mut Query> {
     match expr {
-        Expr::Nested(inner) => in_condition(inner),
-        Expr::BinaryOp {
-            left,
-            op: BinaryOperator::And,
-            right,
-        } => {
-            in_condition(left)?;
-            in_condition(right)
-        }
-        Expr::InSubquery {
-            expr: left,
-            subquery,
-            negated: false,
-        } => {
-            if let Some(left) = row(left)
-                && left.len() > 1
-            {
-                let subquery = std::mem::replace(subquery, Box::new(empty_query()));
-                let (mut select, matches) = matching(&left, subquery)?;
-                select.projection = vec![SelectItem::UnnamedExpr(number("1"))];
-                select.selection = Some(matches);
-                *expr = Expr::Exists {
-                    subquery: Box::new(query(select)),
-                    negated: false,
-                };
-            }
-            Ok(())
-        }
-        _ => Ok(()),
+        Expr::Subquery(query) => Some(query),
+        Expr::Nested(inner) => subquery(inner),
+        _ => None,
     }
 }
 
-/// True if a row of the subquery equals, else NULL if one may, else false.
-fn is_in(left: &[Expr], subquery: Box<Query>) -> Result<Expr> {
-    let (mut select, matches) = matching(left, subquery)?;
-    let undecided = Expr::IsNull(Box::new(Expr::Nested(Box::new(matches.clone()))));
-    let any = |condition| call("bool_or", vec![condition]);
-    let value = |value: Value| Expr::Value(value.into());
-    select.projection = vec![SelectItem::UnnamedExpr(Expr::Case {
-        case_token: AttachedToken::empty(),
-        end_token: AttachedToken::empty(),
-        operand: None,
-        conditions: vec![
-            CaseWhen {
-                condition: any(matches),
-                result: value(Value::Boolean(true)),
-            },
-            CaseWhen {
-                condition: any(undecided),
-                result: value(Value::Null),
-            },
-        ],
-        else_result: Some(Box::new(value(Value::Boolean(false)))),
-    })];
-    Ok(Expr::Subquery(Box::new(query(select))))
-}
-
-/// `FROM (subquery) AS rows (1, 2)` to select from, and the equality of its row with `left`.
-fn matching(left: &[Expr], subquery: Box<Query>) -> Result<(Select, Expr)> {
-    if let SetExpr::Select(inner) = subquery.body.as_ref()
-        && inner.projection.iter().all(|item| {
-            matches!(
-                item,
-                SelectItem::UnnamedExpr(_) | SelectItem::ExprWithAlias { .. }
-            )
-        })
-        && inner.projection.len() != left.len()
-    {
-        let few = if inner.projection.len() < left.len() {
-            "few"
-        } else {
-            "many"
-        };
-        return Err(PlanError::syntax(format!("subquery has too {few} columns")));
+/// `comparison('=', 'ANY', a, b, (SELECT row() FROM (subquery)))`: the operator, the quantifier if
+/// there is one, the left side's members, the subquery under a call that stands for its columns.
+fn with_subquery(
+    left: Vec<Expr>,
+    op: &BinaryOperator,
+    quantifier: &str,
+    subquery: &mut Query,
+) -> Option<Expr> {
+    if !matches!(
+        op,
+        BinaryOperator::Eq
+            | BinaryOperator::NotEq
+            | BinaryOperator::Lt
+            | BinaryOperator::LtEq
+            | BinaryOperator::Gt
+            | BinaryOperator::GtEq
+    ) {
+        return None;
     }
-    // Names that no statement has, so that they hide none of the left side's.
-    let name = |index: usize| Ident::with_quote('"', format!(" {index}"));
-    let columns: Vec<TableAliasColumnDef> = (0..left.len())
-        .map(|index| TableAliasColumnDef {
-            name: name(index),
-            data_type: None,
-        })
-        .collect();
-    let pairs = left
-        .iter()
-        .enumerate()
-        .map(|(index, left)| {
-            binary(
-                left.clone(),
-                BinaryOperator::Eq,
-                Expr::Identifier(name(index)),
-            )
-        })
-        .collect();
-    let matches = chain(pairs, &BinaryOperator::And).unwrap_or_else(empty);
+    let text = |text: &str| Expr::Value(Value::SingleQuotedString(text.to_owned()).into());
     let mut select = empty_select();
+    select.projection = vec![SelectItem::UnnamedExpr(call(ROW, Vec::new()))];
     select.from = vec![TableWithJoins {
         relation: TableFactor::Derived {
             lateral: false,
-            subquery,
+            subquery: Box::new(std::mem::replace(subquery, empty_query())),
+            // A name that no statement has, so that it hides none of the left side's.
             alias: Some(TableAlias {
                 explicit: true,
                 name: Ident::with_quote('"', " rows"),
-                columns,
+                columns: Vec::new(),
                 at: None,
             }),
             sample: None,
         },
         joins: Vec::new(),
     }];
-    Ok((select, matches))
-}
-
-fn query(select: Select) -> Query {
-    let mut query = empty_query();
-    query.body = Box::new(SetExpr::Select(Box::new(select)));
-    query
-}
-
-fn number(digits: &str) -> Expr {
-    Expr::Value(Value::Number(digits.to_owned(), false).into())
+    let mut rows = empty_query();
+    rows.body = Box::new(SetExpr::Select(Box::new(select)));
+    let mut args = vec![text(&op.to_string()), text(quantifier)];
+    args.extend(left);
+    args.push(Expr::Subquery(Box::new(rows)));
+    Some(call(ROW_COMPARISON, args))
 }
 
 fn negated_if(negated: bool, expr: Expr) -> Expr {

@@ -12,6 +12,7 @@ pub(crate) mod bounds;
 mod copy;
 mod cursor;
 mod ddl;
+mod dialect;
 mod options;
 mod query;
 mod source;
@@ -28,9 +29,10 @@ use crate::statement::Statement;
 
 use cursor::Cursor;
 pub(crate) use cursor::fold;
+use dialect::Postgres;
 pub(crate) use source::Source;
 
-static DIALECT: PostgreSqlDialect = PostgreSqlDialect {};
+static DIALECT: Postgres = Postgres(PostgreSqlDialect {});
 
 /// One statement of a text. Cheap to clone.
 #[derive(Debug, Clone)]
