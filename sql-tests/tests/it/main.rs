@@ -6,5 +6,6 @@ mod data_files;
 mod lifecycle;
 mod robustness;
 mod slt;
+mod subqueries;
 mod tpch;
 mod types;
