@@ -8,6 +8,7 @@
 
 mod bind;
 mod decorrelate;
+mod define;
 mod dependencies;
 mod distinct;
 mod engine;
@@ -17,6 +18,7 @@ mod explain_rows;
 mod fits;
 mod insert;
 mod normalize;
+mod parameters;
 mod parse;
 mod plan;
 mod planned;

@@ -4,13 +4,13 @@ use std::future::Future;
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
 
-use catalog::{Catalog, ViewDefinition};
+use catalog::Catalog;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::{Column, DataFusionError, ParamValues};
+use datafusion::common::{Column, DataFusionError};
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::logical_expr::simplify::SimplifyContext;
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
+use datafusion::logical_expr::{Expr, LogicalPlanBuilder};
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::sqlparser::ast::{self, Query};
@@ -21,21 +21,17 @@ use operators::{FileSpec, RowSpec, Sink};
 
 use crate::bind::relations::{self, Relations};
 use crate::bind::{Binder, params, plan_error};
-use crate::engine;
 use crate::error::{PlanError, Result};
 use crate::insert;
+use crate::parameters::{Params, infer, refuse_params, value_fields, with_values};
 use crate::parse::{self, ParsedStatement, Source};
 use crate::plan::{self, Bound};
 use crate::planned::{Planned, PlannedJob, PlannedWrite};
 use crate::prepared::{Prepared, visible_schema};
 use crate::show_tables::{show_tables, show_tables_schema};
 use crate::state::{States, statement_config};
-use crate::statement::{
-    CreateTempTable, CreateView, Explain, Insert, Statement, TempTableSource, ViewPersistence,
-};
-use crate::targets::{
-    check_distinct, fit, insert_target, named_columns, table_columns, temp_table,
-};
+use crate::statement::{Explain, Insert, Statement, TempTableSource};
+use crate::targets::{fit, insert_target, table_columns, temp_table};
 use crate::view::SessionView;
 
 /// Stack that planning asks for when less than [`STACK_MIN_BYTES`] of it are left: statements at
@@ -51,12 +47,12 @@ pub struct Planner {
 }
 
 /// A bound statement and what its parameters and result are.
-struct Binding {
-    bound: Bound,
-    param_types: Vec<PgType>,
-    schema: SchemaRef,
-    depends_on: Vec<catalog::Oid>,
-    reads_temporary: bool,
+pub(crate) struct Binding {
+    pub(crate) bound: Bound,
+    pub(crate) param_types: Vec<PgType>,
+    pub(crate) schema: SchemaRef,
+    pub(crate) depends_on: Vec<catalog::Oid>,
+    pub(crate) reads_temporary: bool,
 }
 
 impl Binding {
@@ -362,96 +358,15 @@ impl Planner {
         }
     }
 
-    /// Columns and defaults of a CREATE TEMP TABLE, as [`catalog::SessionTables::create`] takes
-    /// them.
-    pub async fn temp_table_columns(
-        &self,
-        view: &SessionView<'_>,
-        statement: &ParsedStatement,
-        create: &CreateTempTable,
-    ) -> Result<(SchemaRef, Vec<Option<String>>)> {
-        match &create.source {
-            TempTableSource::Columns(columns) => {
-                let source = statement.source();
-                let options = self.options(view);
-                let binder = self.binder(view, &options);
-                for column in columns {
-                    if let Some(default) = &column.default {
-                        binder.bind_expr(default, source)?;
-                    }
-                }
-                let fields: Vec<FieldRef> = columns
-                    .iter()
-                    .map(|column| Arc::clone(&column.field))
-                    .collect();
-                let defaults = columns
-                    .iter()
-                    .map(|column| column.default.as_ref().map(ToString::to_string))
-                    .collect();
-                Ok((Arc::new(Schema::new(fields)), defaults))
-            }
-            TempTableSource::Query { query, .. } => {
-                let binding = on_deep_stack(self.bind(
-                    view,
-                    query,
-                    statement.source(),
-                    Params::Declared(&[]),
-                ))
-                .await?;
-                let schema = table_columns(create, &binding.schema)?;
-                let defaults = vec![None; schema.fields().len()];
-                Ok((schema, defaults))
-            }
-        }
-    }
-
-    /// What the catalog keeps of a CREATE VIEW: its definition and columns.
-    pub async fn plan_view(
-        &self,
-        view: &SessionView<'_>,
-        statement: &ParsedStatement,
-        create: &CreateView,
-    ) -> Result<(ViewDefinition, SchemaRef)> {
-        on_deep_stack(self.view_definition(view, create, statement.source())).await
-    }
-
-    async fn view_definition(
-        &self,
-        view: &SessionView<'_>,
-        create: &CreateView,
-        source: &Source,
-    ) -> Result<(ViewDefinition, SchemaRef)> {
-        if create.persistence == ViewPersistence::Temporary {
-            return Err(PlanError::unsupported("temporary views are"));
-        }
-        let binding = self
-            .bind(view, &create.query, source, Params::Declared(&[]))
-            .await?;
-        refuse_params(&binding.param_types)?;
-        if binding.reads_temporary {
-            return Err(PlanError::unsupported("views on temporary tables are"));
-        }
-        let schema = named_columns(
-            &create.columns,
-            &binding.schema,
-            "CREATE VIEW specifies more column names than columns",
-        )?;
-        check_distinct(&schema)?;
-        Ok((
-            ViewDefinition {
-                sql: create.sql.clone(),
-                depends_on: binding.depends_on,
-                search_path: view.search_path().to_vec(),
-            },
-            schema,
-        ))
-    }
-
-    fn options(&self, view: &SessionView<'_>) -> Arc<ConfigOptions> {
+    pub(crate) fn options(&self, view: &SessionView<'_>) -> Arc<ConfigOptions> {
         Arc::clone(statement_config(self.states.base(), view.session).options())
     }
 
-    fn binder<'a>(&'a self, view: &'a SessionView<'a>, options: &Arc<ConfigOptions>) -> Binder<'a> {
+    pub(crate) fn binder<'a>(
+        &'a self,
+        view: &'a SessionView<'a>,
+        options: &Arc<ConfigOptions>,
+    ) -> Binder<'a> {
         Binder {
             state: self.states.base(),
             options: Arc::clone(options),
@@ -461,7 +376,7 @@ impl Planner {
         }
     }
 
-    async fn bind(
+    pub(crate) async fn bind(
         &self,
         view: &SessionView<'_>,
         query: &Query,
@@ -641,70 +556,6 @@ impl Planner {
     }
 }
 
-/// What is known about a statement's parameters.
-#[derive(Clone, Copy)]
-enum Params<'a> {
-    /// Preparing: the types the client declared.
-    Declared(&'a [Option<PgType>]),
-    /// Executing.
-    Values {
-        types: &'a [PgType],
-        values: &'a [ScalarValue],
-    },
-}
-
-/// Types of all parameters: declared, told by the text, found by binding, else text.
-fn infer(
-    binder: &Binder<'_>,
-    query: &Query,
-    source: &Source,
-    relations: &Relations,
-    declared: &[Option<PgType>],
-) -> Result<Vec<PgType>> {
-    let mut types = params::from_text(query, source, declared)?;
-    if types.iter().any(Option::is_none) {
-        let fields = params::fields(&types)?;
-        // An operator may refuse an operand without a type; then text has to do, as it does in
-        // PostgreSQL for unknown operands.
-        if let Ok(plan) = binder.bind(query, source, relations, &fields) {
-            params::from_plan(&plan, &mut types).map_err(|error| plan_error(&error, source))?;
-        }
-    }
-    Ok(types
-        .into_iter()
-        .map(|pg_type| pg_type.unwrap_or(PgType::TEXT))
-        .collect())
-}
-
-/// Fields of parameters with values: the value's own Arrow type, which may have another scale
-/// than the default of its PostgreSQL type.
-fn value_fields(types: &[PgType], values: &[ScalarValue]) -> Result<Vec<Option<FieldRef>>> {
-    types
-        .iter()
-        .zip(values)
-        .enumerate()
-        .map(|(index, (pg_type, value))| {
-            let declared = params::field(index, *pg_type)?;
-            let data_type = value.data_type();
-            if data_type == *declared.data_type() || data_type == DataType::Null {
-                return Ok(Some(declared));
-            }
-            let field = declared.as_ref().clone().with_data_type(data_type);
-            Ok(Some(Arc::new(field)))
-        })
-        .collect()
-}
-
-/// Puts the values of parameters into a plan whose types are not settled yet.
-fn with_values(plan: LogicalPlan, values: &[ScalarValue], source: &Source) -> Result<LogicalPlan> {
-    if values.is_empty() {
-        return Ok(plan);
-    }
-    let values = values.iter().cloned().map(engine::parameter).collect();
-    plan.with_param_values(ParamValues::List(values))
-        .map_err(|error| plan_error(&error, source))
-}
-
 /// Columns of a reg type (regclass, regtype …) leave in text format as the names of objects, which
 /// only the catalog knows, and so only the plan. There is a format for each column.
 fn objects_by_name(
@@ -742,17 +593,6 @@ fn objects_by_name(
     })
 }
 
-fn refuse_params(types: &[PgType]) -> Result<()> {
-    if types.is_empty() {
-        Ok(())
-    } else {
-        Err(PlanError::new(
-            SqlState::UNDEFINED_PARAMETER,
-            "there is no parameter $1",
-        ))
-    }
-}
-
 fn not_planned() -> PlanError {
     PlanError::internal("a utility statement was given to the planner")
 }
@@ -770,7 +610,7 @@ fn explain_schema() -> SchemaRef {
 }
 
 /// Polls a future where there is enough stack for statements at the nesting bound.
-async fn on_deep_stack<T>(future: impl Future<Output = T>) -> T {
+pub(crate) async fn on_deep_stack<T>(future: impl Future<Output = T>) -> T {
     let mut future = pin!(future);
     std::future::poll_fn(|context| {
         stacker::maybe_grow(STACK_MIN_BYTES, STACK_BYTES, || {

@@ -18,27 +18,24 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::FutureExt;
 use job::{ErrorReport, SqlState};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep_until, timeout};
-use tracing::{debug, error, trace};
+use tokio::time::timeout;
+use tracing::{debug, trace};
 
+use super::answer::{answer_extended, answer_simple, send_notices};
 use super::backend::Severity;
+use super::failure::{Failure, Hangup, panicked};
 use super::framing::{take_frame, take_startup_packet};
-use super::frontend::Target;
 use super::protocol_state::{Action, ProtocolState, Recovery, Request};
 use super::socket::{FLUSH_SIZE, Inbox, Writer};
 use super::startup::{StartupAction, StartupRequest, StartupState};
+use super::watch::Watch;
 use crate::config::{KeyId, REPORTED};
 use crate::session::{
-    ActivityState, Executed, Interrupted, ParsedStatement, Reply, RowCursor, Services, Session,
-    SessionIdentity, TransactionStatus,
+    ActivityState, Interrupted, Services, Session, SessionIdentity, TransactionStatus,
 };
 
-/// Rows wait so long for company before they are sent: a small result leaves in one piece, and a
-/// slow query's first rows still leave at once.
-const IDLE_FLUSH: Duration = Duration::from_millis(2);
 /// A client may think so long between two fetches before its rows are taken off their job.
 const PORTAL_PATIENCE: Duration = Duration::from_millis(100);
 /// A client that does not read its farewell is left without one.
@@ -48,39 +45,6 @@ const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
 const IDLE_IN_TRANSACTION_TIMEOUT: SqlState = SqlState(*b"25P03");
 /// `idle_session_timeout`
 const IDLE_SESSION_TIMEOUT: SqlState = SqlState(*b"57P05");
-
-/// Why a connection ends.
-#[derive(Debug)]
-enum Hangup {
-    /// The client said goodbye or is gone: nobody to tell anything.
-    Gone,
-    /// The last message is an error.
-    Fatal(ErrorReport),
-}
-
-/// Why a statement ended without success.
-enum Failure {
-    Statement(ErrorReport),
-    Hangup(Hangup),
-}
-
-impl From<ErrorReport> for Failure {
-    fn from(error: ErrorReport) -> Self {
-        Failure::Statement(error)
-    }
-}
-
-impl From<std::io::Error> for Failure {
-    fn from(_: std::io::Error) -> Self {
-        Failure::Hangup(Hangup::Gone)
-    }
-}
-
-impl From<std::io::Error> for Hangup {
-    fn from(_: std::io::Error) -> Self {
-        Hangup::Gone
-    }
-}
 
 /// Serves a client until it leaves. Never fails: what goes wrong is told to the client.
 pub(crate) async fn serve(socket: TcpStream, client: SocketAddr, services: Arc<Services>) {
@@ -335,18 +299,19 @@ impl Connection {
         }
         let batch = statements.len() > 1;
         for statement in statements {
-            let watch = Watch::new(&self.session, &mut self.inbox, self.pipeline_size_max);
+            let mut watch = Watch::new(&self.session, self.pipeline_size_max);
             let work = answer_simple(&mut self.session, &mut self.writer, statement, batch);
-            watch.over(work).await?;
+            watch.over(&mut self.inbox, work).await?;
         }
         self.guarded(|session, _| session.end_implicit())?;
         self.ready().await.map_err(Failure::Hangup)
     }
 
     async fn extended(&mut self, request: Request) -> Result<(), Failure> {
-        let watch = Watch::new(&self.session, &mut self.inbox, self.pipeline_size_max);
+        let mut watch = Watch::new(&self.session, self.pipeline_size_max);
         let work = answer_extended(&mut self.session, &mut self.writer, request);
-        watch.over(work).await?;
+        watch.over(&mut self.inbox, work).await?;
+        drop(watch);
         if self.writer.len() >= FLUSH_SIZE {
             self.writer.flush().await?;
         }
@@ -416,240 +381,6 @@ impl Connection {
     }
 }
 
-/// What may stop a statement besides its own end.
-struct Watch<'a> {
-    handle: Arc<crate::session::SessionHandle>,
-    inbox: &'a mut Inbox,
-    pipeline_size_max: usize,
-    deadline: Option<Instant>,
-}
-
-impl<'a> Watch<'a> {
-    fn new(session: &Session, inbox: &'a mut Inbox, pipeline_size_max: usize) -> Self {
-        let handle = Arc::clone(session.handle());
-        handle.interrupt.arm();
-        Self {
-            handle,
-            inbox,
-            pipeline_size_max,
-            deadline: session
-                .timeout(KeyId::StatementTimeout)
-                .map(|limit| Instant::now() + limit),
-        }
-    }
-
-    /// Runs `work` to its end, or drops it when it must stop.
-    async fn over(self, work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
-        let Self {
-            handle,
-            inbox,
-            pipeline_size_max,
-            mut deadline,
-        } = self;
-        let interrupt = &handle.interrupt;
-        let _disarm = Disarm(interrupt);
-        let mut work = std::pin::pin!(AssertUnwindSafe(work).catch_unwind());
-        loop {
-            // When the client has sent more than may wait, its socket is left alone.
-            let reading = !inbox.is_closed() && inbox.buf.len() < pipeline_size_max;
-            tokio::select! {
-                biased;
-                done = &mut work => {
-                    return done
-                        .unwrap_or_else(|panic| Err(Failure::Statement(panicked(panic.as_ref()))));
-                }
-                why = interrupt.raised(), if !interrupt.is_critical() => {
-                    return Err(match why {
-                        Interrupted::Cancelled => Failure::Statement(why.report()),
-                        Interrupted::Terminated => Failure::Hangup(Hangup::Fatal(why.report())),
-                    });
-                }
-                () = inbox.fill(), if reading => {
-                    if inbox.is_closed() && !interrupt.is_critical() {
-                        return Err(Failure::Hangup(Hangup::Gone));
-                    }
-                }
-                () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {
-                    // Too late to stop: the statement is about to be done.
-                    deadline = None;
-                    if !interrupt.is_critical() {
-                        return Err(Failure::Statement(ErrorReport::new(
-                            SqlState::QUERY_CANCELED,
-                            "canceling statement due to statement timeout",
-                        )));
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// Disarms the interrupt however the statement ends.
-struct Disarm<'a>(&'a crate::session::Interrupt);
-
-impl Drop for Disarm<'_> {
-    fn drop(&mut self) {
-        self.0.disarm();
-    }
-}
-
-async fn answer_simple(
-    session: &mut Session,
-    writer: &mut Writer,
-    statement: ParsedStatement,
-    batch: bool,
-) -> Result<(), Failure> {
-    let reply = session.run_simple(&statement, batch).await?;
-    let tag = match reply {
-        Reply::Rows(mut rows) => {
-            writer.messages.row_description(&rows.columns);
-            let limit = rows.fetch.as_ref().map(|(_, limit)| *limit);
-            let sent = stream_rows(writer, &mut rows.cursor, limit).await?;
-            let tag = rows.tag(sent.rows);
-            session.give_back(rows);
-            tag
-        }
-        Reply::Done(tag) => tag,
-    };
-    send_notices(session, writer);
-    writer.messages.command_complete(tag);
-    Ok(())
-}
-
-async fn answer_extended(
-    session: &mut Session,
-    writer: &mut Writer,
-    request: Request,
-) -> Result<(), Failure> {
-    match request {
-        // Simple queries are answered statement by statement, by `Connection::query`.
-        Request::Query { .. } => {}
-        Request::Parse(parse) => {
-            session.parse(parse).await?;
-            writer.messages.parse_complete();
-        }
-        Request::Bind(bind) => {
-            session.bind(bind).await?;
-            writer.messages.bind_complete();
-        }
-        Request::Describe {
-            target: Target::Statement,
-            name,
-        } => {
-            let (parameters, columns) = session.describe_statement(&name)?;
-            writer.messages.parameter_description(parameters);
-            describe(writer, columns);
-        }
-        Request::Describe {
-            target: Target::Portal,
-            name,
-        } => {
-            let columns = session.describe_portal(&name)?;
-            describe(writer, columns);
-        }
-        Request::Close { target, name } => {
-            session.close_target(target, &name);
-            writer.messages.close_complete();
-        }
-        Request::Execute { portal, rows_max } => match session.execute_portal(&portal).await? {
-            Executed::Empty => writer.messages.empty_query(),
-            Executed::Done(tag) => {
-                send_notices(session, writer);
-                writer.messages.command_complete(tag);
-            }
-            Executed::Rows(mut rows) => {
-                let fetch = rows.fetch.as_ref().map(|(_, limit)| *limit);
-                let limit = (rows_max > 0).then_some(u64::from(rows_max));
-                let sent = stream_rows(writer, &mut rows.cursor, fetch.or(limit)).await?;
-                send_notices(session, writer);
-                if sent.more && fetch.is_none() {
-                    session.suspend_portal(&portal, rows);
-                    writer.messages.portal_suspended();
-                } else {
-                    let tag = rows.tag(sent.rows);
-                    session.give_back(rows);
-                    session.finish_portal(&portal);
-                    writer.messages.command_complete(tag);
-                }
-            }
-        },
-    }
-    send_notices(session, writer);
-    Ok(())
-}
-
-fn describe(writer: &mut Writer, columns: Option<Vec<super::backend::Column>>) {
-    match columns {
-        Some(columns) => writer.messages.row_description(&columns),
-        None => writer.messages.no_data(),
-    }
-}
-
-/// How far a result got.
-struct Sent {
-    rows: u64,
-    /// The limit came before the end.
-    more: bool,
-}
-
-/// Moves rows to the socket as fast as the client reads them.
-async fn stream_rows(
-    writer: &mut Writer,
-    cursor: &mut RowCursor,
-    limit: Option<u64>,
-) -> Result<Sent, Failure> {
-    let mut sent = 0;
-    let mut unsent_rows = false;
-    loop {
-        let wanted = match limit {
-            Some(limit) if sent == limit => {
-                return Ok(Sent {
-                    rows: sent,
-                    more: true,
-                });
-            }
-            Some(limit) => limit - sent,
-            None => u64::MAX,
-        };
-        let next = {
-            let mut next = std::pin::pin!(cursor.next(wanted));
-            let early = if unsent_rows {
-                timeout(IDLE_FLUSH, &mut next).await.ok()
-            } else {
-                None
-            };
-            match early {
-                Some(next) => next,
-                None => {
-                    if unsent_rows {
-                        writer.flush().await?;
-                    }
-                    next.await
-                }
-            }
-        };
-        let Some(slice) = next? else {
-            return Ok(Sent {
-                rows: sent,
-                more: false,
-            });
-        };
-        sent += slice.rows;
-        writer.rows(slice.bytes);
-        unsent_rows = true;
-        if writer.len() >= FLUSH_SIZE {
-            writer.flush().await?;
-            unsent_rows = false;
-        }
-    }
-}
-
-fn send_notices(session: &mut Session, writer: &mut Writer) {
-    for (severity, report) in session.take_notices() {
-        writer.messages.notice(severity, &report);
-    }
-}
-
 async fn after<T>(delay: Duration, then: impl Future<Output = T>) -> T {
     tokio::time::sleep(delay).await;
     then.await
@@ -661,19 +392,4 @@ async fn sleep_for(limit: Option<Duration>) {
         Some(limit) => tokio::time::sleep(limit).await,
         None => std::future::pending().await,
     }
-}
-
-/// A panic is our bug: it is the client's statement's error and nobody else's.
-fn panicked(panic: &(dyn std::any::Any + Send)) -> ErrorReport {
-    let message = panic
-        .downcast_ref::<&str>()
-        .map(|s| (*s).to_owned())
-        .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "no message".to_owned());
-    error!(%message, "panic while serving a statement");
-    ErrorReport::new(
-        SqlState::INTERNAL_ERROR,
-        format!("internal error: {message}"),
-    )
-    .with_hint("This is a bug in Firesteel; the session goes on.")
 }

@@ -1,13 +1,16 @@
 //! The Postgres front door: bytes in, bytes out.
 
+mod answer;
 mod backend;
 mod connection;
+mod failure;
 mod framing;
 mod frontend;
 mod listener;
 mod protocol_state;
 mod socket;
 mod startup;
+mod watch;
 
 pub use backend::{Column, Severity};
 pub use frontend::{Bind, FrontendMessage, Parse, Target};
