@@ -135,6 +135,11 @@ pub trait SqlError: std::error::Error {
         None
     }
 
+    /// Where it was met, as PostgreSQL's CONTEXT: `COPY t, line 3, column a: "x"`.
+    fn context(&self) -> Option<String> {
+        None
+    }
+
     fn report(&self) -> ErrorReport {
         ErrorReport {
             sqlstate: self.sqlstate(),
@@ -142,6 +147,7 @@ pub trait SqlError: std::error::Error {
             detail: self.detail(),
             hint: self.hint(),
             position: self.position(),
+            context: self.context(),
         }
     }
 }
@@ -155,6 +161,8 @@ pub struct ErrorReport {
     pub hint: Option<String>,
     /// Character offset into the statement, counted from 1.
     pub position: Option<u32>,
+    /// What was being done: `COPY t, line 3, column a: "x"`.
+    pub context: Option<String>,
 }
 
 impl ErrorReport {
@@ -165,6 +173,7 @@ impl ErrorReport {
             detail: None,
             hint: None,
             position: None,
+            context: None,
         }
     }
 
@@ -183,6 +192,12 @@ impl ErrorReport {
     #[must_use]
     pub fn with_position(mut self, position: u32) -> Self {
         self.position = Some(position);
+        self
+    }
+
+    #[must_use]
+    pub fn with_context(mut self, context: impl Into<String>) -> Self {
+        self.context = Some(context.into());
         self
     }
 }
@@ -210,5 +225,9 @@ impl SqlError for ErrorReport {
 
     fn position(&self) -> Option<u32> {
         self.position
+    }
+
+    fn context(&self) -> Option<String> {
+        self.context.clone()
     }
 }

@@ -14,5 +14,5 @@ mod yielding;
 pub use filters::strip_foreign_filters;
 pub use restrict::restrict;
 pub use scalar_subqueries::ScalarSubqueriesExec;
-pub use stage_plan::{ExchangeSpec, FileSpec, RowSpec, Sink, StagePlan};
+pub use stage_plan::{ExchangeSpec, FileSpec, RowForm, RowSpec, Sink, StagePlan};
 pub use yielding::yielding;

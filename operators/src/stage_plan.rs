@@ -10,6 +10,8 @@ use datafusion::physical_plan::ExecutionPlan;
 use functions::pg_type::{Format, FormatSettings};
 use job::{ExchangeKind, StageId};
 
+use crate::rows::copy::CopyOptions;
+
 /// What executors run for a stage.
 #[derive(Debug, Clone)]
 pub struct StagePlan {
@@ -42,12 +44,25 @@ pub struct ExchangeSpec {
     pub segments: u32,
 }
 
-/// How rows are encoded for the client: settled at Bind, so that executors can do it.
+/// How rows are encoded for the client: settled before they are computed, so that executors can
+/// do it.
 #[derive(Debug, Clone)]
 pub struct RowSpec {
-    /// As in a Bind message: none is text throughout, one is for all columns.
-    pub formats: Vec<Format>,
+    pub form: RowForm,
     pub settings: FormatSettings,
+}
+
+/// What a row becomes.
+#[derive(Debug, Clone)]
+pub enum RowForm {
+    /// A `DataRow`. Formats are as in a Bind message: none is text throughout, one is for all
+    /// columns.
+    Data(Vec<Format>),
+    /// A `CopyData` of COPY TO. The columns' names are those the client knows.
+    Copy {
+        options: CopyOptions,
+        names: Vec<String>,
+    },
 }
 
 /// Files written by a table-writing task: each partition writes its own.

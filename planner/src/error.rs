@@ -99,6 +99,10 @@ impl SqlError for PlanError {
     fn position(&self) -> Option<u32> {
         self.0.position
     }
+
+    fn context(&self) -> Option<String> {
+        self.0.context.clone()
+    }
 }
 
 impl From<ErrorReport> for PlanError {

@@ -22,9 +22,10 @@ use functions::error::PgError;
 use functions::pg_type::{Base, PgType, pg_type_of, pg_type_of_data_type};
 use job::SqlState;
 
+use crate::bind::Binder;
 use crate::error::{PlanError, Result};
 use crate::fits::fitting;
-use crate::parse;
+use crate::parse::{self, Source};
 use crate::statement::Insert;
 
 /// Where each column of a table gets its values from.
@@ -105,6 +106,22 @@ pub(crate) fn type_values(query: &mut Query, targets: &Targets, table: &TempTabl
         }
     }
     Ok(())
+}
+
+/// The table's defaults, bound: one per column.
+pub(crate) fn defaults(
+    table: &TempTable,
+    binder: &Binder<'_>,
+    source: &Source,
+) -> Result<Vec<Option<Expr>>> {
+    table
+        .defaults
+        .iter()
+        .map(|default| match default {
+            Some(sql) => binder.bind_expr(&default_expr(sql)?, source).map(Some),
+            None => Ok(None),
+        })
+        .collect()
 }
 
 fn targets_all(targets: &Targets) -> bool {

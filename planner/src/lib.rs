@@ -7,6 +7,7 @@
 //! ```
 
 mod bind;
+mod copy;
 mod decorrelate;
 mod define;
 mod dependencies;
@@ -32,6 +33,7 @@ mod targets;
 mod types;
 mod view;
 
+pub use copy::CopyIn;
 pub use error::{PlanError, Result};
 pub use parse::{ParsedStatement, parse};
 pub use planned::{Placement, Planned, PlannedJob, PlannedWrite};

@@ -8,6 +8,7 @@ use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::prelude::SessionConfig;
 use job::JobGraph;
 use operators::StagePlan;
+use operators::rows::copy::CopyOptions;
 
 use crate::statement::ExplainOptions;
 
@@ -43,6 +44,11 @@ pub enum Planned {
     Rows {
         schema: SchemaRef,
         batches: Vec<RecordBatch>,
+    },
+    /// Rows for the client as COPY data.
+    CopyOut {
+        job: PlannedJob,
+        options: CopyOptions,
     },
     /// Run with the rows dropped, then print the plan with what was measured.
     ExplainAnalyze {

@@ -17,14 +17,15 @@ use datafusion::sql::sqlparser::ast::{self, Query};
 use functions::pg_type::{Format, PgType, TypeError};
 use job::{SqlError, SqlState};
 use operators::rows::column_formats;
-use operators::{FileSpec, RowSpec, Sink};
+use operators::rows::copy::CopyDirection;
+use operators::{FileSpec, RowForm, RowSpec, Sink};
 
 use crate::bind::relations::{self, Relations};
 use crate::bind::{Binder, params, plan_error};
 use crate::error::{PlanError, Result};
 use crate::insert;
 use crate::parameters::{Params, infer, refuse_params, value_fields, with_values};
-use crate::parse::{self, ParsedStatement, Source};
+use crate::parse::{ParsedStatement, Source};
 use crate::plan::{self, Bound};
 use crate::planned::{Planned, PlannedJob, PlannedWrite};
 use crate::prepared::{Prepared, visible_schema};
@@ -156,6 +157,10 @@ impl Planner {
                 let inner = Box::pin(self.prepare_inner(view, &declare.query, declared)).await?;
                 Ok(prepared(inner.param_types.clone(), empty_schema(), None))
             }
+            Statement::Copy(copy) if copy.direction == CopyDirection::Out => {
+                let binding = self.bind_copy_out(view, copy, source).await?;
+                Ok(prepared(Vec::new(), binding.schema, Some(binding.bound)))
+            }
             Statement::Unsupported(error) => Err(error.clone()),
             Statement::ShowTables => Ok(prepared(Vec::new(), show_tables_schema(), None)),
             Statement::CreateExternalTable(_)
@@ -253,7 +258,7 @@ impl Planner {
                 let bound =
                     objects_by_name(bound, &formats).map_err(|error| plan_error(&error, source))?;
                 let sink = Sink::Rows(RowSpec {
-                    formats,
+                    form: RowForm::Data(formats),
                     settings: view.format.clone(),
                 });
                 let schema = Arc::clone(&prepared.schema);
@@ -285,6 +290,9 @@ impl Planner {
                 let inner = Box::pin(self.prepare_inner(view, &declare.query, &[])).await?;
                 let bound = inner.take_bound();
                 Box::pin(self.plan_inner(view, &inner, bound, values, formats)).await
+            }
+            Statement::Copy(copy) if copy.direction == CopyDirection::Out => {
+                self.plan_copy_out(view, prepared, copy, bound).await
             }
             Statement::ShowTables => show_tables(view),
             _ => Err(not_planned()),
@@ -436,17 +444,7 @@ impl Planner {
         let options = self.options(view);
         let binder = self.binder(view, &options);
         let targets = insert::targets(insert, &table)?;
-        let defaults = table
-            .defaults
-            .iter()
-            .map(|default| match default {
-                Some(sql) => {
-                    let expr = parse::parse_expr(sql)?;
-                    binder.bind_expr(&expr, source).map(Some)
-                }
-                None => Ok(None),
-            })
-            .collect::<Result<Vec<_>>>()?;
+        let defaults = insert::defaults(&table, &binder, source)?;
         let mut binding = match &insert.source {
             Some(query) => {
                 let mut query = query.clone();
@@ -485,7 +483,7 @@ impl Planner {
         Ok(binding)
     }
 
-    async fn job(
+    pub(crate) async fn job(
         &self,
         view: &SessionView<'_>,
         bound: Bound,
@@ -558,7 +556,7 @@ impl Planner {
 
 /// Columns of a reg type (regclass, regtype …) leave in text format as the names of objects, which
 /// only the catalog knows, and so only the plan. There is a format for each column.
-fn objects_by_name(
+pub(crate) fn objects_by_name(
     bound: Bound,
     formats: &[Format],
 ) -> std::result::Result<Bound, DataFusionError> {
@@ -597,7 +595,7 @@ fn not_planned() -> PlanError {
     PlanError::internal("a utility statement was given to the planner")
 }
 
-fn empty_schema() -> SchemaRef {
+pub(crate) fn empty_schema() -> SchemaRef {
     Arc::new(Schema::empty())
 }
 

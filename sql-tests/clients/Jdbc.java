@@ -1,8 +1,13 @@
 // pgjdbc: prepared statements that become server-side, fetch size, metadata, errors, cancel.
 
+import java.io.StringReader;
+import java.io.StringWriter;
 import java.math.BigDecimal;
 import java.sql.*;
 import java.util.Arrays;
+import org.postgresql.PGConnection;
+import org.postgresql.copy.CopyIn;
+import org.postgresql.copy.CopyManager;
 
 public class Jdbc {
     static final String ENDLESS =
@@ -17,6 +22,7 @@ public class Jdbc {
             transactions(connection);
             metadata(connection);
             cancel(connection);
+            copy(connection);
         }
         // The simple protocol, as poolers ask for it.
         try (Connection connection = DriverManager.getConnection(url + "&preferQueryMode=simple")) {
@@ -70,6 +76,32 @@ public class Jdbc {
         }
         connection.commit();
         connection.setAutoCommit(true);
+    }
+
+    static void copy(Connection connection) throws Exception {
+        CopyManager copies = connection.unwrap(PGConnection.class).getCopyAPI();
+        try (Statement statement = connection.createStatement()) {
+            statement.execute("CREATE TEMP TABLE copied (a INT, b TEXT)");
+        }
+        String data = "1,one\n2,\"two, \"\"quoted\"\"\"\n3,\n";
+        long in = copies.copyIn("COPY copied FROM STDIN (FORMAT csv)", new StringReader(data));
+        check(in == 3, "copied in: " + in);
+        StringWriter out = new StringWriter();
+        long rows = copies.copyOut("COPY (SELECT * FROM copied ORDER BY a) TO STDOUT CSV", out);
+        check(rows == 3 && out.toString().equals(data), "copied out: " + rows + " " + out);
+        try {
+            copies.copyIn("COPY copied FROM STDIN", new StringReader("x\ty\n"));
+            throw new AssertionError("not refused");
+        } catch (SQLException error) {
+            check(error.getSQLState().equals("22P02"), "COPY error: " + error.getSQLState());
+        }
+        CopyIn given = copies.copyIn("COPY copied FROM STDIN");
+        given.writeToCopy("9\tnine\n".getBytes(), 0, 7);
+        given.cancelCopy();
+        try (Statement statement = connection.createStatement();
+                ResultSet count = statement.executeQuery("SELECT count(*) FROM copied")) {
+            check(count.next() && count.getInt(1) == 3, "rows after a cancelled COPY");
+        }
     }
 
     static void errors(Connection connection) throws SQLException {

@@ -54,6 +54,43 @@ with psycopg.connect(dsn, autocommit=True) as connection:
         assert cursor.fetchall() == [(1, "x"), (2, None), (3, "")]
         assert [column.name for column in cursor.description] == ["a", "b"]
 
+    # COPY, out and in, as text and as typed rows.
+    with connection.cursor() as cursor:
+        with cursor.copy("COPY (SELECT a, b FROM t ORDER BY a) TO STDOUT") as copy:
+            assert b"".join(copy) == b"1\tx\n2\t\\N\n3\t\n"
+        cursor.execute("CREATE TEMP TABLE copied (a INT, b TEXT, c TIMESTAMP, d FLOAT8)")
+        rows = [(n, f"row\t{n}", dt.datetime(2024, 2, 29, 1, 2, n % 60), n / 2) for n in range(5000)]
+        with cursor.copy("COPY copied FROM STDIN") as copy:
+            for row in rows:
+                copy.write_row(row)
+        assert cursor.rowcount == 5000
+        with cursor.copy("COPY copied (a, b) FROM STDIN (FORMAT binary)") as copy:
+            copy.set_types(["int4", "text"])
+            copy.write_row((5000, "ünïcode"))
+            copy.write_row((5001, None))
+        with cursor.copy(
+            "COPY (SELECT * FROM copied WHERE a < 5000 ORDER BY a) TO STDOUT (FORMAT binary)"
+        ) as copy:
+            copy.set_types(["int4", "text", "timestamp", "float8"])
+            assert list(copy.rows()) == rows
+        cursor.execute("SELECT a, b FROM copied WHERE a >= 5000 ORDER BY a")
+        assert cursor.fetchall() == [(5000, "ünïcode"), (5001, None)]
+        try:
+            with cursor.copy("COPY copied (a) FROM STDIN") as copy:
+                copy.write(b"1\nzwei\n")
+        except errors.InvalidTextRepresentation as error:
+            assert error.diag.context == 'COPY copied, line 2, column a: "zwei"', error.diag.context
+        else:
+            raise AssertionError("not refused")
+        try:
+            with cursor.copy("COPY copied (a) FROM STDIN") as copy:
+                copy.write(b"1\n")
+                raise RuntimeError("given up")
+        except RuntimeError:
+            pass
+        cursor.execute("SELECT count(*) FROM copied")
+        assert cursor.fetchone() == (5002,)
+
     for sql, kind in [
         ("SELECT * FROM nowhere", errors.UndefinedTable),
         ("SELECT nope FROM t", errors.UndefinedColumn),

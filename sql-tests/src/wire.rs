@@ -45,6 +45,7 @@ pub struct ServerError {
     pub detail: Option<String>,
     pub hint: Option<String>,
     pub position: Option<u32>,
+    pub context: Option<String>,
 }
 
 /// A column of a result.
@@ -90,6 +91,8 @@ pub struct Wire {
     /// `I`, `T` or `E`, from the last ReadyForQuery.
     pub status: char,
     pub notices: Vec<ServerError>,
+    /// Read too early, by someone who does not handle it.
+    pushed_back: Option<Message>,
 }
 
 impl Wire {
@@ -116,6 +119,7 @@ impl Wire {
             key: (0, 0),
             status: ' ',
             notices: Vec::new(),
+            pushed_back: None,
         })
     }
 
@@ -142,6 +146,45 @@ impl Wire {
         self.send_raw(&bytes)?;
         let mut answers = self.until_ready()?;
         Ok(answers.pop().unwrap_or_default())
+    }
+
+    /// COPY … TO STDOUT: the data, message by message, and the command tag.
+    pub fn copy_out(&mut self, sql: &str) -> Result<(Vec<Vec<u8>>, String), WireError> {
+        let mut body = Vec::new();
+        push_text(&mut body, sql);
+        self.send(b'Q', &body)?;
+        let mut data = Vec::new();
+        loop {
+            let message = self.receive()?;
+            match message.kind {
+                b'H' => {}
+                b'd' => data.push(message.body),
+                b'c' => break,
+                _ => self.pushed_back = Some(message),
+            }
+            if self.pushed_back.is_some() {
+                break;
+            }
+        }
+        let answers = self.until_ready()?;
+        let tag = answers.into_iter().next().and_then(|answer| answer.tag);
+        Ok((data, tag.unwrap_or_default()))
+    }
+
+    /// COPY … FROM STDIN of some messages. Answers the command tag.
+    pub fn copy_in(&mut self, sql: &str, pieces: &[&[u8]]) -> Result<String, WireError> {
+        let mut bytes = Vec::new();
+        let mut body = Vec::new();
+        push_text(&mut body, sql);
+        bytes.extend(framed(Some(b'Q'), &body));
+        for piece in pieces {
+            bytes.extend(framed(Some(b'd'), piece));
+        }
+        bytes.extend(framed(Some(b'c'), &[]));
+        self.send_raw(&bytes)?;
+        let answers = self.until_ready()?;
+        let tag = answers.into_iter().next().and_then(|answer| answer.tag);
+        Ok(tag.unwrap_or_default())
     }
 
     /// The only column of the only row of a query.
@@ -174,6 +217,9 @@ impl Wire {
     }
 
     pub fn receive(&mut self) -> io::Result<Message> {
+        if let Some(message) = self.pushed_back.take() {
+            return Ok(message);
+        }
         let mut head = [0; 5];
         self.stream.read_exact(&mut head)?;
         let [kind, length @ ..] = head;
@@ -231,8 +277,8 @@ impl Wire {
                     }
                 },
                 // ParseComplete, BindComplete, CloseComplete, NoData, ParameterDescription,
-                // notifications.
-                b'1' | b'2' | b'3' | b'n' | b't' | b'A' => {}
+                // notifications, CopyInResponse.
+                b'1' | b'2' | b'3' | b'n' | b't' | b'A' | b'G' => {}
                 other => {
                     let error = format!("unexpected message {:?}", char::from(other));
                     return Err(io::Error::other(error).into());
@@ -338,6 +384,7 @@ fn fields(body: &mut Body<'_>) -> io::Result<ServerError> {
             b'D' => error.detail = Some(body.text()?),
             b'H' => error.hint = Some(body.text()?),
             b'P' => error.position = body.text()?.parse().ok(),
+            b'W' => error.context = Some(body.text()?),
             _ => drop(body.text()?),
         }
     }

@@ -14,7 +14,7 @@ use futures::StreamExt;
 use job::{AttemptId, SqlError, WrittenFile};
 use operators::exchange::Partitioner;
 use operators::files::FileWriter;
-use operators::rows::{RowChunk, RowEncoder};
+use operators::rows::{ResultEncoder, RowChunk};
 use operators::{ExchangeSpec, FileSpec, RowSpec};
 
 use crate::blocks::{SegmentWriter, shown_bytes};
@@ -94,11 +94,11 @@ pub(crate) async fn rows(
 }
 
 /// The row encoder, with its errors as DataFusion's.
-pub(crate) struct Encoder(RowEncoder);
+pub(crate) struct Encoder(ResultEncoder);
 
 impl Encoder {
     pub(crate) fn new(stream: &SendableRecordBatchStream, spec: &RowSpec) -> Result<Self> {
-        RowEncoder::new(&stream.schema(), &spec.formats, spec.settings.clone())
+        ResultEncoder::new(&stream.schema(), spec)
             .map(Self)
             .map_err(|error| DataFusionError::External(Box::new(error.report())))
     }

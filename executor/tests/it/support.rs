@@ -17,7 +17,7 @@ use job::{
 };
 use operators::exchange::{ExchangeSourceExec, Segments};
 use operators::rows::RowChunk;
-use operators::{ExchangeSpec, RowSpec, Sink, StagePlan};
+use operators::{ExchangeSpec, RowForm, RowSpec, Sink, StagePlan};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 pub(crate) const MIB: u64 = 1 << 20;
@@ -60,7 +60,7 @@ pub(crate) async fn plan(context: &SessionContext, sql: &str) -> Arc<dyn Executi
 
 pub(crate) fn rows_sink() -> Sink {
     Sink::Rows(RowSpec {
-        formats: Vec::new(),
+        form: RowForm::Data(Vec::new()),
         settings: Default::default(),
     })
 }

@@ -171,6 +171,10 @@ impl SqlError for PgError {
     fn position(&self) -> Option<u32> {
         self.0.position
     }
+
+    fn context(&self) -> Option<String> {
+        self.0.context.clone()
+    }
 }
 
 impl From<PgError> for DataFusionError {

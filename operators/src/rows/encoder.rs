@@ -10,6 +10,8 @@ use job::SqlState;
 
 use super::RowChunk;
 use super::chunks::{Chunker, finish_message};
+use super::copy::CopyEncoder;
+use crate::stage_plan::{RowForm, RowSpec};
 
 /// The protocol counts columns in a signed integer.
 const COLUMNS_MAX: usize = i16::MAX as usize;
@@ -27,6 +29,34 @@ pub struct RowEncoder {
 struct Column {
     pg_type: PgType,
     format: Format,
+}
+
+/// Encodes rows as a result wants them.
+#[derive(Debug, Clone)]
+pub enum ResultEncoder {
+    Data(RowEncoder),
+    Copy(CopyEncoder),
+}
+
+impl ResultEncoder {
+    /// Fails where a column's type has no such form, before any row is computed.
+    pub fn new(schema: &Schema, spec: &RowSpec) -> Result<Self> {
+        let settings = spec.settings.clone();
+        Ok(match &spec.form {
+            RowForm::Data(formats) => Self::Data(RowEncoder::new(schema, formats, settings)?),
+            RowForm::Copy { options, names } => {
+                Self::Copy(CopyEncoder::new(schema, names, options.clone(), settings)?)
+            }
+        })
+    }
+
+    /// All rows of a batch, in order.
+    pub fn encode(&mut self, batch: &RecordBatch) -> Result<Vec<RowChunk>> {
+        match self {
+            Self::Data(encoder) => encoder.encode(batch),
+            Self::Copy(encoder) => encoder.encode(batch),
+        }
+    }
 }
 
 /// The format of each column from the list in a Bind message: none means text throughout, one

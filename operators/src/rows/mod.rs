@@ -10,7 +10,7 @@ mod encoder;
 use bytes::Bytes;
 
 pub use chunks::CHUNK_BYTES_TARGET;
-pub use encoder::{RowEncoder, column_formats};
+pub use encoder::{ResultEncoder, RowEncoder, column_formats};
 pub use functions::pg_type::{Format, FormatSettings};
 
 /// Some rows of a result, encoded.

@@ -558,7 +558,7 @@ fn bare_table(name: ObjectName) -> TableFactor {
     }
 }
 
-fn select_star(name: ObjectName) -> Select {
+pub(crate) fn select_star(name: ObjectName) -> Select {
     let mut select = empty_select();
     select.projection = vec![SelectItem::Wildcard(WildcardAdditionalOptions::default())];
     select.from = vec![TableWithJoins {
@@ -598,7 +598,7 @@ fn empty_select() -> Select {
     }
 }
 
-fn empty_query() -> Query {
+pub(crate) fn empty_query() -> Query {
     Query {
         with: None,
         body: Box::new(SetExpr::Select(Box::new(empty_select()))),

@@ -1,18 +1,19 @@
 //! COPY, new and old syntax.
 
 use datafusion::sql::sqlparser::tokenizer::Token;
+use operators::rows::copy::{CopyDirection, CopyOption, CopyValue};
 
 use crate::error::{PlanError, Result};
-use crate::statement::{CopyDirection, CopyEndpoint, CopyStatement, Statement};
+use crate::statement::{CopyEndpoint, CopyStatement, Statement};
 
 use super::cursor::Cursor;
-use super::options::option_list;
+use super::options::accept_number;
 
 pub(super) fn copy(cursor: &mut Cursor<'_>) -> Result<Statement> {
     cursor.expect_word("copy")?;
     let mut options = Vec::new();
-    if cursor.accept_word("binary") {
-        options.push(("format".to_owned(), "binary".to_owned()));
+    if cursor.peek_word().as_deref() == Some("binary") {
+        old_option(cursor, &mut options)?;
     }
     let source = if cursor.accept(&Token::LParen) {
         let query = cursor.query()?;
@@ -27,39 +28,43 @@ pub(super) fn copy(cursor: &mut Cursor<'_>) -> Result<Statement> {
         };
         CopyEndpoint::Table { name, columns }
     };
+    // To PostgreSQL, STDIN and STDOUT are the same word.
     let direction = if cursor.accept_word("to") {
-        if !cursor.accept_word("stdout") {
+        if !cursor.accept_any(&["stdout", "stdin"]) {
             return server_files(cursor);
         }
-        CopyDirection::ToStdout
+        CopyDirection::Out
     } else if cursor.accept_word("from") {
         if matches!(source, CopyEndpoint::Query(_)) {
             cursor.back();
             return Err(cursor.syntax_error());
         }
-        if !cursor.accept_word("stdin") {
+        if !cursor.accept_any(&["stdin", "stdout"]) {
             return server_files(cursor);
         }
-        CopyDirection::FromStdin
+        CopyDirection::In
     } else {
         return Err(cursor.syntax_error());
     };
-    let with = cursor.accept_word("with");
-    if cursor.peek_is(&Token::LParen) {
-        for (name, value) in option_list(cursor)? {
-            options.push((name, value.unwrap_or_else(|| "true".to_owned())));
-        }
-    } else {
-        old_options(cursor, &mut options)?;
-        if with && options.is_empty() {
-            return Err(cursor.syntax_error());
-        }
+    let using = cursor.accept_word("using");
+    if using || cursor.peek_word().as_deref() == Some("delimiters") {
+        let position = cursor.position();
+        cursor.expect_word("delimiters")?;
+        let value = CopyValue::Text(cursor.string()?);
+        push(&mut options, "delimiter", value, position);
     }
-    if cursor.accept_word("where") {
+    cursor.accept_word("with");
+    if cursor.peek_is(&Token::LParen) {
+        options.extend(cursor.parenthesised(option)?);
+    } else {
+        while old_option(cursor, &mut options)? {}
+    }
+    if direction == CopyDirection::In && cursor.accept_word("where") {
         cursor.skip_to_end();
-        return Ok(Statement::Unsupported(PlanError::unsupported(
-            "COPY FROM … WHERE is",
-        )));
+        return Ok(Statement::Unsupported(
+            PlanError::unsupported("COPY FROM … WHERE is")
+                .with_hint("Copy into another temporary table, and INSERT … SELECT … WHERE."),
+        ));
     }
     Ok(Statement::Copy(Box::new(CopyStatement {
         source,
@@ -81,33 +86,89 @@ fn server_files(cursor: &mut Cursor<'_>) -> Result<Statement> {
     ))
 }
 
-/// PostgreSQL's syntax before 9.0: `CSV HEADER DELIMITER ',' NULL ''`.
-fn old_options(cursor: &mut Cursor<'_>, options: &mut Vec<(String, String)>) -> Result<()> {
-    loop {
-        if cursor.accept_word("binary") {
-            options.push(("format".to_owned(), "binary".to_owned()));
-        } else if cursor.accept_word("csv") {
-            options.push(("format".to_owned(), "csv".to_owned()));
-        } else if cursor.accept_word("header") {
-            options.push(("header".to_owned(), "true".to_owned()));
-        } else if let Some(name @ ("delimiter" | "delimiters" | "null" | "quote" | "escape")) =
-            cursor.peek_word().as_deref()
-        {
-            let name = name.trim_end_matches('s').to_owned();
+/// `name [value]`
+fn option(cursor: &mut Cursor<'_>) -> Result<CopyOption> {
+    let position = cursor.position();
+    let name = cursor.identifier()?;
+    let value = if matches!(cursor.peek(), Token::Comma | Token::RParen) {
+        CopyValue::Absent
+    } else if cursor.peek_is(&Token::LParen) {
+        CopyValue::List(cursor.parenthesised(|cursor| match cursor.accept_string() {
+            Some(member) => Ok(member),
+            None => cursor.identifier(),
+        })?)
+    } else if cursor.accept(&Token::Mul) {
+        CopyValue::All
+    } else if let Some(text) = cursor.accept_string() {
+        CopyValue::Text(text)
+    } else if let Some(number) = accept_number(cursor) {
+        CopyValue::Text(number)
+    } else {
+        CopyValue::Text(cursor.identifier()?)
+    };
+    Ok(CopyOption {
+        name,
+        value,
+        position,
+    })
+}
+
+/// One item of the syntax before 9.0, `CSV HEADER DELIMITER ',' NULL ''`; false at their end.
+fn old_option(cursor: &mut Cursor<'_>, options: &mut Vec<CopyOption>) -> Result<bool> {
+    let position = cursor.position();
+    let Some(word) = cursor.peek_word() else {
+        return Ok(false);
+    };
+    let (name, value) = match word.as_str() {
+        "binary" | "csv" => {
+            cursor.advance();
+            ("format", CopyValue::Text(word.clone()))
+        }
+        "header" | "freeze" => {
+            cursor.advance();
+            (word.as_str(), CopyValue::Absent)
+        }
+        "delimiter" | "null" | "quote" | "escape" => {
             cursor.advance();
             cursor.accept_word("as");
-            options.push((name, cursor.string()?));
-        } else if cursor.accept_word("encoding") {
-            options.push(("encoding".to_owned(), cursor.string()?));
-        } else if cursor.accept_words(&["force", "quote"]) {
-            let columns = if cursor.accept(&Token::Mul) {
-                "*".to_owned()
-            } else {
-                cursor.comma_separated(Cursor::identifier)?.join(",")
-            };
-            options.push(("force_quote".to_owned(), columns));
-        } else {
-            return Ok(());
+            (word.as_str(), CopyValue::Text(cursor.string()?))
         }
-    }
+        "encoding" => {
+            cursor.advance();
+            ("encoding", CopyValue::Text(cursor.string()?))
+        }
+        "force" => {
+            cursor.advance();
+            if cursor.accept_words(&["not", "null"]) {
+                ("force_not_null", columns(cursor)?)
+            } else if cursor.accept_word("null") {
+                ("force_null", columns(cursor)?)
+            } else {
+                cursor.expect_word("quote")?;
+                let all = cursor.accept(&Token::Mul);
+                let value = if all {
+                    CopyValue::All
+                } else {
+                    columns(cursor)?
+                };
+                ("force_quote", value)
+            }
+        }
+        _ => return Ok(false),
+    };
+    push(options, name, value, position);
+    Ok(true)
+}
+
+fn columns(cursor: &mut Cursor<'_>) -> Result<CopyValue> {
+    let names = cursor.comma_separated(Cursor::identifier)?;
+    Ok(CopyValue::List(names))
+}
+
+fn push(options: &mut Vec<CopyOption>, name: &str, value: CopyValue, position: Option<u32>) {
+    options.push(CopyOption {
+        name: name.to_owned(),
+        value,
+        position,
+    });
 }

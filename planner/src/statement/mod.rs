@@ -15,8 +15,8 @@ pub use ddl::{
     FileColumnOrder, Name, OnCommit, TempTableSource, ViewPersistence,
 };
 pub use utility::{
-    CopyDirection, CopyEndpoint, CopyStatement, CursorTarget, Declare, Discard, Fetch,
-    FetchDirection, IsolationLevel, SetScope, SetStatement, SetValue, TransactionModes,
+    CopyEndpoint, CopyStatement, CursorTarget, Declare, Discard, Fetch, FetchDirection,
+    IsolationLevel, SetScope, SetStatement, SetValue, TransactionModes,
 };
 
 use crate::error::PlanError;

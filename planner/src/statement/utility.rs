@@ -1,6 +1,7 @@
 //! Utilities as parsed: settings, transactions, cursors, COPY.
 
 use datafusion::sql::sqlparser::ast::Query;
+use operators::rows::copy::{CopyDirection, CopyOption};
 
 use super::ddl::Name;
 
@@ -103,14 +104,13 @@ pub enum Discard {
     Temp,
 }
 
-/// COPY, recognised with its options; the server runs what it can of it.
+/// COPY … TO STDOUT and COPY … FROM STDIN.
 #[derive(Debug, Clone)]
 pub struct CopyStatement {
     pub source: CopyEndpoint,
     pub direction: CopyDirection,
-    /// Lower-case names; a list's members joined by commas. Old-style `CSV HEADER` is there as
-    /// `format csv`, `header true`.
-    pub options: Vec<(String, String)>,
+    /// As written, checked when it runs. Old-style `CSV HEADER` is there as `format csv`, `header`.
+    pub options: Vec<CopyOption>,
 }
 
 /// The table or query side of a COPY.
@@ -120,12 +120,6 @@ pub enum CopyEndpoint {
         name: Name,
         columns: Vec<String>,
     },
-    /// A query in parentheses, as a statement of its own.
+    /// A query in parentheses.
     Query(Box<Query>),
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CopyDirection {
-    ToStdout,
-    FromStdin,
 }

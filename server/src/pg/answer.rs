@@ -9,18 +9,25 @@ use super::failure::Failure;
 use super::frontend::Target;
 use super::protocol_state::Request;
 use super::socket::{FLUSH_SIZE, Writer};
-use crate::session::{Executed, ParsedStatement, Reply, RowCursor, Session};
+use crate::session::{CopyIn, CopyOut, Executed, ParsedStatement, Reply, RowCursor, Session};
 
 /// Rows wait so long for company before they are sent: a small result leaves in one piece, and a
 /// slow query's first rows still leave at once.
 const IDLE_FLUSH: Duration = Duration::from_millis(2);
+
+/// What an answer leaves to do.
+pub(super) enum Answered {
+    Whole,
+    /// The client has to send its data first.
+    CopyIn(Box<CopyIn>),
+}
 
 pub(super) async fn answer_simple(
     session: &mut Session,
     writer: &mut Writer,
     statement: ParsedStatement,
     batch: bool,
-) -> Result<(), Failure> {
+) -> Result<Answered, Failure> {
     let reply = session.run_simple(&statement, batch).await?;
     let tag = match reply {
         Reply::Rows(mut rows) => {
@@ -31,14 +38,19 @@ pub(super) async fn answer_simple(
             session.give_back(rows);
             tag
         }
+        Reply::CopyOut(mut copy) => stream_copy(writer, &mut copy).await?,
+        Reply::CopyIn(copy) => {
+            send_notices(session, writer);
+            return Ok(Answered::CopyIn(copy));
+        }
         Reply::Done(tag) => tag,
     };
     complete(session, writer, tag);
-    Ok(())
+    Ok(Answered::Whole)
 }
 
 /// Ends the answer to a statement.
-fn complete(session: &mut Session, writer: &mut Writer, tag: String) {
+pub(super) fn complete(session: &mut Session, writer: &mut Writer, tag: String) {
     send_notices(session, writer);
     writer.messages.command_complete(tag);
 }
@@ -47,7 +59,7 @@ pub(super) async fn answer_extended(
     session: &mut Session,
     writer: &mut Writer,
     request: Request,
-) -> Result<(), Failure> {
+) -> Result<Answered, Failure> {
     match request {
         // Simple queries are answered statement by statement, by `Connection::query`.
         Request::Query { .. } => {}
@@ -81,6 +93,14 @@ pub(super) async fn answer_extended(
         Request::Execute { portal, rows_max } => match session.execute_portal(&portal).await? {
             Executed::Empty => writer.messages.empty_query(),
             Executed::Done(tag) => complete(session, writer, tag),
+            Executed::CopyOut(mut copy) => {
+                let tag = stream_copy(writer, &mut copy).await?;
+                complete(session, writer, tag);
+            }
+            Executed::CopyIn(copy) => {
+                send_notices(session, writer);
+                return Ok(Answered::CopyIn(copy));
+            }
             Executed::Rows(mut rows) => {
                 let fetch = rows.fetch.as_ref().map(|(_, limit)| *limit);
                 let limit = (rows_max > 0).then_some(u64::from(rows_max));
@@ -99,7 +119,7 @@ pub(super) async fn answer_extended(
         },
     }
     send_notices(session, writer);
-    Ok(())
+    Ok(Answered::Whole)
 }
 
 fn describe(writer: &mut Writer, columns: Option<Vec<Column>>) {
@@ -107,6 +127,20 @@ fn describe(writer: &mut Writer, columns: Option<Vec<Column>>) {
         Some(columns) => writer.messages.row_description(&columns),
         None => writer.messages.no_data(),
     }
+}
+
+/// Moves a COPY's rows to the socket, with what comes before and after them.
+async fn stream_copy(writer: &mut Writer, copy: &mut CopyOut) -> Result<String, Failure> {
+    writer.messages.copy_out(copy.format, copy.columns);
+    if let Some(header) = copy.header.take() {
+        writer.rows(header);
+    }
+    let sent = stream_rows(writer, &mut copy.cursor, None).await?;
+    if let Some(trailer) = copy.trailer()? {
+        writer.rows(trailer);
+    }
+    writer.messages.copy_done();
+    Ok(format!("COPY {}", sent.rows))
 }
 
 /// How far a result got.

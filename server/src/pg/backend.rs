@@ -7,6 +7,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use functions::pg_type::{Format, PgType};
 use job::ErrorReport;
 use pgwire::messages::Message;
+use pgwire::messages::copy::{CopyDone, CopyInResponse, CopyOutResponse};
 use pgwire::messages::data::{FieldDescription, NoData, ParameterDescription, RowDescription};
 use pgwire::messages::extendedquery::{
     BindComplete, CloseComplete, ParseComplete, PortalSuspended,
@@ -181,6 +182,22 @@ impl Outbox {
         self.put(&RowDescription::new(fields));
     }
 
+    /// Rows of COPY data follow.
+    pub(crate) fn copy_out(&mut self, format: Format, columns: usize) {
+        let (format, columns, formats) = copy_layout(format, columns);
+        self.put(&CopyOutResponse::new(format, columns, formats));
+    }
+
+    /// The client is to send COPY data.
+    pub(crate) fn copy_in(&mut self, format: Format, columns: usize) {
+        let (format, columns, formats) = copy_layout(format, columns);
+        self.put(&CopyInResponse::new(format, columns, formats));
+    }
+
+    pub(crate) fn copy_done(&mut self) {
+        self.put(&CopyDone::new());
+    }
+
     pub(crate) fn error(&mut self, severity: Severity, report: &ErrorReport) {
         self.put(&ErrorResponse::new(fields(severity, report)));
     }
@@ -200,6 +217,13 @@ impl Outbox {
     }
 }
 
+/// The overall format, the number of columns, the format of each. A table's columns fit 16 bits.
+fn copy_layout(format: Format, columns: usize) -> (i8, i16, Vec<i16>) {
+    let code = format.code();
+    let count = i16::try_from(columns).unwrap_or(i16::MAX);
+    (code as i8, count, vec![code; columns])
+}
+
 fn fields(severity: Severity, report: &ErrorReport) -> Vec<(u8, String)> {
     // NUL ends a field on the wire, so none may be inside one.
     let clean = |text: &str| text.replace('\0', "\\0");
@@ -214,6 +238,9 @@ fn fields(severity: Severity, report: &ErrorReport) -> Vec<(u8, String)> {
     }
     if let Some(hint) = &report.hint {
         fields.push((b'H', clean(hint)));
+    }
+    if let Some(context) = &report.context {
+        fields.push((b'W', clean(context)));
     }
     if let Some(position) = report.position {
         fields.push((b'P', position.to_string()));
@@ -236,9 +263,10 @@ mod tests {
         )
         .with_detail("D.")
         .with_hint("H.")
+        .with_context("COPY t, line 1")
         .with_position(15);
         outbox.error(Severity::Error, &report);
-        let body = b"SERROR\0VERROR\0C42P01\0Mrelation \"a\\0b\" does not exist\0DD.\0HH.\0P15\0\0";
+        let body = b"SERROR\0VERROR\0C42P01\0Mrelation \"a\\0b\" does not exist\0DD.\0HH.\0WCOPY t, line 1\0P15\0\0";
         assert_eq!(outbox.buf[0], b'E');
         assert_eq!(outbox.buf[1..5], (body.len() as u32 + 4).to_be_bytes());
         assert_eq!(outbox.buf[5..], body[..]);

@@ -23,8 +23,9 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tracing::{debug, trace};
 
-use super::answer::{answer_extended, answer_simple, send_notices};
+use super::answer::{Answered, answer_extended, answer_simple, complete, send_notices};
 use super::backend::Severity;
+use super::copy_in::copy_in;
 use super::failure::{Failure, Hangup, panicked};
 use super::framing::{take_frame, take_startup_packet};
 use super::protocol_state::{Action, ProtocolState, Recovery, Request};
@@ -301,7 +302,8 @@ impl Connection {
         for statement in statements {
             let mut watch = Watch::new(&self.session, self.pipeline_size_max);
             let work = answer_simple(&mut self.session, &mut self.writer, statement, batch);
-            watch.over(&mut self.inbox, work).await?;
+            let answered = watch.over(&mut self.inbox, work).await?;
+            self.finish_answer(answered, &mut watch).await?;
         }
         self.guarded(|session, _| session.end_implicit())?;
         self.ready().await.map_err(Failure::Hangup)
@@ -310,11 +312,28 @@ impl Connection {
     async fn extended(&mut self, request: Request) -> Result<(), Failure> {
         let mut watch = Watch::new(&self.session, self.pipeline_size_max);
         let work = answer_extended(&mut self.session, &mut self.writer, request);
-        watch.over(&mut self.inbox, work).await?;
+        let answered = watch.over(&mut self.inbox, work).await?;
+        self.finish_answer(answered, &mut watch).await?;
         drop(watch);
         if self.writer.len() >= FLUSH_SIZE {
             self.writer.flush().await?;
         }
+        Ok(())
+    }
+
+    /// Takes the data of a COPY FROM STDIN, when the answer is to wait for it.
+    async fn finish_answer(
+        &mut self,
+        answered: Answered,
+        watch: &mut Watch,
+    ) -> Result<(), Failure> {
+        let Answered::CopyIn(copy) = answered else {
+            return Ok(());
+        };
+        let (inbox, writer) = (&mut self.inbox, &mut self.writer);
+        let limit = self.message_size_max;
+        let tag = copy_in(&self.session, inbox, writer, watch, copy, limit).await?;
+        complete(&mut self.session, &mut self.writer, tag);
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 mod answer;
 mod backend;
 mod connection;
+mod copy_in;
 mod failure;
 mod framing;
 mod frontend;

@@ -13,7 +13,8 @@ use super::socket::Inbox;
 use crate::config::KeyId;
 use crate::session::{Interrupted, Session, SessionHandle};
 
-/// What may stop a statement besides its own end.
+/// What may stop a statement besides its own end. One for a whole statement, however often it
+/// stops to hear what the client says: the interrupt stays armed, the deadline where it is.
 pub(super) struct Watch {
     handle: Arc<SessionHandle>,
     pipeline_size_max: usize,
@@ -64,6 +65,19 @@ impl Watch {
                     }
                 }
             }
+        }
+    }
+
+    /// Waits until the client has said more.
+    pub(super) async fn listen(&mut self, inbox: &mut Inbox) -> Result<(), Failure> {
+        if inbox.is_closed() {
+            return Err(Failure::Hangup(Hangup::Gone));
+        }
+        tokio::select! {
+            biased;
+            why = self.handle.interrupt.raised() => Err(stopped(why)),
+            () = inbox.fill() => Ok(()),
+            () = passed(self.deadline) => Err(timed_out()),
         }
     }
 }

@@ -130,7 +130,7 @@ impl Session {
                     .await?;
                 match reply {
                     Reply::Rows(rows) => Ok(rows),
-                    Reply::Done(_) => Err(cannot_run(name)),
+                    Reply::Done(_) | Reply::CopyOut(_) | Reply::CopyIn(_) => Err(cannot_run(name)),
                 }
             }
             PortalState::Finished => {

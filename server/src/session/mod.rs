@@ -9,12 +9,13 @@
 //!
 //! Reading order: [`transaction`], [`gucs`], [`interrupt`] and [`registry`] are pure or nearly so;
 //! [`rows`] is a result being taken; [`prepared`] the extended protocol's objects; [`statement`]
-//! runs one statement, [`utility`], [`ddl`], [`query`] and [`cursor`] by kind. Nothing here knows
+//! runs one statement, [`utility`], [`ddl`], [`query`], [`copy`] and [`cursor`] by kind. Nothing here knows
 //! sockets or messages.
 //!
 //! Every await in a session is a place where the connection may drop the future. What a dropped
 //! statement has changed is undone by [`Session::statement_failed`], or was committed before.
 
+mod copy;
 mod cursor;
 mod ddl;
 mod gucs;
@@ -40,6 +41,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use catalog::{Catalog, DdlSavepoint, SessionTables, TempTables};
 use job::ErrorReport;
 
+pub(crate) use copy::{CopyIn, CopyOut, copy_failed};
 pub use gucs::{Gucs, SetScope};
 pub use interrupt::{Interrupt, Interrupted};
 pub use planner::ParsedStatement;

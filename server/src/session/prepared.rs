@@ -17,6 +17,7 @@ use job::{ErrorReport, SqlState};
 use operators::rows::column_formats;
 use planner::{ParsedStatement, Statement};
 
+use super::copy::{CopyIn, CopyOut};
 use super::rows::{Reply, Rows};
 use super::{Session, TransactionStatus, epoch_us};
 use crate::config::KeyId;
@@ -103,6 +104,8 @@ impl Portal {
 pub(crate) enum Executed {
     /// The connection takes rows, then gives them back or finishes the portal.
     Rows(Rows),
+    CopyOut(Box<CopyOut>),
+    CopyIn(Box<CopyIn>),
     Done(String),
     /// An empty query.
     Empty,
@@ -350,6 +353,15 @@ impl Session {
             .await?;
         Ok(match reply {
             Reply::Rows(rows) => Executed::Rows(rows),
+            // However far they get, they are not run again.
+            Reply::CopyOut(copy) => {
+                self.finish_portal(name);
+                Executed::CopyOut(copy)
+            }
+            Reply::CopyIn(copy) => {
+                self.finish_portal(name);
+                Executed::CopyIn(copy)
+            }
             Reply::Done(tag) => {
                 self.finish_portal(name);
                 Executed::Done(tag)

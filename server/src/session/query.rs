@@ -20,6 +20,7 @@ use functions::pg_type::{Format, FormatSettings, PgType, TypeError};
 use functions::session::{Session as FunctionSession, SessionFacts};
 use job::{ErrorReport, SqlError, SqlState, WrittenFile};
 use operators::rows::RowEncoder;
+use operators::rows::copy::CopyDirection;
 use planner::explain::{Measured, lines};
 use planner::split::SplitOptions;
 use planner::{
@@ -27,6 +28,7 @@ use planner::{
     PlannedWrite, PlannerSettings, SessionView, Statement, TempTableSource,
 };
 
+use super::copy::CopyOut;
 use super::prepared::Prepared;
 use super::registry::lock;
 use super::rows::{Reply, RowSource, Rows, text_rows};
@@ -46,7 +48,7 @@ const VERSION: &str = concat!(
 );
 
 /// What a statement is planned against, settled once for it.
-struct StatementContext {
+pub(super) struct StatementContext {
     snapshot: Arc<CatalogSnapshot>,
     settings: PlannerSettings,
     format: FormatSettings,
@@ -59,7 +61,7 @@ impl Session {
         lock(&self.gucs).format_settings()
     }
 
-    fn statement_context(&self) -> StatementContext {
+    pub(super) fn statement_context(&self) -> StatementContext {
         let handle = self.handle();
         let snapshot = self.catalog().snapshot();
         let path = self.search_path();
@@ -120,7 +122,7 @@ impl Session {
         }
     }
 
-    fn view<'a>(&'a self, context: &'a StatementContext) -> SessionView<'a> {
+    pub(super) fn view<'a>(&'a self, context: &'a StatementContext) -> SessionView<'a> {
         SessionView {
             snapshot: &context.snapshot,
             session_tables: &self.tables,
@@ -214,6 +216,12 @@ impl Session {
         let columns = prepared.columns_in(formats)?.unwrap_or_default();
         match planned {
             Planned::Query(job) => Ok(Reply::Rows(Rows::new(columns, self.start(job), "SELECT"))),
+            Planned::CopyOut { job, options } => {
+                let schema = Arc::clone(&job.schema);
+                let copy = CopyOut::new(&schema, options, context.format.clone(), self.start(job))
+                    .map_err(TypeError::into_report)?;
+                Ok(Reply::CopyOut(Box::new(copy)))
+            }
             Planned::Rows { schema, batches } => {
                 let command = match parsed.statement() {
                     Statement::ShowTables => "SHOW",
@@ -388,6 +396,7 @@ fn is_planned(statement: &Statement) -> bool {
         | Statement::Explain(_)
         | Statement::ShowTables => true,
         Statement::CreateTempTable(create) => has_rows(create),
+        Statement::Copy(copy) => copy.direction == CopyDirection::Out,
         _ => false,
     }
 }
@@ -408,7 +417,7 @@ fn create_tag(create: &CreateTempTable) -> &'static str {
     }
 }
 
-fn written_files(summary: JobSummary) -> Vec<WrittenFile> {
+pub(super) fn written_files(summary: JobSummary) -> Vec<WrittenFile> {
     summary
         .stages
         .into_values()

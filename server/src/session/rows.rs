@@ -9,10 +9,13 @@ use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
 use executor::RowStream;
+use functions::pg_type::TypeError;
 use futures::StreamExt;
 use job::ErrorReport;
 use operators::rows::RowChunk;
+use operators::rows::copy::begin_with;
 
+use super::copy::{CopyIn, CopyOut};
 use super::spool::Spool;
 use crate::driver::JobHandle;
 use crate::pg::Column;
@@ -115,6 +118,8 @@ pub(crate) struct RowCursor {
     /// What is left of a chunk, and the row it goes on with.
     rest: Option<(RowChunk, usize)>,
     exhausted: bool,
+    /// What the contents of the first message begin with.
+    head: Option<Bytes>,
 }
 
 /// Some rows, ready for the socket.
@@ -129,7 +134,18 @@ impl RowCursor {
             source: Mutex::new(source),
             rest: None,
             exhausted: false,
+            head: None,
         }
+    }
+
+    /// Puts bytes before the contents of the first row's message, as binary COPY wants it.
+    pub(super) fn begin_with(&mut self, head: Bytes) {
+        self.head = Some(head);
+    }
+
+    /// What no row has taken.
+    pub(super) fn take_head(&mut self) -> Option<Bytes> {
+        self.head.take()
     }
 
     pub(crate) fn has_job(&self) -> bool {
@@ -158,7 +174,7 @@ impl RowCursor {
                     0 => 0,
                     row => chunk.row_ends[row - 1] as usize,
                 };
-                let slice = RowSlice {
+                let mut slice = RowSlice {
                     bytes: chunk.bytes.slice(offset(from)..offset(to)),
                     rows: (to - from) as u64,
                 };
@@ -166,6 +182,10 @@ impl RowCursor {
                     self.rest = Some((chunk, to));
                 }
                 if slice.rows > 0 {
+                    if let Some(head) = self.head.take() {
+                        slice.bytes =
+                            begin_with(&head, &slice.bytes).map_err(TypeError::into_report)?;
+                    }
                     return Ok(Some(slice));
                 }
                 continue;
@@ -221,6 +241,9 @@ impl Rows {
 /// What a statement answers.
 pub(crate) enum Reply {
     Rows(Rows),
+    CopyOut(Box<CopyOut>),
+    /// The client's data comes next.
+    CopyIn(Box<CopyIn>),
     /// The command tag.
     Done(String),
 }

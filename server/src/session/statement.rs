@@ -76,6 +76,7 @@ impl Session {
             | Statement::CreateSchema { .. }
             | Statement::Drop(_)
             | Statement::Comment { .. } => self.run_ddl(parsed).await,
+            Statement::Copy(copy) => self.run_copy(parsed, copy, prepared, at_once).await,
             Statement::Execute { name, arguments } => {
                 self.run_execute(parsed, name, arguments, formats).await
             }
@@ -107,7 +108,6 @@ impl Session {
             | Statement::Listen(_)
             | Statement::Unlisten(_)
             | Statement::Notify { .. }
-            | Statement::Copy(_)
             | Statement::Nothing { .. }
             | Statement::Unsupported(_) => self.run_utility(parsed),
         }

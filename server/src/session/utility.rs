@@ -50,13 +50,6 @@ impl Session {
             Statement::Unlisten(_) => "UNLISTEN",
             Statement::Listen(_) => return Err(no_notifications("LISTEN")),
             Statement::Notify { .. } => return Err(no_notifications("NOTIFY")),
-            Statement::Copy(_) => {
-                return Err(ErrorReport::new(
-                    SqlState::FEATURE_NOT_SUPPORTED,
-                    "COPY is not supported yet",
-                )
-                .with_hint("Read files with CREATE EXTERNAL TABLE; stream results with SELECT."));
-            }
             Statement::Nothing { tag } => tag,
             Statement::Unsupported(error) => return Err(error.clone().into()),
             Statement::Query(_)
@@ -69,6 +62,7 @@ impl Session {
             | Statement::Comment { .. }
             | Statement::Explain(_)
             | Statement::ShowTables
+            | Statement::Copy(_)
             | Statement::Prepare(_)
             | Statement::Execute { .. }
             | Statement::DeclareCursor(_)

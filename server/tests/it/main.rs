@@ -3,6 +3,7 @@
 //! Each test has a server of its own in this process, on a free port.
 
 mod client;
+mod copy;
 mod extended;
 mod malformed;
 mod sessions;

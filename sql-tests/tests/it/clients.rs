@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use futures::{TryStreamExt, pin_mut};
+use futures::{SinkExt, TryStreamExt, pin_mut};
 use sql_tests::places::{root, skip, test_clients};
 use sql_tests::server::{Server, wait};
 use sql_tests::wire::Wire;
@@ -154,6 +154,47 @@ fn psql_runs_a_script_with_errors_transactions_and_a_cursor() -> Result {
 }
 
 #[test]
+fn psql_copies_files_of_its_own() -> Result {
+    let Some(psql) = psql() else { return Ok(()) };
+    let server = Server::start()?;
+    let (input, output) = (
+        server.scratch().join("in.csv"),
+        server.scratch().join("out"),
+    );
+    std::fs::write(&input, "a,b\n1,\"one, \"\"quoted\"\"\"\n2,\n")?;
+    let script = format!(
+        "CREATE TEMP TABLE t (a int, b text);\n\
+         \\copy t FROM '{}' WITH (FORMAT csv, HEADER)\n\
+         \\copy (SELECT * FROM t ORDER BY a) TO '{}'\n\
+         COPY t FROM STDIN;\n3\tthree\n\\.\n\
+         COPY (SELECT count(*) FROM t) TO STDOUT;\n\
+         \\copy t FROM '{}'\n",
+        input.display(),
+        output.display(),
+        input.display()
+    );
+    let file = server.scratch().join("script.sql");
+    std::fs::write(&file, script)?;
+    let ran = command_of(&psql, &server).arg("-f").arg(&file).output()?;
+    let errors = String::from_utf8_lossy(&ran.stderr);
+    assert_eq!(
+        String::from_utf8_lossy(&ran.stdout),
+        "CREATE TABLE\nCOPY 2\nCOPY 2\nCOPY 1\n3\n",
+        "{errors}"
+    );
+    assert_eq!(
+        std::fs::read_to_string(&output)?,
+        "1\tone, \"quoted\"\n2\t\\N\n"
+    );
+    assert!(
+        errors.contains("missing data for column \"b\"")
+            || errors.contains("CONTEXT:  COPY t, line 1, column a: \"a,b\""),
+        "{errors}"
+    );
+    Ok(())
+}
+
+#[test]
 fn psql_cancels_on_interrupt() -> Result {
     let Some(psql) = psql() else { return Ok(()) };
     let server = Server::start()?;
@@ -270,6 +311,22 @@ async fn tokio_postgres(server: &Server) -> Result {
         .err()
         .ok_or("no error")?;
     assert_eq!(error.code(), Some(&SqlState::UNDEFINED_TABLE));
+
+    let copied: Vec<bytes::Bytes> = client
+        .copy_out("COPY (SELECT x FROM generate_series(1, 3) AS t(x)) TO STDOUT")
+        .await?
+        .try_collect()
+        .await?;
+    assert_eq!(copied.concat(), b"1\n2\n3\n");
+    client
+        .batch_execute("CREATE TEMP TABLE copied (a INT)")
+        .await?;
+    let sink = client.copy_in("COPY copied FROM STDIN").await?;
+    pin_mut!(sink);
+    for piece in [&b"1\n2"[..], b"\n3\n"] {
+        sink.send(bytes::Bytes::from_static(piece)).await?;
+    }
+    assert_eq!(sink.finish().await?, 3);
 
     let token = client.cancel_token();
     let mut watcher = server.connect()?;

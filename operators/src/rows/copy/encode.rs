@@ -8,7 +8,7 @@ use functions::pg_type::{
     pg_type_of,
 };
 
-use super::options::{CopyFormat, CopyOptions, ForceQuote};
+use super::options::{CopyFormat, CopyHeader, CopyOptions};
 use crate::rows::RowChunk;
 use crate::rows::chunks::{Chunker, finish_message};
 
@@ -16,6 +16,36 @@ use crate::rows::chunks::{Chunker, finish_message};
 const BINARY_HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 /// Ends every binary COPY: a row of -1 fields.
 const BINARY_TRAILER: &[u8] = b"\xff\xff";
+
+/// What comes before the rows of a COPY TO.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CopyPrelude {
+    None,
+    /// A message of its own: the line of names.
+    Message(Bytes),
+    /// What the first message, be it the trailer, begins with: the binary header. Readers expect
+    /// it there, where PostgreSQL has it.
+    InFirst(Bytes),
+}
+
+/// `messages` with the first one's contents after `head`.
+pub fn begin_with(head: &[u8], messages: &[u8]) -> Result<Bytes> {
+    let Some((first, rest)) = messages
+        .get(1..5)
+        .and_then(|length| length.try_into().ok())
+        .map(|length| u32::from_be_bytes(length) as usize + 1)
+        .and_then(|end| messages.split_at_checked(end))
+    else {
+        return Err(TypeError::internal("a COPY message is cut off"));
+    };
+    let mut out = Vec::with_capacity(head.len() + messages.len());
+    out.extend_from_slice(&first[..5]);
+    out.extend_from_slice(head);
+    out.extend_from_slice(&first[5..]);
+    finish_message(&mut out, 0)?;
+    out.extend_from_slice(rest);
+    Ok(Bytes::from(out))
+}
 
 /// Encodes the rows of one COPY TO. The first and the last message come from
 /// [`CopyEncoder::header`] and [`CopyEncoder::trailer`]; tasks make the rows between.
@@ -35,22 +65,29 @@ struct Column {
 }
 
 impl CopyEncoder {
-    /// Fails where a column's type has no such form, before any row is computed.
-    pub fn new(schema: &Schema, options: CopyOptions, settings: FormatSettings) -> Result<Self> {
+    /// Fails where a column's type has no such form, before any row is computed. `names` are the
+    /// columns' names for the header and FORCE_QUOTE: a plan's fields have names of their own.
+    pub fn new(
+        schema: &Schema,
+        names: &[String],
+        options: CopyOptions,
+        settings: FormatSettings,
+    ) -> Result<Self> {
+        if names.len() != schema.fields().len() {
+            return Err(TypeError::internal("a COPY with other names than columns"));
+        }
         let columns = schema
             .fields()
             .iter()
-            .map(|field| {
+            .zip(names)
+            .map(|(field, name)| {
                 let pg_type = pg_type_of(field);
                 let format = options.cell_format();
                 check_cell_writer(field.data_type(), pg_type, format, &settings)?;
                 Ok(Column {
-                    name: field.name().clone(),
+                    name: name.clone(),
                     pg_type,
-                    force_quote: match &options.force_quote {
-                        ForceQuote::All => true,
-                        ForceQuote::Columns(names) => names.contains(field.name()),
-                    },
+                    force_quote: options.force_quote.contains(name),
                 })
             })
             .collect::<Result<Vec<_>>>()?;
@@ -62,11 +99,13 @@ impl CopyEncoder {
         })
     }
 
-    /// What comes before the rows: the binary header, or the line of names if it was asked for.
-    pub fn header(&self) -> Result<Option<Bytes>> {
+    /// What comes before the rows.
+    pub fn header(&self) -> Result<CopyPrelude> {
         match self.options.format {
-            CopyFormat::Binary => message(|out| out.extend_from_slice(BINARY_HEADER)).map(Some),
-            CopyFormat::Text | CopyFormat::Csv if !self.options.header => Ok(None),
+            CopyFormat::Binary => Ok(CopyPrelude::InFirst(Bytes::from_static(BINARY_HEADER))),
+            CopyFormat::Text | CopyFormat::Csv if self.options.header == CopyHeader::None => {
+                Ok(CopyPrelude::None)
+            }
             CopyFormat::Text | CopyFormat::Csv => message(|out| {
                 for (index, column) in self.columns.iter().enumerate() {
                     if index > 0 {
@@ -79,11 +118,11 @@ impl CopyEncoder {
                 }
                 out.push(b'\n');
             })
-            .map(Some),
+            .map(CopyPrelude::Message),
         }
     }
 
-    /// What comes after the rows.
+    /// The message after the rows.
     pub fn trailer(&self) -> Result<Option<Bytes>> {
         match self.options.format {
             CopyFormat::Binary => message(|out| out.extend_from_slice(BINARY_TRAILER)).map(Some),
@@ -249,6 +288,7 @@ mod tests {
 
     use arrow::array::{ArrayRef, Int32Array, StringArray};
 
+    use super::super::options::{CopyDirection, tests::written};
     use super::*;
 
     fn copied(options: &[(&str, &str)]) -> Vec<u8> {
@@ -263,13 +303,10 @@ mod tests {
             columns.into_iter().map(|(name, array)| (name, array, true)),
         )
         .unwrap();
-        let options: Vec<(String, String)> = options
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-            .collect();
-        let options = CopyOptions::parse(&options).unwrap();
+        let options = CopyOptions::parse(&written(options), CopyDirection::Out).unwrap();
+        let names = ["n".to_owned(), "w, x".to_owned()];
         let mut encoder =
-            CopyEncoder::new(&batch.schema(), options, FormatSettings::default()).unwrap();
+            CopyEncoder::new(&batch.schema(), &names, options, FormatSettings::default()).unwrap();
         let mut payload = Vec::new();
         let mut add = |message: &[u8]| {
             assert_eq!(message[0], b'd');
@@ -277,10 +314,18 @@ mod tests {
             assert_eq!(length as usize, message.len() - 1);
             payload.extend_from_slice(&message[5..]);
         };
-        if let Some(header) = encoder.header().unwrap() {
-            add(&header);
+        let mut head = Bytes::new();
+        match encoder.header().unwrap() {
+            CopyPrelude::None => {}
+            CopyPrelude::Message(header) => add(&header),
+            CopyPrelude::InFirst(bytes) => head = bytes,
         }
-        for chunk in encoder.encode(&batch).unwrap() {
+        for mut chunk in encoder.encode(&batch).unwrap() {
+            let head = std::mem::take(&mut head);
+            chunk.bytes = begin_with(&head, &chunk.bytes).unwrap();
+            for end in &mut chunk.row_ends {
+                *end += head.len() as u32;
+            }
             let mut start = 0;
             for end in chunk.row_ends {
                 add(&chunk.bytes[start..end as usize]);

@@ -2,12 +2,19 @@
 //!
 //! - [`CopyOptions`]: what the statement said, with PostgreSQL's defaults and refusals
 //! - [`CopyEncoder`]: COPY TO
-//! - [`CopyReader`]: COPY FROM, up to fields; making values of them is `pg_type::decode`'s
+//! - [`CopySplitter`]: COPY FROM in the driver, which only finds where rows end
+//! - [`CopySource`]: COPY FROM in a task, which makes columns of a piece of whole rows
 
 mod encode;
+mod fields;
+mod framing;
 mod options;
-mod read;
+mod source;
+mod values;
 
-pub use encode::CopyEncoder;
-pub use options::{CopyFormat, CopyOptions, ForceQuote};
-pub use read::{CopyReader, CopyRow};
+pub use encode::{CopyEncoder, CopyPrelude, begin_with};
+pub use framing::{CopyPiece, CopySplitter};
+pub use options::{
+    CopyColumns, CopyDirection, CopyFormat, CopyHeader, CopyOption, CopyOptions, CopyValue,
+};
+pub use source::{CopyColumn, CopySource, CopyTarget};
