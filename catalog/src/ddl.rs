@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use arrow::datatypes::Schema;
 use job::{ErrorReport, SqlState};
 
 use crate::error::{CatalogError, Result, TOO_MANY_COLUMNS};
@@ -244,16 +245,21 @@ fn check_replacement(snapshot: &CatalogSnapshot, old: &Relation, new: &Relation)
         RelationKind::Table if snapshot.dependents(old.oid).next().is_none() => return Ok(()),
         RelationKind::Table => "table",
     };
+    check_view_columns(kind, &old.columns, &new.columns)
+}
+
+/// The columns there were, and perhaps more at the end.
+pub(crate) fn check_view_columns(kind: &str, old: &Schema, new: &Schema) -> Result<()> {
     let invalid = |message: String| {
         Err(CatalogError::report(
             SqlState::INVALID_TABLE_DEFINITION,
             message,
         ))
     };
-    if new.columns.fields().len() < old.columns.fields().len() {
+    if new.fields().len() < old.fields().len() {
         return invalid(format!("cannot drop columns from {kind}"));
     }
-    for (before, after) in old.columns.fields().iter().zip(new.columns.fields()) {
+    for (before, after) in old.fields().iter().zip(new.fields()) {
         if before.name() != after.name() {
             return invalid(format!(
                 "cannot change name of {kind} column \"{}\" to \"{}\"",

@@ -41,6 +41,7 @@ mod store;
 pub mod system;
 mod table_snapshot;
 mod temp;
+mod temp_views;
 mod transaction;
 mod versions;
 
@@ -57,6 +58,8 @@ pub use names::{
 pub use snapshot::{CatalogSnapshot, Definition, Relation, SchemaEntry, ViewDefinition};
 pub use snapshot_table::SnapshotTable;
 pub use table_snapshot::TableSnapshot;
-pub use temp::{SessionTables, TempTable, TempTables, TempWrite, temp_writer_properties};
+pub use temp::{
+    SessionTables, TempTable, TempTables, TempWrite, stored_type, temp_writer_properties,
+};
 pub use transaction::DdlSavepoint;
 pub use versions::SnapshotStore;

@@ -1,4 +1,5 @@
-//! Temporary tables: a session's own, in files that go away with it.
+//! Temporary tables: a session's own, in files that go away with it. (Its views are in
+//! [`crate::temp_views`].)
 //!
 //! Tasks write the files, Parquet, into a directory of the statement ([`TempWrite`]); when the
 //! statement succeeds its files join the table at once, otherwise the directory goes and nothing
@@ -21,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, Field, FieldRef, IntervalUnit, Schema, SchemaRef};
 use datafusion::catalog::Session;
 use job::{ErrorReport, SessionId, SqlState, WrittenFile};
 use parquet::arrow::ArrowWriter;
@@ -35,6 +36,7 @@ use crate::error::{CatalogError, Result};
 use crate::external::FileKind;
 use crate::listing::{ListedFile, object_meta, open_error};
 use crate::names::Oid;
+use crate::snapshot::Relation;
 use crate::table_snapshot::{SnapshotParts, TableSnapshot};
 
 /// So many files of one size class are merged into one.
@@ -42,12 +44,12 @@ const MERGE_FILES: usize = 4;
 /// Upper ends of the size classes; larger files are left alone.
 const SIZE_CLASSES_BYTES: [u64; 4] = [64 << 10, 512 << 10, 4 << 20, 32 << 20];
 
-/// The temporary tables of one session.
+/// The temporary tables and views of one session.
 pub struct SessionTables {
     catalog: Arc<Catalog>,
     session: SessionId,
     dir: PathBuf,
-    tables: Mutex<BTreeMap<String, Arc<TempTable>>>,
+    relations: Mutex<TempTables>,
     /// Names directories of writes and merged files.
     sequence: AtomicU64,
 }
@@ -70,9 +72,13 @@ pub struct TempTable {
     files: Vec<Arc<TempFile>>,
 }
 
-/// All temporary tables of a session at one moment. Their files stay for as long as this does.
-#[derive(Debug, Clone)]
-pub struct TempTables(BTreeMap<String, Arc<TempTable>>);
+/// All temporary tables and views of a session at one moment, which share their names. The tables'
+/// files stay for as long as this does.
+#[derive(Debug, Clone, Default)]
+pub struct TempTables {
+    pub(crate) tables: BTreeMap<String, Arc<TempTable>>,
+    pub(crate) views: BTreeMap<String, Arc<Relation>>,
+}
 
 /// A file of a temporary table. Deleted when nobody refers to it any more.
 #[derive(Debug)]
@@ -106,7 +112,14 @@ impl TempTable {
         self.files.len()
     }
 
-    /// The table's files as a statement reads them; they stay until its plan is dropped.
+    /// The columns as the files hold them.
+    pub fn stored_columns(&self) -> Schema {
+        let fields: Vec<FieldRef> = self.columns.fields().iter().map(stored_field).collect();
+        Schema::new(fields)
+    }
+
+    /// The table's files as a statement reads them, with [`Self::stored_columns`]; they stay until
+    /// its plan is dropped.
     pub async fn resolve(&self, session: &dyn Session) -> Result<Arc<TableSnapshot>> {
         let files = self
             .files
@@ -121,11 +134,12 @@ impl TempTable {
                 })
             })
             .collect::<Result<Vec<_>>>()?;
+        let stored = self.stored_columns();
         TableSnapshot::of_files(
             SnapshotParts {
                 kind: FileKind::Parquet,
                 options: BTreeMap::new(),
-                columns: &self.columns,
+                columns: &stored,
                 partitioned_by: &[],
                 ordering: Vec::new(),
                 keep_alive: self
@@ -167,8 +181,9 @@ impl TempWrite {
 
     fn commit_blocking(&self, written: &[WrittenFile], replace: bool) -> Result<()> {
         let added = self.accept(written)?;
-        let mut tables = self.tables.lock();
-        let table = tables
+        let mut relations = self.tables.lock();
+        let table = relations
+            .tables
             .get(&self.name)
             .filter(|table| table.oid == self.oid)
             .ok_or_else(|| CatalogError::UndefinedRelation {
@@ -181,7 +196,7 @@ impl TempWrite {
         }
         next.files.extend(added);
         self.tables.merge_small(&mut next)?;
-        tables.insert(self.name.clone(), Arc::new(next));
+        relations.tables.insert(self.name.clone(), Arc::new(next));
         Ok(())
     }
 
@@ -218,7 +233,7 @@ impl SessionTables {
             catalog,
             session,
             dir: temp_dir.join(session.to_string()),
-            tables: Mutex::new(BTreeMap::new()),
+            relations: Mutex::default(),
             sequence: AtomicU64::new(0),
         })
     }
@@ -234,12 +249,21 @@ impl SessionTables {
     }
 
     pub fn get(&self, name: &str) -> Option<Arc<TempTable>> {
-        self.lock().get(name).cloned()
+        self.lock().tables.get(name).cloned()
+    }
+
+    pub fn view(&self, name: &str) -> Option<Arc<Relation>> {
+        self.lock().views.get(name).cloned()
     }
 
     /// All tables, by name.
     pub fn tables(&self) -> Vec<Arc<TempTable>> {
-        self.lock().values().cloned().collect()
+        self.lock().tables.values().cloned().collect()
+    }
+
+    /// All views, by name.
+    pub fn views(&self) -> Vec<Arc<Relation>> {
+        self.lock().views.values().cloned().collect()
     }
 
     /// `CREATE TEMP TABLE [IF NOT EXISTS]`. `columns` that are not nullable are NOT NULL;
@@ -258,13 +282,13 @@ impl SessionTables {
             ));
         }
         let oid = self.catalog.allocate_oid().await?;
-        let mut tables = self.lock();
-        if let Some(old) = tables.get(name) {
+        let mut relations = self.lock();
+        if let Some(old) = relations.oid(name) {
             match if_exists {
                 IfExists::Fail => return Err(CatalogError::DuplicateRelation(name.to_owned())),
                 IfExists::Skip => {
                     return Ok(DdlOutcome {
-                        oid: Some(old.oid),
+                        oid: Some(old),
                         notices: vec![ErrorReport::new(
                             SqlState::DUPLICATE_TABLE,
                             format!("relation \"{name}\" already exists, skipping"),
@@ -281,7 +305,7 @@ impl SessionTables {
             defaults,
             files: Vec::new(),
         };
-        tables.insert(name.to_owned(), Arc::new(table));
+        relations.tables.insert(name.to_owned(), Arc::new(table));
         Ok(DdlOutcome {
             oid: Some(oid),
             notices: Vec::new(),
@@ -321,8 +345,9 @@ impl SessionTables {
 
     /// `TRUNCATE`: the table keeps its columns and loses its rows.
     pub fn truncate(&self, name: &str) -> Result<()> {
-        let mut tables = self.lock();
-        let table = tables
+        let mut relations = self.lock();
+        let table = relations
+            .tables
             .get(name)
             .ok_or_else(|| CatalogError::UndefinedRelation {
                 kind: "relation",
@@ -330,32 +355,33 @@ impl SessionTables {
             })?;
         let mut next = TempTable::clone(table);
         next.files.clear();
-        tables.insert(name.to_owned(), Arc::new(next));
+        relations.tables.insert(name.to_owned(), Arc::new(next));
         Ok(())
-    }
-
-    /// Drops a table; false when there is none of that name.
-    pub fn drop_table(&self, name: &str) -> bool {
-        self.lock().remove(name).is_some()
     }
 
     /// The tables as they are, for [`SessionTables::restore`]. Cheap: versions are shared.
     pub fn save(&self) -> TempTables {
-        TempTables(self.lock().clone())
+        self.lock().clone()
     }
 
     /// Goes back to what [`SessionTables::save`] gave: a transaction is rolled back.
     pub fn restore(&self, tables: TempTables) {
-        *self.lock() = tables.0;
+        *self.lock() = tables;
     }
 
     /// `DISCARD TEMP`, and the session's end.
     pub fn drop_all(&self) {
-        self.lock().clear();
+        *self.lock() = TempTables::default();
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Arc<TempTable>>> {
-        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn catalog(&self) -> &Arc<Catalog> {
+        &self.catalog
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, TempTables> {
+        self.relations
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A path no file of the session has had.
@@ -389,7 +415,8 @@ impl SessionTables {
             rows: files.iter().map(|file| file.rows).sum(),
             bytes: 0,
         };
-        rewrite(files, &merged.path, &table.columns).map_err(|error| {
+        let columns = Arc::new(table.stored_columns());
+        rewrite(files, &merged.path, &columns).map_err(|error| {
             CatalogError::report(
                 SqlState::IO_ERROR,
                 format!(
@@ -431,6 +458,25 @@ pub fn temp_writer_properties() -> WriterProperties {
     WriterProperties::builder()
         .set_compression(Compression::LZ4_RAW)
         .build()
+}
+
+/// What files of temporary tables hold for a type: itself, unless Parquet has nothing like it.
+/// Intervals are sixteen bytes.
+pub fn stored_type(data_type: &DataType) -> DataType {
+    match data_type {
+        DataType::Interval(IntervalUnit::MonthDayNano) => DataType::FixedSizeBinary(16),
+        DataType::List(item) => DataType::List(stored_field(item)),
+        other => other.clone(),
+    }
+}
+
+fn stored_field(field: &FieldRef) -> FieldRef {
+    let stored = stored_type(field.data_type());
+    if stored == *field.data_type() {
+        return Arc::clone(field);
+    }
+    // What metadata says is about the type that is not there.
+    Arc::new(Field::new(field.name(), stored, field.is_nullable()))
 }
 
 /// Copies the rows of `files`, in order, into one file.

@@ -7,7 +7,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use datafusion::arrow::datatypes::{DataType, IntervalUnit, SchemaRef};
+use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::{DataFusionError, Result};
 use job::{AttemptId, ErrorReport, SqlState, WrittenFile};
@@ -107,16 +107,17 @@ impl Drop for FileWriter {
 /// Types that Parquet files cannot hold.
 fn check_types(schema: &SchemaRef) -> Result<()> {
     for field in schema.fields() {
-        let name = match field.data_type() {
-            DataType::Interval(IntervalUnit::MonthDayNano) => "interval",
-            DataType::RunEndEncoded(_, _) | DataType::Union(_, _) => "this type",
-            _ => continue,
-        };
+        if !matches!(
+            field.data_type(),
+            DataType::RunEndEncoded(_, _) | DataType::Union(_, _)
+        ) {
+            continue;
+        }
         return Err(DataFusionError::External(Box::new(
             ErrorReport::new(
                 SqlState::FEATURE_NOT_SUPPORTED,
                 format!(
-                    "column \"{}\" cannot be stored: {name} is not supported in tables yet",
+                    "column \"{}\" cannot be stored: tables do not support its type yet",
                     field.name()
                 ),
             )

@@ -24,13 +24,15 @@ use crate::bind::plan_error;
 use crate::error::{PlanError, Result};
 use crate::insert::{self, Targets};
 use crate::normalize::{empty_query, select_star};
-use crate::parameters::{Params, refuse_params};
+use crate::parameters::Params;
 use crate::parse::{ParsedStatement, Source};
 use crate::plan::Bound;
 use crate::planned::{Planned, PlannedJob};
 use crate::planner::{Binding, Planner, empty_schema, objects_by_name, on_deep_stack};
 use crate::prepared::{Prepared, visible_schema};
 use crate::statement::{CopyEndpoint, CopyStatement, Insert, Name, Statement};
+use crate::stored;
+use crate::targets::relation_kind;
 use crate::view::SessionView;
 
 /// A COPY FROM STDIN that may begin.
@@ -80,13 +82,11 @@ impl Planner {
         let options = CopyOptions::parse(&copy.options, CopyDirection::Out)?;
         let (binding, relation) = match &copy.source {
             CopyEndpoint::Query(query) => {
-                let params = Params::Declared(&[]);
-                let binding = self.bind(view, query, source, params).await?;
-                refuse_params(&binding.param_types)?;
+                let binding = self.bind(view, query, source, Params::None).await?;
                 (binding, None)
             }
             CopyEndpoint::Table { name, columns } => {
-                if find_kind(view, name) == Some(RelationKind::View) {
+                if relation_kind(view, name) == Some(RelationKind::View) {
                     return Err(PlanError::new(
                         SqlState::WRONG_OBJECT_TYPE,
                         format!("cannot copy from view \"{}\"", name.name),
@@ -94,8 +94,7 @@ impl Planner {
                     .with_hint("Try the COPY (SELECT ...) TO variant."));
                 }
                 let query = whole_table(name);
-                let params = Params::Declared(&[]);
-                let mut binding = self.bind(view, &query, source, params).await?;
+                let mut binding = self.bind(view, &query, source, Params::None).await?;
                 if !columns.is_empty() {
                     binding = columns_of(binding, columns, &name.name)?;
                 }
@@ -230,7 +229,10 @@ impl Planner {
         let defaults = insert::defaults(&copy.table, &binder, source)?;
         let plan = insert::project(scan, &copy.insert, &copy.targets, &copy.table, &defaults)?;
         let bound = Bound {
-            plan: binder.analyze(plan).map_err(error)?,
+            plan: binder
+                .analyze(plan)
+                .and_then(stored::to_files)
+                .map_err(error)?,
             system: Vec::new(),
         };
         let sink = Sink::Files(FileSpec {
@@ -354,25 +356,6 @@ fn copy_column(field: &FieldRef) -> Result<CopyColumn> {
     })
 }
 
-/// What a name of a COPY is in the catalog; nothing for temporary tables, which hide it.
-fn find_kind(view: &SessionView<'_>, name: &Name) -> Option<RelationKind> {
-    let temporary = match &name.schema {
-        None => true,
-        Some(schema) => view.session_tables.is_schema(schema),
-    };
-    if temporary && view.session_tables.get(&name.name).is_some() {
-        return None;
-    }
-    let relation = match &name.schema {
-        Some(schema) => view.snapshot.relation(schema, &name.name),
-        None => view
-            .search_path()
-            .iter()
-            .find_map(|schema| view.snapshot.relation(schema, &name.name)),
-    };
-    relation.map(|relation| relation.kind())
-}
-
 /// The temporary table a COPY FROM means, or why it is none.
 fn copy_target(view: &SessionView<'_>, name: &Name) -> Result<Arc<TempTable>> {
     let temporary = match &name.schema {
@@ -382,7 +365,7 @@ fn copy_target(view: &SessionView<'_>, name: &Name) -> Result<Arc<TempTable>> {
     if temporary && let Some(table) = view.session_tables.get(&name.name) {
         return Ok(table);
     }
-    Err(match find_kind(view, name) {
+    Err(match relation_kind(view, name) {
         None => PlanError::new(
             SqlState::UNDEFINED_TABLE,
             format!("relation \"{name}\" does not exist"),

@@ -5,13 +5,33 @@ use std::sync::Arc;
 use catalog::ViewDefinition;
 use datafusion::arrow::datatypes::{FieldRef, Schema, SchemaRef};
 
+use job::SqlState;
+
 use crate::error::{PlanError, Result};
-use crate::parameters::{Params, refuse_params};
+use crate::parameters::Params;
 use crate::parse::{ParsedStatement, Source};
 use crate::planner::{Planner, on_deep_stack};
 use crate::statement::{CreateTempTable, CreateView, TempTableSource, ViewPersistence};
 use crate::targets::{check_distinct, named_columns, table_columns};
 use crate::view::SessionView;
+
+/// What CREATE VIEW makes.
+#[derive(Debug, Clone)]
+pub struct PlannedView {
+    pub definition: ViewDefinition,
+    pub columns: SchemaRef,
+    pub place: ViewPlace,
+}
+
+/// Whose view it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ViewPlace {
+    Permanent,
+    /// The session's, as it was asked for.
+    Temporary,
+    /// The session's, because it reads what only the session has.
+    BecomesTemporary,
+}
 
 impl Planner {
     /// Columns and defaults of a CREATE TEMP TABLE, as [`catalog::SessionTables::create`] takes
@@ -43,13 +63,8 @@ impl Planner {
                 Ok((Arc::new(Schema::new(fields)), defaults))
             }
             TempTableSource::Query { query, .. } => {
-                let binding = on_deep_stack(self.bind(
-                    view,
-                    query,
-                    statement.source(),
-                    Params::Declared(&[]),
-                ))
-                .await?;
+                let binding =
+                    on_deep_stack(self.bind(view, query, statement.source(), Params::None)).await?;
                 let schema = table_columns(create, &binding.schema)?;
                 let defaults = vec![None; schema.fields().len()];
                 Ok((schema, defaults))
@@ -57,13 +72,13 @@ impl Planner {
         }
     }
 
-    /// What the catalog keeps of a CREATE VIEW: its definition and columns.
+    /// What a catalog keeps of a CREATE VIEW, and which.
     pub async fn plan_view(
         &self,
         view: &SessionView<'_>,
         statement: &ParsedStatement,
         create: &CreateView,
-    ) -> Result<(ViewDefinition, SchemaRef)> {
+    ) -> Result<PlannedView> {
         on_deep_stack(self.view_definition(view, create, statement.source())).await
     }
 
@@ -72,30 +87,36 @@ impl Planner {
         view: &SessionView<'_>,
         create: &CreateView,
         source: &Source,
-    ) -> Result<(ViewDefinition, SchemaRef)> {
-        if create.persistence == ViewPersistence::Temporary {
-            return Err(PlanError::unsupported("temporary views are"));
+    ) -> Result<PlannedView> {
+        let binding = self.bind(view, &create.query, source, Params::None).await?;
+        let asked = create.persistence == ViewPersistence::Temporary;
+        let schema = create.name.schema.as_deref();
+        let in_temporary = schema.is_some_and(|schema| view.session_tables.is_schema(schema));
+        let place = match (asked || in_temporary, binding.reads_temporary) {
+            (true, _) => ViewPlace::Temporary,
+            (false, true) => ViewPlace::BecomesTemporary,
+            (false, false) => ViewPlace::Permanent,
+        };
+        if place != ViewPlace::Permanent && schema.is_some() && !in_temporary {
+            return Err(PlanError::new(
+                SqlState::INVALID_TABLE_DEFINITION,
+                "cannot create temporary relation in non-temporary schema",
+            ));
         }
-        let binding = self
-            .bind(view, &create.query, source, Params::Declared(&[]))
-            .await?;
-        refuse_params(&binding.param_types)?;
-        if binding.reads_temporary {
-            return Err(PlanError::unsupported("views on temporary tables are"));
-        }
-        let schema = named_columns(
+        let columns = named_columns(
             &create.columns,
             &binding.schema,
             "CREATE VIEW specifies more column names than columns",
         )?;
-        check_distinct(&schema)?;
-        Ok((
-            ViewDefinition {
+        check_distinct(&columns)?;
+        Ok(PlannedView {
+            definition: ViewDefinition {
                 sql: create.sql.clone(),
                 depends_on: binding.depends_on,
                 search_path: view.search_path().to_vec(),
             },
-            schema,
-        ))
+            columns,
+            place,
+        })
     }
 }

@@ -29,11 +29,13 @@ mod show_tables;
 pub mod split;
 mod state;
 mod statement;
+mod stored;
 mod targets;
 mod types;
 mod view;
 
 pub use copy::CopyIn;
+pub use define::{PlannedView, ViewPlace};
 pub use error::{PlanError, Result};
 pub use parse::{ParsedStatement, parse};
 pub use planned::{Placement, Planned, PlannedJob, PlannedWrite};

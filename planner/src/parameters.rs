@@ -9,17 +9,18 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::sqlparser::ast::Query;
 use functions::pg_type::PgType;
-use job::SqlState;
 
 use crate::bind::relations::Relations;
 use crate::bind::{Binder, params, plan_error};
 use crate::engine;
-use crate::error::{PlanError, Result};
+use crate::error::Result;
 use crate::parse::Source;
 
 /// What is known about a statement's parameters.
 #[derive(Clone, Copy)]
 pub(crate) enum Params<'a> {
+    /// A text that has none: a simple query, a view.
+    None,
     /// Preparing: the types the client declared.
     Declared(&'a [Option<PgType>]),
     /// Executing.
@@ -86,15 +87,4 @@ pub(crate) fn with_values(
     let values = values.iter().cloned().map(engine::parameter).collect();
     plan.with_param_values(ParamValues::List(values))
         .map_err(|error| plan_error(&error, source))
-}
-
-pub(crate) fn refuse_params(types: &[PgType]) -> Result<()> {
-    if types.is_empty() {
-        Ok(())
-    } else {
-        Err(PlanError::new(
-            SqlState::UNDEFINED_PARAMETER,
-            "there is no parameter $1",
-        ))
-    }
 }

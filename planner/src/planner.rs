@@ -24,7 +24,7 @@ use crate::bind::relations::{self, Relations};
 use crate::bind::{Binder, params, plan_error};
 use crate::error::{PlanError, Result};
 use crate::insert;
-use crate::parameters::{Params, infer, refuse_params, value_fields, with_values};
+use crate::parameters::{Params, infer, value_fields, with_values};
 use crate::parse::{ParsedStatement, Source};
 use crate::plan::{self, Bound};
 use crate::planned::{Planned, PlannedJob, PlannedWrite};
@@ -32,6 +32,7 @@ use crate::prepared::{Prepared, visible_schema};
 use crate::show_tables::{show_tables, show_tables_schema};
 use crate::state::{States, statement_config};
 use crate::statement::{Explain, Insert, Statement, TempTableSource};
+use crate::stored;
 use crate::targets::{fit, insert_target, table_columns, temp_table};
 use crate::view::SessionView;
 
@@ -82,7 +83,8 @@ impl Planner {
     }
 
     /// Names and types of a statement; nothing runs. `declared` are the parameter types the
-    /// client gave, `None` where it gave none; they may be fewer than the parameters.
+    /// client gave, `None` where it gave none; they may be fewer than the parameters. Without
+    /// a list there may be no parameters, as in a simple query.
     ///
     /// Utilities have no parameters and no columns here; those that return rows (SHOW, FETCH,
     /// EXECUTE) are the server's to describe.
@@ -90,7 +92,7 @@ impl Planner {
         &self,
         view: &SessionView<'_>,
         statement: &ParsedStatement,
-        declared: &[Option<PgType>],
+        declared: Option<&[Option<PgType>]>,
     ) -> Result<Prepared> {
         on_deep_stack(self.prepare_inner(view, statement, declared)).await
     }
@@ -99,7 +101,7 @@ impl Planner {
         &self,
         view: &SessionView<'_>,
         statement: &ParsedStatement,
-        declared: &[Option<PgType>],
+        declared: Option<&[Option<PgType>]>,
     ) -> Result<Prepared> {
         let source = statement.source();
         let prepared = |param_types, schema, bound| Prepared {
@@ -111,7 +113,12 @@ impl Planner {
         match statement.statement() {
             Statement::Query(query) => {
                 let binding = self
-                    .bind(view, query, source, Params::Declared(declared))
+                    .bind(
+                        view,
+                        query,
+                        source,
+                        declared.map_or(Params::None, Params::Declared),
+                    )
                     .await?;
                 Ok(prepared(
                     binding.param_types,
@@ -121,7 +128,12 @@ impl Planner {
             }
             Statement::Insert(insert) => {
                 let binding = self
-                    .bind_insert(view, insert, source, Params::Declared(declared))
+                    .bind_insert(
+                        view,
+                        insert,
+                        source,
+                        declared.map_or(Params::None, Params::Declared),
+                    )
                     .await?;
                 Ok(prepared(
                     binding.param_types,
@@ -131,10 +143,7 @@ impl Planner {
             }
             Statement::CreateTempTable(create) => {
                 if let TempTableSource::Query { query, .. } = &create.source {
-                    let binding = self
-                        .bind(view, query, source, Params::Declared(&[]))
-                        .await?;
-                    refuse_params(&binding.param_types)?;
+                    let binding = self.bind(view, query, source, Params::None).await?;
                     table_columns(create, &binding.schema)?;
                     return Ok(prepared(Vec::new(), empty_schema(), Some(binding.bound)));
                 }
@@ -287,7 +296,7 @@ impl Planner {
             }
             Statement::Explain(explain) => self.explain(view, explain, bound, params).await,
             Statement::DeclareCursor(declare) => {
-                let inner = Box::pin(self.prepare_inner(view, &declare.query, &[])).await?;
+                let inner = Box::pin(self.prepare_inner(view, &declare.query, None)).await?;
                 let bound = inner.take_bound();
                 Box::pin(self.plan_inner(view, &inner, bound, values, formats)).await
             }
@@ -409,6 +418,10 @@ impl Planner {
         params: Params<'_>,
     ) -> Result<Binding> {
         let (plan, param_types) = match params {
+            Params::None => match params::first_in(query, source) {
+                Some(error) => return Err(error),
+                None => (binder.bind(query, source, relations, &[])?, Vec::new()),
+            },
             Params::Declared(declared) => {
                 let param_types = infer(binder, query, source, relations, declared)?;
                 let known: Vec<_> = param_types.iter().copied().map(Some).collect();
@@ -510,6 +523,10 @@ impl Planner {
         let sink = Sink::Files(FileSpec {
             directory: write.dir().display().to_string(),
         });
+        let bound = Bound {
+            plan: stored::to_files(bound.plan).map_err(|error| plan_error(&error, source))?,
+            ..bound
+        };
         let job = self.job(view, bound, empty_schema(), sink, source).await?;
         Ok(Planned::Write(PlannedWrite { job, write }))
     }

@@ -31,6 +31,10 @@ pub(crate) fn show_tables(view: &SessionView<'_>) -> Result<Planned> {
             )
         })
         .collect();
+    rows.extend(view.session_tables.views().iter().map(|temporary| {
+        let schema = view.session_tables.schema_name();
+        (schema, temporary.name.clone(), "VIEW")
+    }));
     rows.extend(view.snapshot.relations().map(|relation| {
         let kind = match relation.kind() {
             catalog::RelationKind::Table => "FOREIGN",

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use catalog::TempTable;
+use catalog::{RelationKind, TempTable};
 use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::common::DFSchema;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
@@ -12,7 +12,7 @@ use job::SqlState;
 
 use crate::error::{PlanError, Result};
 use crate::plan::Bound;
-use crate::statement::{CreateTempTable, Insert, TempTableSource};
+use crate::statement::{CreateTempTable, Insert, Name, TempTableSource};
 use crate::view::SessionView;
 
 pub(crate) fn temp_table(view: &SessionView<'_>, name: &str) -> Result<Arc<TempTable>> {
@@ -34,19 +34,12 @@ pub(crate) fn insert_target(view: &SessionView<'_>, insert: &Insert) -> Result<A
     if temporary && let Some(table) = view.session_tables.get(&name.name) {
         return Ok(table);
     }
-    let relation = match &name.schema {
-        Some(schema) => view.snapshot.relation(schema, &name.name),
-        None => view
-            .search_path()
-            .iter()
-            .find_map(|schema| view.snapshot.relation(schema, &name.name)),
-    };
-    Err(match relation {
+    Err(match relation_kind(view, name) {
         None => PlanError::new(
             SqlState::UNDEFINED_TABLE,
             format!("relation \"{name}\" does not exist"),
         ),
-        Some(relation) if relation.kind() == catalog::RelationKind::View => PlanError::new(
+        Some(RelationKind::View) => PlanError::new(
             SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
             format!("cannot insert into view \"{}\"", name.name),
         )
@@ -54,6 +47,31 @@ pub(crate) fn insert_target(view: &SessionView<'_>, insert: &Insert) -> Result<A
         Some(_) => PlanError::unsupported("INSERT into external tables is")
             .with_hint("Temporary tables take INSERT."),
     })
+}
+
+/// What a name means, tables of the session first.
+pub(crate) fn relation_kind(view: &SessionView<'_>, name: &Name) -> Option<RelationKind> {
+    let tables = view.session_tables;
+    if name
+        .schema
+        .as_deref()
+        .is_none_or(|schema| tables.is_schema(schema))
+    {
+        if tables.get(&name.name).is_some() {
+            return Some(RelationKind::Table);
+        }
+        if tables.view(&name.name).is_some() {
+            return Some(RelationKind::View);
+        }
+    }
+    let relation = match &name.schema {
+        Some(schema) => view.snapshot.relation(schema, &name.name),
+        None => view
+            .search_path()
+            .iter()
+            .find_map(|schema| view.snapshot.relation(schema, &name.name)),
+    };
+    relation.map(|relation| relation.kind())
 }
 
 /// A query's columns under other names; fewer names than columns leave the rest as they are.

@@ -21,6 +21,10 @@ pub struct SystemContext {
     pub settings: Arc<dyn Fn() -> Vec<SettingRow> + Send + Sync>,
     /// Rows of `pg_stat_activity`.
     pub activity: Arc<dyn Fn() -> Vec<ActivityRow> + Send + Sync>,
+    /// Rows of `pg_prepared_statements`.
+    pub prepared_statements: Arc<dyn Fn() -> Vec<PreparedStatementRow> + Send + Sync>,
+    /// Rows of `pg_cursors`.
+    pub cursors: Arc<[CursorRow]>,
 }
 
 impl std::fmt::Debug for SystemContext {
@@ -33,7 +37,7 @@ impl std::fmt::Debug for SystemContext {
 }
 
 impl SystemContext {
-    /// A context with the bootstrap role only, no settings and no activity.
+    /// A context with the bootstrap role only; no settings, no activity, nothing of a session's.
     pub fn new(snapshot: Arc<CatalogSnapshot>, database: &str, user: &str) -> Self {
         Self {
             snapshot,
@@ -47,6 +51,8 @@ impl SystemContext {
             }],
             settings: Arc::new(Vec::new),
             activity: Arc::new(Vec::new),
+            prepared_statements: Arc::new(Vec::new),
+            cursors: Arc::new([]),
         }
     }
 }
@@ -105,4 +111,27 @@ pub struct ActivityRow {
     pub state: Option<String>,
     pub query: String,
     pub query_id: Option<i64>,
+}
+
+/// A row of `pg_prepared_statements`. The time is in microseconds since 1970, UTC.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct PreparedStatementRow {
+    pub name: String,
+    pub statement: String,
+    pub prepare_time: i64,
+    /// OIDs.
+    pub parameter_types: Vec<u32>,
+    /// Made by PREPARE rather than by a Parse message.
+    pub from_sql: bool,
+}
+
+/// A row of `pg_cursors`. The time is in microseconds since 1970, UTC.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CursorRow {
+    pub name: String,
+    pub statement: String,
+    pub is_holdable: bool,
+    pub is_binary: bool,
+    pub is_scrollable: bool,
+    pub creation_time: i64,
 }

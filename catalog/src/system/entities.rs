@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use crate::names::{INFORMATION_SCHEMA, Oid, PG_CATALOG, RelationKind};
 use crate::pg_types::{PgType, parse, pg_type};
-use crate::snapshot::Definition;
+use crate::snapshot::{Definition, Relation};
 
 use super::context::SystemContext;
 use super::layout::layouts;
@@ -91,7 +91,7 @@ pub(crate) fn schemas(context: &SystemContext) -> Vec<SchemaRow> {
             .map(|schema| row(schema.oid, &schema.name, schema.comment.as_deref())),
     );
     if let Some(tables) = &context.session_tables
-        && !tables.tables().is_empty()
+        && !(tables.tables().is_empty() && tables.views().is_empty())
     {
         rows.push(row(TEMP_SCHEMA, &tables.schema_name(), None));
     }
@@ -119,21 +119,7 @@ pub(crate) fn relations(context: &SystemContext) -> Vec<RelationRow> {
             .snapshot
             .schema(&relation.schema)
             .map_or(Oid(0), |schema| schema.oid);
-        rows.push(RelationRow {
-            oid: relation.oid,
-            schema: relation.schema.clone(),
-            schema_oid,
-            name: relation.name.clone(),
-            is_view: relation.kind() == RelationKind::View,
-            is_temporary: false,
-            column_count: relation.columns.fields().len(),
-            rows: None,
-            view_sql: match &relation.definition {
-                Definition::View(view) => Some(view.sql.clone()),
-                Definition::External(_) => None,
-            },
-            comment: relation.comment.clone(),
-        });
+        rows.push(relation_row(relation, schema_oid, false));
     }
     if let Some(tables) = &context.session_tables {
         for table in tables.tables() {
@@ -150,8 +136,29 @@ pub(crate) fn relations(context: &SystemContext) -> Vec<RelationRow> {
                 comment: None,
             });
         }
+        for view in tables.views() {
+            rows.push(relation_row(&view, TEMP_SCHEMA, true));
+        }
     }
     rows
+}
+
+fn relation_row(relation: &Relation, schema_oid: Oid, is_temporary: bool) -> RelationRow {
+    RelationRow {
+        oid: relation.oid,
+        schema: relation.schema.clone(),
+        schema_oid,
+        name: relation.name.clone(),
+        is_view: relation.kind() == RelationKind::View,
+        is_temporary,
+        column_count: relation.columns.fields().len(),
+        rows: None,
+        view_sql: match &relation.definition {
+            Definition::View(view) => Some(view.sql.clone()),
+            Definition::External(_) => None,
+        },
+        comment: relation.comment.clone(),
+    }
 }
 
 /// All columns of all relations.
@@ -174,7 +181,9 @@ pub(crate) fn columns(context: &SystemContext) -> Vec<ColumnRow> {
             });
         }
     }
-    for relation in context.snapshot.relations() {
+    let session = context.session_tables.as_ref();
+    let views = session.map(|tables| tables.views()).unwrap_or_default();
+    for relation in context.snapshot.relations().chain(&views) {
         for (index, field) in relation.columns.fields().iter().enumerate() {
             let pg_type = pg_type(field);
             rows.push(ColumnRow {

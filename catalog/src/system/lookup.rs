@@ -4,8 +4,10 @@
 //! The functions themselves are `functions`' and know no catalog; the server answers their
 //! questions from here.
 
+use std::sync::Arc;
+
 use crate::names::{INFORMATION_SCHEMA, ObjectName, Oid, PG_CATALOG, SearchPath};
-use crate::snapshot::Definition;
+use crate::snapshot::{Definition, Relation};
 
 use super::context::SystemContext;
 use super::entities::{TEMP_SCHEMA, schemas};
@@ -55,9 +57,12 @@ impl SystemNames {
         if let Some(layout) = layouts().find(|layout| layout.oid == oid) {
             return Some(found(layout.schema_name, layout.name));
         }
-        let table = self.temporary(oid)?;
         let tables = self.context.session_tables.as_ref()?;
-        Some(found(&tables.schema_name(), &table.name))
+        let name = match self.temporary(oid) {
+            Some(table) => table.name.clone(),
+            None => self.temporary_view(oid)?.name.clone(),
+        };
+        Some(found(&tables.schema_name(), &name))
     }
 
     /// Would the bare name find this very relation?
@@ -144,14 +149,23 @@ impl SystemNames {
         })
     }
 
-    fn temporary(&self, oid: Oid) -> Option<std::sync::Arc<crate::temp::TempTable>> {
+    fn temporary(&self, oid: Oid) -> Option<Arc<crate::temp::TempTable>> {
         let tables = self.context.session_tables.as_ref()?;
         tables.tables().into_iter().find(|table| table.oid == oid)
     }
 
+    fn temporary_view(&self, oid: Oid) -> Option<Arc<Relation>> {
+        let tables = self.context.session_tables.as_ref()?;
+        tables.views().into_iter().find(|view| view.oid == oid)
+    }
+
     /// The SQL of a view; none for other relations and for system views.
     pub fn view_definition(&self, oid: Oid) -> Option<String> {
-        match &self.context.snapshot.relation_by_oid(oid)?.definition {
+        let relation = match self.context.snapshot.relation_by_oid(oid) {
+            Some(relation) => Arc::clone(relation),
+            None => self.temporary_view(oid)?,
+        };
+        match &relation.definition {
             Definition::View(view) => Some(view.sql.clone()),
             Definition::External(_) => None,
         }
@@ -189,7 +203,11 @@ impl SystemNames {
         if !tables.is_schema(schema) {
             return None;
         }
-        Some(found(tables.get(name)?.oid, &tables.schema_name()))
+        let oid = match tables.get(name) {
+            Some(table) => table.oid,
+            None => tables.view(name)?.oid,
+        };
+        Some(found(oid, &tables.schema_name()))
     }
 
     fn is_temp_schema(&self, name: &str) -> bool {

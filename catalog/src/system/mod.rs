@@ -21,7 +21,7 @@ mod procedures;
 mod table;
 mod types;
 
-pub use context::{ActivityRow, Role, SettingRow, SystemContext};
+pub use context::{ActivityRow, CursorRow, PreparedStatementRow, Role, SettingRow, SystemContext};
 pub use functions::system_function;
 pub use layout::system_relation_names;
 pub use lookup::{FoundRelation, SystemNames};

@@ -48,6 +48,8 @@ pub(crate) fn rows(
         "pg_authid" | "pg_roles" | "pg_user" | "pg_shadow" => target.build(&context.roles, role),
         "pg_settings" => pg_settings(context, target),
         "pg_stat_activity" => pg_stat_activity(context, target),
+        "pg_prepared_statements" => pg_prepared_statements(context, target),
+        "pg_cursors" => pg_cursors(context, target),
         "pg_type" | "pg_proc" | "pg_collation" | "pg_language" | "pg_tablespace" => {
             static_rows(target)
         }
@@ -270,6 +272,34 @@ fn pg_stat_activity(context: &SystemContext, target: &Columns<'_>) -> Result<Rec
         "query_id" => row.query_id.map_or(Cell::Null, Cell::Int),
         "query" => Cell::text(&row.query),
         "backend_type" => Cell::text("client backend"),
+        _ => Cell::Null,
+    })
+}
+
+fn pg_prepared_statements(context: &SystemContext, target: &Columns<'_>) -> Result<RecordBatch> {
+    let rows = (context.prepared_statements)();
+    target.build(&rows, |row, column| match column {
+        "name" => Cell::text(&row.name),
+        "statement" => Cell::text(&row.statement),
+        "prepare_time" => Cell::Time(row.prepare_time),
+        "parameter_types" => {
+            Cell::Ints(row.parameter_types.iter().copied().map(i64::from).collect())
+        }
+        "from_sql" => Cell::Bool(row.from_sql),
+        // Every execution is planned for its parameters.
+        "generic_plans" | "custom_plans" => Cell::Int(0),
+        _ => Cell::Null,
+    })
+}
+
+fn pg_cursors(context: &SystemContext, target: &Columns<'_>) -> Result<RecordBatch> {
+    target.build(&context.cursors, |row, column| match column {
+        "name" => Cell::text(&row.name),
+        "statement" => Cell::text(&row.statement),
+        "is_holdable" => Cell::Bool(row.is_holdable),
+        "is_binary" => Cell::Bool(row.is_binary),
+        "is_scrollable" => Cell::Bool(row.is_scrollable),
+        "creation_time" => Cell::Time(row.creation_time),
         _ => Cell::Null,
     })
 }

@@ -4,7 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use catalog::{Catalog, IfExists, SessionTables, TempWrite, temp_writer_properties};
+use catalog::{
+    Catalog, DropBehavior, IfExists, RelationKind, SessionTables, TempWrite, ViewDefinition,
+    temp_writer_properties,
+};
 use job::{SessionId, SqlError, WrittenFile};
 
 use crate::support::{Fixture, batch, cells};
@@ -16,6 +19,12 @@ async fn table(fixture: &Fixture) -> Arc<SessionTables> {
         .await
         .unwrap();
     tables
+}
+
+/// Answers whether there was one.
+fn drop_table(tables: &Arc<SessionTables>, name: &str) -> bool {
+    let dropped = tables.drop_relation(RelationKind::Table, name, DropBehavior::Restrict);
+    dropped.unwrap().is_some()
 }
 
 /// What a task does.
@@ -114,7 +123,7 @@ async fn a_statement_reads_what_was_there_when_it_began() {
     for number in 2..20 {
         insert(&tables, &[(number, "x")]).await;
     }
-    tables.drop_table("t");
+    assert!(drop_table(&tables, "t"));
     // Merged away and dropped since, and yet there for the statement that holds it.
     let text = fixture
         .query_provider("t", before.provider(), "SELECT a FROM t")
@@ -143,8 +152,8 @@ async fn replacing_truncating_dropping() {
         .await
         .unwrap_err();
     assert_eq!(taken.sqlstate().as_str(), "42P07");
-    assert!(tables.drop_table("t"));
-    assert!(!tables.drop_table("t"));
+    assert!(drop_table(&tables, "t"));
+    assert!(!drop_table(&tables, "t"));
     let gone = tables.begin_write("t").await.unwrap_err();
     assert_eq!(gone.to_string(), "relation \"t\" does not exist");
 }
@@ -155,7 +164,7 @@ async fn a_table_dropped_during_a_write_takes_the_write_with_it() {
     let tables = table(&fixture).await;
     let write = tables.begin_write("t").await.unwrap();
     let file = write_file(&write, "a.parquet", &batch(&[(1, "x")]));
-    tables.drop_table("t");
+    assert!(drop_table(&tables, "t"));
     let error = write.commit(vec![file], false).await.unwrap_err();
     assert_eq!(error.sqlstate().as_str(), "42P01");
     assert_eq!(files_below(&fixture.dir.path().join("data/temp")), 0);
@@ -189,4 +198,53 @@ async fn sessions_end_and_crashes_leave_no_files() {
     Catalog::open(&data).unwrap();
     assert_eq!(files_below(&temp), 0);
     drop(dir);
+}
+
+#[tokio::test]
+async fn views_share_the_names_of_tables_and_go_with_what_they_read() {
+    let fixture = Fixture::new();
+    let tables = table(&fixture).await;
+    let columns = batch(&[]).schema();
+    let view = |on: &str| {
+        let oid = match tables.get(on) {
+            Some(table) => table.oid,
+            None => tables.view(on).unwrap().oid,
+        };
+        ViewDefinition {
+            sql: format!("SELECT * FROM {on}"),
+            depends_on: vec![oid],
+            search_path: Vec::new(),
+        }
+    };
+    let create = |name: &'static str, definition, if_exists| {
+        tables.create_view(name, definition, columns.clone(), if_exists)
+    };
+    let error = create("t", view("t"), IfExists::Fail).await.unwrap_err();
+    assert_eq!(error.report().message, "relation \"t\" already exists");
+    create("v", view("t"), IfExists::Fail).await.unwrap();
+    create("w", view("v"), IfExists::Fail).await.unwrap();
+    // A view cannot come to read itself.
+    let error = create("v", view("w"), IfExists::Replace).await.unwrap_err();
+    assert!(error.report().message.contains("infinite recursion"));
+    let drop = |kind, name, behavior| tables.drop_relation(kind, name, behavior);
+    let error = drop(RelationKind::View, "t", DropBehavior::Restrict).unwrap_err();
+    assert_eq!(error.report().message, "\"t\" is not a view");
+    let error = drop(RelationKind::Table, "t", DropBehavior::Restrict).unwrap_err();
+    assert_eq!(
+        error.report().detail.as_deref(),
+        Some("view v depends on table t\nview w depends on view v")
+    );
+    let saved = tables.save();
+    let outcome = drop(RelationKind::Table, "t", DropBehavior::Cascade)
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        outcome.notices[0].message,
+        "drop cascades to 2 other objects"
+    );
+    assert!(tables.tables().is_empty() && tables.views().is_empty());
+    tables.restore(saved);
+    assert_eq!(tables.views().len(), 2);
+    tables.drop_all();
+    assert!(tables.views().is_empty());
 }

@@ -40,6 +40,28 @@ pub(crate) fn from_text(
     }
 }
 
+/// The first parameter in a text that may have none.
+pub(crate) fn first_in(query: &Query, source: &Source) -> Option<PlanError> {
+    struct First<'a>(&'a Source);
+    impl Visitor for First<'_> {
+        type Break = PlanError;
+
+        fn pre_visit_value(&mut self, value: &ValueWithSpan) -> ControlFlow<PlanError> {
+            match &value.value {
+                Value::Placeholder(name) => ControlFlow::Break(
+                    PlanError::new(
+                        SqlState::UNDEFINED_PARAMETER,
+                        format!("there is no parameter {name}"),
+                    )
+                    .with_position(self.0.position(value.span.start)),
+                ),
+                _ => ControlFlow::Continue(()),
+            }
+        }
+    }
+    Visit::visit(query, &mut First(source)).break_value()
+}
+
 struct Finder<'a> {
     types: Vec<Option<PgType>>,
     source: &'a Source,

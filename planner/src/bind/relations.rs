@@ -27,6 +27,7 @@ use job::{SqlError, SqlState};
 use crate::error::{PlanError, Result};
 use crate::parse::{self, Source, fold};
 use crate::statement::Statement;
+use crate::stored;
 use crate::view::SessionView;
 
 use super::Binder;
@@ -43,7 +44,7 @@ pub(crate) struct Relations {
     sources: HashMap<Key, Arc<dyn TableSource>>,
     /// Why a name that may be a CTE's is no table's.
     missing: HashMap<Key, PlanError>,
-    /// Catalog relations named directly, in OID order: what a view depends on.
+    /// Relations named directly, in OID order: what a view depends on.
     pub(crate) depends_on: BTreeSet<Oid>,
     /// Reads a temporary table, directly or not.
     pub(crate) reads_temporary: bool,
@@ -114,6 +115,7 @@ fn misread(name: &ObjectName) -> Option<&str> {
 enum Found {
     Catalog(Arc<Relation>),
     Temporary(Arc<catalog::TempTable>),
+    TemporaryView(Arc<Relation>),
     System(Arc<dyn TableProvider>),
 }
 
@@ -121,7 +123,7 @@ enum Found {
 #[derive(Clone, Copy)]
 struct Scope<'a> {
     path: &'a [String],
-    /// Views do not see the temporary tables of whoever reads them.
+    /// Permanent views do not see the temporary relations of whoever reads them.
     temporary: bool,
     depth: usize,
 }
@@ -216,13 +218,30 @@ async fn resolve_one(
             relations.system.push(Arc::clone(&source));
             return Ok(source);
         }
+        Found::TemporaryView(relation) => {
+            let Definition::View(view) = &relation.definition else {
+                return Err(PlanError::internal("a temporary view without a query"));
+            };
+            relations.reads_temporary = true;
+            relations.depends_on.insert(relation.oid);
+            let scope = Scope {
+                path: &view.search_path,
+                temporary: true,
+                depth: scope.depth + 1,
+            };
+            let (plan, inner) = bind_view(catalog, state, binder, &relation, view, scope).await?;
+            relations.system.extend(inner.system);
+            Arc::new(ViewTable::new(plan, Some(view.sql.clone())))
+        }
         Found::Temporary(temporary) => {
             relations.reads_temporary = true;
-            temporary
+            relations.depends_on.insert(temporary.oid);
+            let files = temporary
                 .resolve(state)
                 .await
-                .map_err(|error| PlanError::from(error.report()))?
-                .provider()
+                .map_err(|error| PlanError::from(error.report()))?;
+            stored::from_files(files.provider(), &temporary.columns)
+                .map_err(|error| PlanError::from(functions::error::report(&error)))?
         }
         Found::Catalog(relation) => {
             relations.depends_on.insert(relation.oid);
@@ -241,8 +260,13 @@ async fn resolve_one(
                     provider
                 }
                 Definition::View(view) => {
+                    let scope = Scope {
+                        path: &view.search_path,
+                        temporary: false,
+                        depth: scope.depth + 1,
+                    };
                     let (plan, inner) =
-                        bind_view(catalog, state, binder, &relation, view, scope.depth + 1).await?;
+                        bind_view(catalog, state, binder, &relation, view, scope).await?;
                     relations.system.extend(inner.system);
                     Arc::new(ViewTable::new(plan, Some(view.sql.clone())))
                 }
@@ -306,7 +330,8 @@ fn lookup(
 fn in_schema(view: &SessionView<'_>, schema: &str, name: &str, scope: Scope<'_>) -> Option<Found> {
     if view.session_tables.is_schema(schema) {
         return if scope.temporary {
-            view.session_tables.get(name).map(Found::Temporary)
+            let table = view.session_tables.get(name).map(Found::Temporary);
+            table.or_else(|| view.session_tables.view(name).map(Found::TemporaryView))
         } else {
             None
         };
@@ -326,9 +351,9 @@ async fn bind_view(
     binder: &Binder<'_>,
     relation: &Relation,
     view: &ViewDefinition,
-    depth: usize,
+    scope: Scope<'_>,
 ) -> Result<(LogicalPlan, Relations)> {
-    if depth > VIEW_DEPTH_MAX {
+    if scope.depth > VIEW_DEPTH_MAX {
         return Err(PlanError::too_complex());
     }
     let damaged = |why: String| {
@@ -343,11 +368,6 @@ async fn bind_view(
     };
     let Statement::Query(query) = statement.statement() else {
         return Err(damaged("it is not a query".to_owned()));
-    };
-    let scope = Scope {
-        path: &view.search_path,
-        temporary: false,
-        depth,
     };
     let relations = resolve_in(catalog, state, binder, query, statement.source(), scope).await?;
     let plan = binder

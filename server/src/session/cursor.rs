@@ -5,19 +5,22 @@
 //! not kept, so going back is an error, as it is for PostgreSQL's NO SCROLL cursors.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
+use catalog::system::CursorRow;
 use functions::pg_type::Format;
 use job::{ErrorReport, SqlState};
-use planner::{Declare, Fetch, FetchDirection};
+use planner::{Declare, Fetch, FetchDirection, ParsedStatement};
 
-use super::Session;
 use super::prepared::{Portal, PortalState, undefined_portal};
 use super::rows::{Reply, RowCursor, RowSource, Rows};
+use super::{Session, epoch_us};
 
 /// What a FETCH asks of a cursor that only goes forward.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Wanted {
-    Nothing,
+    /// The row the cursor is on, again.
+    Current,
     /// So many of the next rows.
     Next(u64),
     All,
@@ -27,7 +30,11 @@ enum Wanted {
 
 impl Session {
     /// DECLARE.
-    pub(super) async fn declare(&mut self, declare: &Declare) -> Result<Reply, ErrorReport> {
+    pub(super) async fn declare(
+        &mut self,
+        parsed: &ParsedStatement,
+        declare: &Declare,
+    ) -> Result<Reply, ErrorReport> {
         if !declare.hold && !self.transaction.in_block() && !self.in_batch {
             return Err(ErrorReport::new(
                 SqlState::NO_ACTIVE_SQL_TRANSACTION,
@@ -41,7 +48,7 @@ impl Session {
             ));
         }
         self.check_portal_limit()?;
-        let prepared = self.prepare(Some(declare.query.clone()), &[]).await?;
+        let prepared = self.prepare(Some(declare.query.clone()), None).await?;
         let portal = Portal {
             prepared: Arc::new(prepared),
             parameters: Vec::new(),
@@ -51,6 +58,9 @@ impl Session {
             depth: self.transaction.depth(),
             committed: false,
             binary: declare.binary,
+            scroll: declare.scroll,
+            text: parsed.text().into(),
+            made: SystemTime::now(),
         };
         self.portals.insert(declare.name.clone(), portal);
         Ok(Reply::Done("DECLARE CURSOR".to_owned()))
@@ -65,7 +75,14 @@ impl Session {
         let wanted = wanted(&fetch.direction)?;
         let mut rows = self.take_cursor(&fetch.cursor, formats).await?;
         let limit = match wanted {
-            Wanted::Nothing => 0,
+            Wanted::Current => {
+                let current = rows.cursor.current();
+                let columns = rows.columns.clone();
+                self.suspend_portal(&fetch.cursor, rows);
+                self.check_scroll(&fetch.cursor, current.is_some())?;
+                let source = RowSource::Chunks(current.into_iter().collect());
+                return Ok(Reply::Rows(Rows::new(columns, source, "FETCH")));
+            }
             Wanted::Next(n) => n,
             Wanted::All => u64::MAX,
             Wanted::Nth(n) => {
@@ -83,13 +100,26 @@ impl Session {
         let wanted = wanted(&fetch.direction)?;
         let mut rows = self.take_cursor(&fetch.cursor, &[]).await?;
         let moved = match wanted {
-            Wanted::Nothing => 0,
+            Wanted::Current => u64::from(rows.cursor.current().is_some()),
             Wanted::Next(n) => skip(&mut rows.cursor, n).await?,
             Wanted::All => skip(&mut rows.cursor, u64::MAX).await?,
             Wanted::Nth(n) => u64::from(skip(&mut rows.cursor, n).await? == n),
         };
         self.suspend_portal(&fetch.cursor, rows);
         Ok(Reply::Done(format!("MOVE {moved}")))
+    }
+
+    /// A cursor declared NO SCROLL does not give a row twice.
+    fn check_scroll(&self, name: &str, on_row: bool) -> Result<(), ErrorReport> {
+        let scroll = self.portals.get(name).and_then(|portal| portal.scroll);
+        if scroll == Some(false) && on_row {
+            return Err(ErrorReport::new(
+                SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
+                "cursor can only scan forward",
+            )
+            .with_hint("Declare it with SCROLL option to enable backward scan."));
+        }
+        Ok(())
     }
 
     /// The cursor's rows, for a while; starts its query when it has not run yet.
@@ -145,6 +175,19 @@ impl Session {
         }
     }
 
+    /// Rows of `pg_cursors`.
+    pub(super) fn cursor_rows(&self) -> Arc<[CursorRow]> {
+        let row = |(name, portal): (&String, &Portal)| CursorRow {
+            name: name.clone(),
+            statement: portal.text.as_ref().to_owned(),
+            is_holdable: portal.hold,
+            is_binary: portal.binary,
+            is_scrollable: portal.scroll == Some(true),
+            creation_time: epoch_us(portal.made),
+        };
+        self.portals.iter().map(row).collect()
+    }
+
     /// Columns of a FETCH, for Describe.
     pub(super) fn cursor_columns(
         &self,
@@ -164,7 +207,9 @@ fn cannot_run(name: &str) -> ErrorReport {
 fn wanted(direction: &FetchDirection) -> Result<Wanted, ErrorReport> {
     match *direction {
         FetchDirection::ForwardAll => Ok(Wanted::All),
-        FetchDirection::Forward(0) => Ok(Wanted::Nothing),
+        FetchDirection::Forward(0) | FetchDirection::Backward(0) | FetchDirection::Relative(0) => {
+            Ok(Wanted::Current)
+        }
         FetchDirection::Forward(n) if n > 0 => Ok(Wanted::Next(n.unsigned_abs())),
         // Going back by a negative count is going forward.
         FetchDirection::Backward(n) if n < 0 => Ok(Wanted::Next(n.unsigned_abs())),
@@ -206,7 +251,9 @@ mod tests {
         use FetchDirection as D;
         assert_eq!(wanted(&D::Forward(3)), Ok(Wanted::Next(3)));
         assert_eq!(wanted(&D::Backward(-3)), Ok(Wanted::Next(3)));
-        assert_eq!(wanted(&D::Forward(0)), Ok(Wanted::Nothing));
+        for here in [D::Forward(0), D::Backward(0), D::Relative(0)] {
+            assert_eq!(wanted(&here), Ok(Wanted::Current));
+        }
         assert_eq!(wanted(&D::ForwardAll), Ok(Wanted::All));
         assert_eq!(wanted(&D::Relative(2)), Ok(Wanted::Nth(2)));
         for back in [
@@ -216,7 +263,6 @@ mod tests {
             D::Absolute(1),
             D::Absolute(-1),
             D::Relative(-1),
-            D::Relative(0),
             D::Forward(i64::MIN),
         ] {
             assert!(wanted(&back).is_err(), "{back:?}");

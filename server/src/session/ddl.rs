@@ -15,6 +15,7 @@ use functions::pg_type::PgType;
 use job::{ErrorReport, SqlError, SqlState};
 use planner::{
     CommentOn, CreateExternalTable, CreateView, Drop, DropKind, Name, ParsedStatement, Statement,
+    ViewPlace,
 };
 
 use super::registry::lock;
@@ -222,17 +223,34 @@ impl Session {
         create: &CreateView,
         parsed: &ParsedStatement,
     ) -> Result<(), ErrorReport> {
-        let (view, columns) = self.plan_view(parsed, create).await?;
+        let planned = self.plan_view(parsed, create).await?;
+        let (view, columns) = (planned.definition, planned.columns);
+        let if_exists = if_exists(create.or_replace, create.if_not_exists);
+        let name = &create.name.name;
+        match planned.place {
+            ViewPlace::Permanent => {}
+            ViewPlace::Temporary | ViewPlace::BecomesTemporary => {
+                if planned.place == ViewPlace::BecomesTemporary {
+                    self.notice(
+                        Severity::Notice,
+                        ErrorReport::new(
+                            SqlState::SUCCESSFUL_COMPLETION,
+                            format!("view \"{name}\" will be a temporary view"),
+                        ),
+                    );
+                }
+                let created = self
+                    .tables
+                    .create_view(name, view, columns, if_exists)
+                    .await;
+                self.tell(created)?;
+                return Ok(());
+            }
+        }
         let path = self.search_path();
         let catalog = self.ddl_catalog();
         let created = catalog
-            .create_view(
-                &object_name(&create.name),
-                &path,
-                view,
-                columns,
-                if_exists(create.or_replace, create.if_not_exists),
-            )
+            .create_view(&object_name(&create.name), &path, view, columns, if_exists)
             .await;
         self.tell(created)?;
         Ok(())
@@ -245,7 +263,7 @@ impl Session {
             DropBehavior::Restrict
         };
         for name in &drop.names {
-            if drop.kind == DropKind::Table && self.drop_temporary(name) {
+            if self.drop_temporary(drop.kind, name, behavior)? {
                 continue;
             }
             let catalog = self.ddl_catalog();
@@ -276,12 +294,30 @@ impl Session {
         Ok(())
     }
 
-    /// Drops a temporary table if the name means one; its schema comes first in any search path.
-    fn drop_temporary(&self, name: &Name) -> bool {
-        match &name.schema {
-            Some(schema) if !self.tables.is_schema(schema) => false,
-            Some(_) | None => self.tables.drop_table(&name.name),
+    /// Drops a temporary relation if the name means one; its schema comes first in any search path.
+    fn drop_temporary(
+        &mut self,
+        kind: DropKind,
+        name: &Name,
+        behavior: DropBehavior,
+    ) -> Result<bool, ErrorReport> {
+        let kind = match kind {
+            DropKind::Table => RelationKind::Table,
+            DropKind::View => RelationKind::View,
+            DropKind::Schema => return Ok(false),
+        };
+        if let Some(schema) = &name.schema
+            && !self.tables.is_schema(schema)
+        {
+            return Ok(false);
         }
+        let dropped = self.tables.drop_relation(kind, &name.name, behavior);
+        let dropped = dropped.map_err(|error| error.report())?;
+        let Some(outcome) = dropped else {
+            return Ok(false);
+        };
+        self.tell(Ok(outcome))?;
+        Ok(true)
     }
 
     async fn comment(&mut self, on: &CommentOn, text: Option<String>) -> Result<(), ErrorReport> {

@@ -55,7 +55,7 @@ pub use transaction::{Ended, SavepointDepth, Transaction, TransactionStatus};
 
 use crate::config::{KeyId, Value};
 use crate::pg::Severity;
-use prepared::{Portal, Prepared};
+use prepared::{NamedStatement, Portal};
 use registry::lock;
 
 /// Notices one statement may leave; a flood of them helps nobody.
@@ -71,7 +71,8 @@ pub struct Session {
     /// What is undone when the open transaction, implicit or not, fails.
     undo: Option<Undo>,
     tables: Arc<SessionTables>,
-    statements: BTreeMap<String, Arc<Prepared>>,
+    /// Shared with system tables, which may look at them later than a statement changes them.
+    statements: Arc<BTreeMap<String, NamedStatement>>,
     portals: BTreeMap<String, Portal>,
     notices: Vec<(Severity, ErrorReport)>,
     /// The statement is one of several of a simple query, so a transaction is around it even
@@ -113,7 +114,7 @@ impl Session {
             transaction: Transaction::default(),
             undo: None,
             tables,
-            statements: BTreeMap::new(),
+            statements: Arc::default(),
             portals: BTreeMap::new(),
             notices: Vec::new(),
             in_batch: false,
@@ -123,7 +124,7 @@ impl Session {
     /// The client is gone: its portals' jobs are cancelled, its temporary tables go.
     pub(crate) fn close(&mut self) {
         self.portals.clear();
-        self.statements.clear();
+        self.statements = Arc::default();
         self.undo = None;
         self.tables.drop_all();
     }

@@ -10,6 +10,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use datafusion::scalar::ScalarValue;
 use functions::pg_type::{Format, InputContext, PgType, TypeError, decode};
@@ -54,6 +55,17 @@ impl Prepared {
     }
 }
 
+/// A statement under a name.
+#[derive(Debug, Clone)]
+pub(super) struct NamedStatement {
+    pub(super) prepared: Arc<Prepared>,
+    /// As the client wrote it.
+    pub(super) text: Arc<str>,
+    pub(super) made: SystemTime,
+    /// By PREPARE.
+    pub(super) from_sql: bool,
+}
+
 /// A bound statement, on its way through its rows.
 pub(crate) struct Portal {
     pub(super) prepared: Arc<Prepared>,
@@ -68,6 +80,11 @@ pub(crate) struct Portal {
     pub(super) committed: bool,
     /// DECLARE BINARY: its rows are binary whoever fetches them.
     pub(super) binary: bool,
+    /// DECLARE SCROLL or NO SCROLL, where either was said.
+    pub(super) scroll: Option<bool>,
+    /// As the client wrote it.
+    pub(super) text: Arc<str>,
+    pub(super) made: SystemTime,
 }
 
 pub(super) enum PortalState {
@@ -114,7 +131,7 @@ pub(crate) enum Executed {
 impl Session {
     /// A simple query forgets the unnamed statement and portal.
     pub(crate) fn forget_unnamed(&mut self) {
-        self.statements.remove("");
+        self.remove_statement("");
         self.portals.remove("");
     }
 
@@ -122,7 +139,7 @@ impl Session {
     pub(crate) async fn parse(&mut self, message: Parse) -> Result<(), ErrorReport> {
         // The unnamed statement is gone even if its successor fails.
         if message.name.is_empty() {
-            self.statements.remove("");
+            self.remove_statement("");
         } else {
             self.check_statement_name(&message.name)?;
         }
@@ -140,9 +157,31 @@ impl Session {
         }
         self.enter_transaction();
         let types = parameter_types(&message.parameter_types)?;
-        let prepared = self.prepare(statement, &types).await?;
-        self.statements.insert(message.name, Arc::new(prepared));
+        let prepared = self.prepare(statement, Some(&types)).await?;
+        self.name_statement(message.name, prepared, &message.sql, false);
         Ok(())
+    }
+
+    pub(super) fn name_statement(
+        &mut self,
+        name: String,
+        prepared: Prepared,
+        text: &str,
+        from_sql: bool,
+    ) {
+        let named = NamedStatement {
+            prepared: Arc::new(prepared),
+            text: text.into(),
+            made: SystemTime::now(),
+            from_sql,
+        };
+        Arc::make_mut(&mut self.statements).insert(name, named);
+    }
+
+    pub(super) fn remove_statement(&mut self, name: &str) {
+        if self.statements.contains_key(name) {
+            Arc::make_mut(&mut self.statements).remove(name);
+        }
     }
 
     /// Refuses a taken name, and one statement too many.
@@ -177,7 +216,8 @@ impl Session {
     }
 
     pub(super) fn find_statement(&self, name: &str) -> Result<&Arc<Prepared>, ErrorReport> {
-        self.statements.get(name).ok_or_else(|| {
+        let named = self.statements.get(name).map(|named| &named.prepared);
+        named.ok_or_else(|| {
             ErrorReport::new(
                 SqlState::INVALID_SQL_STATEMENT_NAME,
                 match name {
@@ -191,6 +231,8 @@ impl Session {
     /// Bind.
     pub(crate) async fn bind(&mut self, message: Bind) -> Result<(), ErrorReport> {
         let prepared = Arc::clone(self.find_statement(&message.statement)?);
+        let text = self.statements.get(&message.statement);
+        let text = text.map_or_else(Arc::default, |named| Arc::clone(&named.text));
         if let Some(statement) = &prepared.statement {
             self.check_usable(statement)?;
         }
@@ -216,6 +258,9 @@ impl Session {
             depth: self.transaction.depth(),
             committed: false,
             binary: false,
+            scroll: None,
+            text,
+            made: SystemTime::now(),
         };
         self.portals.insert(message.portal, portal);
         Ok(())
@@ -306,7 +351,7 @@ impl Session {
     pub(crate) fn close_target(&mut self, target: Target, name: &str) {
         match target {
             Target::Statement => {
-                self.statements.remove(name);
+                self.remove_statement(name);
             }
             Target::Portal => {
                 self.portals.remove(name);

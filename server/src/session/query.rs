@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use catalog::{CatalogSnapshot, IfExists, ViewDefinition};
+use catalog::{CatalogSnapshot, IfExists};
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::scalar::ScalarValue;
@@ -25,7 +25,7 @@ use planner::explain::{Measured, lines};
 use planner::split::SplitOptions;
 use planner::{
     CreateTempTable, CreateView, OnCommit, ParsedStatement, Placement, Planned, PlannedJob,
-    PlannedWrite, PlannerSettings, SessionView, Statement, TempTableSource,
+    PlannedView, PlannedWrite, PlannerSettings, SessionView, Statement, TempTableSource,
 };
 
 use super::copy::CopyOut;
@@ -106,7 +106,8 @@ impl Session {
             handle,
             &self.gucs,
             &self.services.registry,
-        );
+        )
+        .with_objects(&self.statements, self.cursor_rows());
         let names = Arc::new(system_tables.names(path));
         StatementContext {
             system_tables,
@@ -133,11 +134,12 @@ impl Session {
         }
     }
 
-    /// Finds out a statement's parameters and columns. `types` are what the client says.
+    /// Finds out a statement's parameters and columns. `types` are what the client says of
+    /// parameters, if there may be any.
     pub(super) async fn prepare(
         &self,
         statement: Option<ParsedStatement>,
-        types: &[Option<PgType>],
+        types: Option<&[Option<PgType>]>,
     ) -> Result<Prepared, ErrorReport> {
         let mut prepared = Prepared {
             statement,
@@ -339,7 +341,7 @@ impl Session {
         &self,
         parsed: &ParsedStatement,
         create: &CreateView,
-    ) -> Result<(ViewDefinition, SchemaRef), ErrorReport> {
+    ) -> Result<PlannedView, ErrorReport> {
         let context = self.statement_context();
         let planner = &self.services.planner;
         Ok(planner

@@ -120,6 +120,8 @@ pub(crate) struct RowCursor {
     exhausted: bool,
     /// What the contents of the first message begin with.
     head: Option<Bytes>,
+    /// The last row given out, until the end is met.
+    current: Option<Bytes>,
 }
 
 /// Some rows, ready for the socket.
@@ -135,7 +137,18 @@ impl RowCursor {
             rest: None,
             exhausted: false,
             head: None,
+            current: None,
         }
+    }
+
+    /// The row it is on: the last one given out, unless it has gone beyond the end.
+    pub(super) fn current(&self) -> Option<RowChunk> {
+        let bytes = self.current.clone()?;
+        let end = u32::try_from(bytes.len()).ok()?;
+        Some(RowChunk {
+            bytes,
+            row_ends: vec![end],
+        })
     }
 
     /// Puts bytes before the contents of the first row's message, as binary COPY wants it.
@@ -174,6 +187,9 @@ impl RowCursor {
                     0 => 0,
                     row => chunk.row_ends[row - 1] as usize,
                 };
+                if to > from {
+                    self.current = Some(chunk.bytes.slice(offset(to - 1)..offset(to)));
+                }
                 let mut slice = RowSlice {
                     bytes: chunk.bytes.slice(offset(from)..offset(to)),
                     rows: (to - from) as u64,
@@ -203,6 +219,7 @@ impl RowCursor {
                 None => self.exhausted = true,
             }
         }
+        self.current = None;
         Ok(None)
     }
 }

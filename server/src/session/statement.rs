@@ -32,13 +32,7 @@ impl Session {
         self.in_batch = batch;
         self.check_usable(statement)?;
         self.enter_transaction();
-        let prepared = self.prepare(Some(statement.clone()), &[]).await?;
-        if !prepared.parameter_types.is_empty() {
-            return Err(ErrorReport::new(
-                SqlState::UNDEFINED_PARAMETER,
-                "there is no parameter $1",
-            ));
-        }
+        let prepared = self.prepare(Some(statement.clone()), None).await?;
         self.run(statement, &Arc::new(prepared), &[], &[], true)
             .await
     }
@@ -80,10 +74,10 @@ impl Session {
             Statement::Execute { name, arguments } => {
                 self.run_execute(parsed, name, arguments, formats).await
             }
-            Statement::DeclareCursor(declare) => self.declare(declare).await,
+            Statement::DeclareCursor(declare) => self.declare(parsed, declare).await,
             Statement::Fetch(fetch) => self.fetch(fetch, formats).await,
             Statement::Move(fetch) => self.move_cursor(fetch).await,
-            Statement::Prepare(prepare) => self.run_prepare(prepare).await,
+            Statement::Prepare(prepare) => self.run_prepare(parsed, prepare).await,
             Statement::Commit { .. } => {
                 self.commit_ddl().await?;
                 self.run_utility(parsed)

@@ -1,9 +1,13 @@
 //! `pg_catalog` and `information_schema` as a statement sees them: the catalog's tables, filled
 //! with what only the server knows (settings, sessions).
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use catalog::system::{ActivityRow, SettingRow, SystemContext, SystemNames, system_table};
+use catalog::system::{
+    ActivityRow, CursorRow, PreparedStatementRow, SettingRow, SystemContext, SystemNames,
+    system_table,
+};
 use catalog::{CatalogSnapshot, SearchPath, SessionTables};
 use datafusion::catalog::TableProvider;
 use planner::SystemTables;
@@ -11,6 +15,7 @@ use planner::SystemTables;
 use super::epoch_us;
 use super::gucs::Gucs;
 use super::names::StatementNames;
+use super::prepared::NamedStatement;
 use super::registry::{SessionHandle, SessionRegistry, lock};
 use crate::config::{KEYS, Kind, Scope, Value};
 
@@ -38,6 +43,21 @@ impl StatementTables {
         })
     }
 
+    /// With the session's prepared statements and cursors.
+    pub(super) fn with_objects(
+        mut self,
+        statements: &Arc<BTreeMap<String, NamedStatement>>,
+        cursors: Arc<[CursorRow]>,
+    ) -> Self {
+        let statements = Arc::clone(statements);
+        self.0.prepared_statements = Arc::new(move || {
+            let named = statements.iter().filter(|(name, _)| !name.is_empty());
+            named.map(|(name, named)| prepared(name, named)).collect()
+        });
+        self.0.cursors = cursors;
+        self
+    }
+
     /// The same objects by name and OID.
     pub(super) fn names(&self, path: SearchPath) -> StatementNames {
         StatementNames {
@@ -50,6 +70,21 @@ impl StatementTables {
 impl SystemTables for StatementTables {
     fn table(&self, schema: &str, name: &str) -> Option<Arc<dyn TableProvider>> {
         system_table(schema, name, &self.0)
+    }
+}
+
+fn prepared(name: &str, named: &NamedStatement) -> PreparedStatementRow {
+    PreparedStatementRow {
+        name: name.to_owned(),
+        statement: named.text.as_ref().to_owned(),
+        prepare_time: epoch_us(named.made),
+        parameter_types: named
+            .prepared
+            .parameter_types
+            .iter()
+            .map(|t| t.oid())
+            .collect(),
+        from_sql: named.from_sql,
     }
 }
 

@@ -306,26 +306,29 @@ impl Session {
     }
 
     /// PREPARE.
-    pub(super) async fn run_prepare(&mut self, prepare: &Prepare) -> Result<Reply, ErrorReport> {
+    pub(super) async fn run_prepare(
+        &mut self,
+        parsed: &ParsedStatement,
+        prepare: &Prepare,
+    ) -> Result<Reply, ErrorReport> {
         self.check_statement_name(&prepare.name)?;
         let types: Vec<_> = prepare.types.iter().copied().map(Some).collect();
         let prepared = self
-            .prepare(Some(prepare.statement.clone()), &types)
+            .prepare(Some(prepare.statement.clone()), Some(&types))
             .await?;
-        self.statements
-            .insert(prepare.name.clone(), Arc::new(prepared));
+        self.name_statement(prepare.name.clone(), prepared, parsed.text(), true);
         Ok(Reply::Done("PREPARE".to_owned()))
     }
 
     fn deallocate(&mut self, name: Option<&str>) -> Result<&'static str, ErrorReport> {
         match name {
             None => {
-                self.statements.clear();
+                self.statements = Arc::default();
                 Ok("DEALLOCATE ALL")
             }
             Some(name) => {
                 self.find_statement(name)?;
-                self.statements.remove(name);
+                self.remove_statement(name);
                 Ok("DEALLOCATE")
             }
         }
@@ -356,7 +359,7 @@ impl Session {
             Discard::All => {
                 self.transaction.check_no_block("DISCARD ALL")?;
                 self.portals.clear();
-                self.statements.clear();
+                self.statements = Arc::default();
                 self.tables.drop_all();
                 lock(&self.gucs).reset_all();
                 "DISCARD ALL"

@@ -197,7 +197,7 @@ fn the_extended_protocol_copies_too() {
     assert_eq!(kinds(&answer), "CZ");
     assert_eq!(answer[0].text(), "COPY 2");
     // A row limit means nothing to COPY.
-    client.send(&[begin("COPY (TABLE t) TO STDOUT"), sync()].concat());
+    client.send(&[begin("COPY (SELECT * FROM t) TO STDOUT"), sync()].concat());
     let answer = client.until_ready();
     assert_eq!(kinds(&answer), "12nHddcCZ");
     // After an error everything up to the Sync is skipped.

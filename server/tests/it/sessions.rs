@@ -1,6 +1,6 @@
 //! Settings, prepared statements in SQL, cursors, temporary tables in transactions.
 
-use crate::client::{TestServer, kinds, rows, sqlstate};
+use crate::client::{TestServer, kinds, parse, rows, sqlstate, sync};
 
 #[test]
 fn changed_settings_are_reported() {
@@ -75,6 +75,64 @@ fn prepared_statements_in_sql() {
     client.query("PREPARE p AS SELECT 1");
     assert_eq!(client.query("DISCARD ALL")[0].text(), "DISCARD ALL");
     assert_eq!(sqlstate(&client.query("EXECUTE p")), "26000");
+}
+
+#[test]
+fn prepared_statements_and_cursors_are_in_their_system_tables() {
+    let server = TestServer::start();
+    let mut client = server.connect();
+    client.query("PREPARE p (int, text) AS SELECT $1, $2");
+    client.send(&[parse("q", "SELECT 1 WHERE $1", &[16]), sync()].concat());
+    client.until_ready();
+    assert_eq!(
+        client.rows(
+            "SELECT name, statement, from_sql, array_length(parameter_types, 1) \
+             FROM pg_prepared_statements WHERE prepare_time <= clock_timestamp() ORDER BY name"
+        ),
+        [
+            ["p", "PREPARE p (int, text) AS SELECT $1, $2", "t", "2"],
+            ["q", "SELECT 1 WHERE $1", "f", "1"],
+        ]
+    );
+    client.query("DEALLOCATE ALL");
+    assert_eq!(
+        client.rows("SELECT count(*) FROM pg_prepared_statements"),
+        [["0"]]
+    );
+    client.query("BEGIN; DECLARE c BINARY CURSOR WITH HOLD FOR SELECT 1");
+    assert_eq!(
+        client.rows(
+            "SELECT name, statement, is_holdable, is_binary FROM pg_cursors \
+             WHERE creation_time <= clock_timestamp()"
+        ),
+        [[
+            "c",
+            "DECLARE c BINARY CURSOR WITH HOLD FOR SELECT 1",
+            "t",
+            "t"
+        ]]
+    );
+    client.query("ROLLBACK");
+    assert_eq!(client.rows("SELECT count(*) FROM pg_cursors"), [["0"]]);
+}
+
+#[test]
+fn temporary_views_go_with_their_session_and_transaction() {
+    let server = TestServer::start();
+    let mut client = server.connect();
+    client.query("CREATE TEMP TABLE t (a int); INSERT INTO t VALUES (1)");
+    let answer = client.query("CREATE VIEW v AS SELECT a + 1 AS b FROM t");
+    assert_eq!(kinds(&answer), "NCZ");
+    assert_eq!(answer[0].field('M'), "view \"v\" will be a temporary view");
+    assert_eq!(client.rows("SELECT b FROM v"), [["2"]]);
+    client.query("BEGIN; DROP TABLE t CASCADE");
+    assert_eq!(sqlstate(&client.query("SELECT b FROM v")), "42P01");
+    client.query("ROLLBACK");
+    assert_eq!(client.rows("SELECT b FROM v"), [["2"]]);
+    let mut other = server.connect();
+    assert_eq!(sqlstate(&other.query("SELECT b FROM v")), "42P01");
+    client.query("DISCARD TEMP");
+    assert_eq!(sqlstate(&client.query("SELECT b FROM v")), "42P01");
 }
 
 #[test]

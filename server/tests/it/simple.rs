@@ -45,6 +45,22 @@ fn a_batch_stops_at_its_error_and_keeps_earlier_results() {
 }
 
 #[test]
+fn there_are_no_parameters() {
+    let server = TestServer::start();
+    let mut client = server.connect();
+    for (sql, message, position) in [
+        ("SELECT $1", "there is no parameter $1", "8"),
+        ("SELECT 1 LIMIT $2", "there is no parameter $2", "16"),
+        ("EXPLAIN SELECT $3::int", "there is no parameter $3", "16"),
+    ] {
+        let answer = client.query(sql);
+        assert_eq!(sqlstate(&answer), "42P02", "{sql}");
+        assert_eq!(answer[0].field('M'), message);
+        assert_eq!(answer[0].field('P'), position, "{sql}");
+    }
+}
+
+#[test]
 fn a_batch_is_one_transaction() {
     let server = TestServer::start();
     let mut client = server.connect();
