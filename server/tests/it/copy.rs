@@ -213,7 +213,7 @@ fn the_extended_protocol_copies_too() {
     );
     let answer = client.until_ready();
     assert_eq!(kinds(&answer), "12nGEZ");
-    assert_eq!(sqlstate(&answer), "22P04");
+    assert_eq!(sqlstate(&answer), "22P02");
     client.assert_alive();
 }
 
