@@ -43,7 +43,8 @@ fn with_table(server: &TestServer) -> Client {
 fn rows_go_out_as_copy_data() {
     let server = TestServer::start();
     let mut client = server.connect();
-    let answer = client.query("COPY (SELECT 1 AS a, NULL AS b UNION ALL SELECT 2, 'x') TO STDOUT");
+    let answer = client
+        .query("COPY (SELECT 1 AS a, NULL AS b UNION ALL SELECT 2, 'x' ORDER BY a) TO STDOUT");
     assert_eq!(kinds(&answer), "HddcCZ");
     // Text over all, two columns, each text.
     assert_eq!(answer[0].body, b"\0\0\x02\0\0\0\0");
