@@ -13,8 +13,8 @@ use crate::aggregates::single_distinct::TypedSingleDistinct;
 use crate::type_planner::PgTypePlanner;
 use crate::typing::{OperatorPlanner, PgTyping};
 use crate::{
-    aggregates, arithmetic, arrays, cast, conditional, datetime, information, json, math, text,
-    typing,
+    aggregates, arithmetic, arrays, cast, checks, conditional, datetime, information, json, math,
+    text, typing,
 };
 
 /// Registers our functions over DataFusion's of the same name, and our planner hooks before
@@ -93,6 +93,7 @@ pub fn scalar_udfs() -> Vec<Arc<ScalarUDF>> {
     functions.extend(conditional::functions());
     functions.extend(json::functions());
     functions.extend(information::functions());
+    functions.extend(checks::functions());
     functions.push(typing::unknown::function());
     functions.push(typing::condition::function());
     functions

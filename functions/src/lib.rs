@@ -4,6 +4,7 @@ mod aggregates;
 mod arithmetic;
 mod arrays;
 mod cast;
+pub mod checks;
 mod conditional;
 mod datetime;
 pub mod error;

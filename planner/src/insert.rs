@@ -7,24 +7,19 @@
 use std::sync::Arc;
 
 use catalog::TempTable;
-use datafusion::arrow::array::{Array, AsArray};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
-use datafusion::logical_expr::expr::{Cast, ScalarFunction};
-use datafusion::logical_expr::{
-    ColumnarValue, Expr, LogicalPlan, LogicalPlanBuilder, ReturnFieldArgs, ScalarFunctionArgs,
-    ScalarUDF, ScalarUDFImpl, Signature, Volatility, lit,
-};
+use datafusion::logical_expr::expr::Cast;
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, lit};
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::sqlparser::ast::{
     self, CastKind, Ident, ObjectName, Query, SetExpr, Value, ValueWithSpan,
 };
-use functions::error::PgError;
+use functions::checks;
 use functions::pg_type::{Base, PgType, pg_type_of, pg_type_of_data_type};
 use job::SqlState;
 
 use crate::bind::Binder;
 use crate::error::{PlanError, Result};
-use crate::fits::fitting;
 use crate::parse::{self, Source};
 use crate::statement::Insert;
 
@@ -262,7 +257,7 @@ pub(crate) fn project(
 fn column_value(value: Expr, field: &FieldRef, relation: &str) -> Expr {
     let pg_type = pg_type_of(field);
     let value = match pg_type.character_length() {
-        Some(length) => fitting(
+        Some(length) => checks::fitting(
             Expr::Cast(Cast::new(Box::new(value), DataType::Utf8)),
             length,
             pg_type,
@@ -284,10 +279,7 @@ fn column_value(value: Expr, field: &FieldRef, relation: &str) -> Expr {
     let value = if field.is_nullable() {
         value
     } else {
-        Expr::ScalarFunction(ScalarFunction::new_udf(
-            Arc::new(ScalarUDF::from(NotNull::new())),
-            vec![value, lit(field.name().as_str()), lit(relation)],
-        ))
+        checks::not_null(value, field.name(), relation)
     };
     value.alias(field.name())
 }
@@ -359,80 +351,4 @@ fn is_text(pg_type: PgType) -> bool {
         pg_type.base,
         Base::Text | Base::Varchar | Base::Bpchar | Base::Name | Base::Char
     )
-}
-
-/// `value`, or 23502 where it is NULL. Arguments: value, column name, relation name.
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct NotNull {
-    signature: Signature,
-}
-
-impl NotNull {
-    fn new() -> Self {
-        Self {
-            // Volatile, so that nothing moves it before a filter or evaluates it early.
-            signature: Signature::any(3, Volatility::Volatile),
-        }
-    }
-}
-
-impl ScalarUDFImpl for NotNull {
-    fn name(&self) -> &str {
-        "firesteel_not_null"
-    }
-
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn return_type(&self, arg_types: &[DataType]) -> datafusion::common::Result<DataType> {
-        Ok(arg_types.first().cloned().unwrap_or(DataType::Null))
-    }
-
-    fn return_field_from_args(
-        &self,
-        args: ReturnFieldArgs<'_>,
-    ) -> datafusion::common::Result<FieldRef> {
-        let field = args
-            .arg_fields
-            .first()
-            .map(|field| field.as_ref().clone())
-            .unwrap_or_else(|| Field::new("", DataType::Null, true));
-        Ok(Arc::new(field.with_nullable(false)))
-    }
-
-    fn invoke_with_args(
-        &self,
-        args: ScalarFunctionArgs,
-    ) -> datafusion::common::Result<ColumnarValue> {
-        let mut values = args.args.into_iter();
-        let value = values.next().ok_or_else(|| {
-            PgError::new(SqlState::INTERNAL_ERROR, "a NOT NULL check without a value")
-        })?;
-        let has_null = match &value {
-            ColumnarValue::Array(array) => array.logical_null_count() > 0,
-            ColumnarValue::Scalar(scalar) => scalar.is_null(),
-        };
-        if !has_null {
-            return Ok(value);
-        }
-        let mut name = || match values.next() {
-            Some(ColumnarValue::Scalar(scalar)) => {
-                scalar.try_as_str().flatten().unwrap_or_default().to_owned()
-            }
-            Some(ColumnarValue::Array(array)) if !array.is_empty() => array
-                .as_string_opt::<i32>()
-                .map(|names| names.value(0).to_owned())
-                .unwrap_or_default(),
-            _ => String::new(),
-        };
-        let (column, relation) = (name(), name());
-        Err(PgError::new(
-            SqlState::NOT_NULL_VIOLATION,
-            format!(
-                "null value in column \"{column}\" of relation \"{relation}\" violates not-null constraint"
-            ),
-        )
-        .into())
-    }
 }

@@ -16,7 +16,6 @@ mod engine;
 mod error;
 pub mod explain;
 mod explain_rows;
-mod fits;
 mod insert;
 mod normalize;
 mod parameters;

@@ -4,32 +4,22 @@
 use datafusion::arrow::array::{Array, AsArray};
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::{Result, internal_err};
-use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{
-    ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility, lit,
+    ColumnarValue, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility,
 };
 use datafusion::scalar::ScalarValue;
-use functions::error::PgError;
-use functions::pg_type::PgType;
 use job::SqlState;
 
-/// `text` if it fits into a column of this type, which has a length.
-pub(crate) fn fitting(text: Expr, length: i32, pg_type: PgType) -> Expr {
-    let name = format!("{}({length})", pg_type.sql_name());
-    Expr::ScalarFunction(ScalarFunction::new_udf(
-        ScalarUDF::from(Fits::new()).into(),
-        vec![text, lit(length), lit(name)],
-    ))
-}
+use crate::error::PgError;
 
 /// Arguments: text, how many characters it may have, the column's type.
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Fits {
+pub(super) struct Fits {
     signature: Signature,
 }
 
 impl Fits {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             // Volatile, so that it is computed for rows that are stored and for no others.
             signature: Signature::any(3, Volatility::Volatile),
