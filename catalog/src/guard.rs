@@ -95,6 +95,31 @@ pub(crate) fn guard_scan(
         .build()
 }
 
+/// Takes the guards off again: for plans that are to become bytes. The file lists, which
+/// [`guard_scans`] makes new guards from, stay.
+pub fn unguard_scans(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+    plan.transform_up(|node| {
+        let Some(scan) = file_scan(&node) else {
+            return Ok(Transformed::no(node));
+        };
+        let Some(guarded) = scan.file_source().downcast_ref::<GuardedSource>() else {
+            return Ok(Transformed::no(node));
+        };
+        let mut scan = scan.clone();
+        scan.file_source = Arc::clone(&guarded.inner);
+        Ok(Transformed::yes(
+            DataSourceExec::from_data_source(scan) as Arc<dyn ExecutionPlan>
+        ))
+    })
+    .data()
+}
+
+fn file_scan(node: &Arc<dyn ExecutionPlan>) -> Option<&FileScanConfig> {
+    node.downcast_ref::<DataSourceExec>()?
+        .data_source()
+        .downcast_ref()
+}
+
 /// Guards every file scan of a plan that has no guard yet, from the versions its file list
 /// carries. For plans that were decoded from bytes.
 pub fn guard_scans(
@@ -102,10 +127,7 @@ pub fn guard_scans(
     runtime: &RuntimeEnv,
 ) -> Result<Arc<dyn ExecutionPlan>> {
     plan.transform_up(|node| {
-        let Some(scan) = node
-            .downcast_ref::<DataSourceExec>()
-            .and_then(|exec| exec.data_source().downcast_ref::<FileScanConfig>())
-        else {
+        let Some(scan) = file_scan(&node) else {
             return Ok(Transformed::no(node));
         };
         if scan.file_source().is::<GuardedSource>() {

@@ -6,6 +6,9 @@ use std::sync::Arc;
 use datafusion::execution::cache::cache_manager::CacheManager;
 use datafusion::execution::object_store::{DefaultObjectStoreRegistry, ObjectStoreRegistry};
 use job::{Epoch, ExecutorId};
+use wire::Security;
+
+use crate::cluster::Peers;
 
 /// Sizes and places of one executor.
 #[derive(Debug, Clone)]
@@ -22,8 +25,10 @@ pub struct ExecutorConfig {
     pub work_dir: PathBuf,
     /// Spilled data on disk at most, operators and exchange together.
     pub spill_bytes_max: u64,
-    /// Encoded rows of one job that wait for their reader at most.
+    /// Encoded rows of one job that wait for their reader in memory at most.
     pub result_buffer_bytes: u64,
+    /// Encoded rows of one job that wait on disk beyond that at most; then its tasks wait.
+    pub result_spool_bytes: u64,
 }
 
 impl ExecutorConfig {
@@ -42,6 +47,30 @@ pub struct ExecutorServices {
     pub object_stores: Arc<dyn ObjectStoreRegistry>,
     /// Caches of file metadata; one of its own if `None`.
     pub caches: Option<Arc<CacheManager>>,
+    /// How it reads from other executors; `None` if it is the only one.
+    pub membership: Option<Membership>,
+}
+
+/// An executor's place among others.
+#[derive(Clone)]
+pub struct Membership {
+    /// The life of the driver that it is registered with.
+    pub(crate) incarnation: u64,
+    pub(crate) peers: Arc<Peers>,
+}
+
+impl Membership {
+    pub fn new(incarnation: u64, security: Security) -> Self {
+        Self {
+            incarnation,
+            peers: Arc::new(Peers::new(security)),
+        }
+    }
+
+    /// Another executor's blocks are at this HOST:PORT from now on.
+    pub fn learn(&self, executor: ExecutorId, address: &str) {
+        self.peers.learn(executor, address);
+    }
 }
 
 impl Default for ExecutorServices {
@@ -50,6 +79,7 @@ impl Default for ExecutorServices {
         Self {
             object_stores: Arc::new(DefaultObjectStoreRegistry::default()),
             caches: None,
+            membership: None,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use job::{AttemptId, ExecutorId, SqlError, SqlState};
+use job::{AttemptId, SqlError, SqlState};
 
 /// Travels through DataFusion's streams as `DataFusionError::External`.
 #[derive(Debug, thiserror::Error)]
@@ -17,14 +17,6 @@ pub enum ExecutorError {
     /// A map output is gone or damaged: its producer must run again.
     #[error("lost the output of task attempt {output}: {reason}")]
     LostInput { output: AttemptId, reason: String },
-    /// This executor reads only its own map outputs.
-    #[error(
-        "the output of task attempt {output} is on executor {holder}, which this executor has no way to read from"
-    )]
-    RemoteOutput {
-        output: AttemptId,
-        holder: ExecutorId,
-    },
     /// The spill quota is used up or the disk is full.
     #[error("could not write exchange data to disk: {0}")]
     DiskFull(io::Error),
@@ -59,7 +51,6 @@ impl SqlError for ExecutorError {
     fn sqlstate(&self) -> SqlState {
         match self {
             Self::LostInput { .. } => SqlState::DATA_CORRUPTED,
-            Self::RemoteOutput { .. } => SqlState::FEATURE_NOT_SUPPORTED,
             Self::DiskFull(_) => SqlState::DISK_FULL,
             Self::Disk(_) | Self::Start { .. } => SqlState::IO_ERROR,
             Self::Dropped(_) | Self::LaunchedTwice(_) | Self::Panic(_) => SqlState::INTERNAL_ERROR,

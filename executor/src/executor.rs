@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::blocks::{BlockManager, DiskStore, LocalReader};
+use crate::cluster::ClusterReader;
 use crate::config::{ExecutorConfig, ExecutorServices};
 use crate::error::ExecutorError;
 use crate::link::{ExecutorLink, ExecutorReport, RowStream, TaskLaunch};
@@ -48,6 +49,7 @@ struct Owned {
 struct Shared {
     config: ExecutorConfig,
     blocks: Arc<BlockManager>,
+    reader: LocalReader,
     results: Results,
     runner: TaskRunner,
     reports: UnboundedSender<ExecutorReport>,
@@ -82,12 +84,17 @@ impl Executor {
             .enable_all()
             .build()
             .map_err(start("compute threads"))?;
+        let membership = services.membership.clone();
         let env = environment(services).map_err(|error| ExecutorError::Start {
             what: "runtime environment",
             source: std::io::Error::other(error),
         })?;
-        let reader: Arc<dyn ExchangeReader> =
-            Arc::new(LocalReader::new(config.id, Arc::clone(&blocks)));
+        let local = LocalReader::new(Arc::clone(&blocks));
+        let reader: Arc<dyn ExchangeReader> = Arc::new(ClusterReader {
+            executor: config.id,
+            local: local.clone(),
+            membership,
+        });
         tracing::info!(
             executor_id = %config.id,
             slots = config.slots,
@@ -96,8 +103,13 @@ impl Executor {
             "executor started"
         );
         let shared = Arc::new(Shared {
-            results: Results::new(Arc::clone(&blocks), config.result_buffer_bytes),
+            results: Results::new(
+                Arc::clone(&blocks),
+                config.result_buffer_bytes,
+                config.result_spool_bytes,
+            ),
             runner: TaskRunner::new(Arc::clone(&blocks), reader, env),
+            reader: local,
             blocks,
             config,
             reports,
@@ -120,6 +132,21 @@ impl Executor {
             shared.results.jobs(),
             &shared.blocks,
         )
+    }
+
+    /// What other executors read from.
+    pub(crate) fn reader(&self) -> &LocalReader {
+        &self.shared.reader
+    }
+
+    /// Object stores and caches.
+    pub(crate) fn environment(&self) -> &RuntimeEnv {
+        self.shared.runner.environment()
+    }
+
+    /// The reader of a result is gone; see [`Results::forget_unstarted`].
+    pub(crate) fn forget_unstarted_rows(&self, attempt: AttemptId) {
+        self.shared.results.forget_unstarted(attempt);
     }
 
     /// Waits until no attempt runs and nothing is held: no operator's memory, no block, no row.
@@ -217,6 +244,9 @@ impl ExecutorLink for Executor {
         let blocks = Arc::clone(&self.shared.blocks);
         self.handle.spawn_blocking(move || blocks.drop_job(job));
     }
+
+    /// The process it is embedded in decides when it goes.
+    fn drained(&self) {}
 
     fn open_rows(&self, attempt: AttemptId) -> RowStream {
         self.shared.results.open(attempt)

@@ -3,10 +3,10 @@
 //! Start at [`ExecutorLink`]: what the driver asks of an executor. [`Executor`] is the embedded
 //! one. `task` runs attempts, `blocks` keeps what they leave behind, `memory` decides who may
 //! hold how much, `results` passes rows to their reader, [`InlineRunner`] runs what is too small
-//! for any of that in the driver itself. No network here: remote executors speak to a server
-//! that will wrap these same types.
+//! for any of that in the driver itself. `cluster` makes an executor a process of its own.
 
 mod blocks;
+mod cluster;
 mod config;
 mod error;
 mod executor;
@@ -18,7 +18,11 @@ mod task;
 mod view;
 mod work_dir;
 
-pub use config::{ExecutorConfig, ExecutorServices};
+pub use cluster::{
+    BlocksService, CurrentExecutor, Member, MemberConfig, MemberEnd, MemberError, blocks_server,
+    remote_rows,
+};
+pub use config::{ExecutorConfig, ExecutorServices, Membership};
 pub use error::ExecutorError;
 pub use executor::Executor;
 pub use inline::InlineRunner;

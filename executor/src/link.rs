@@ -1,5 +1,5 @@
-//! How the driver reaches an executor: the same trait for the embedded one (a channel) and,
-//! later, a remote one (gRPC).
+//! How the driver reaches an executor: the same trait for the embedded one (a call) and a remote
+//! one (messages).
 
 use std::sync::Arc;
 
@@ -42,6 +42,9 @@ pub trait ExecutorLink: Send + Sync {
 
     /// Frees every block of a job.
     fn drop_job(&self, job: JobId);
+
+    /// Nothing needs a draining executor any more: it may go.
+    fn drained(&self);
 
     /// Opens the rows of a result task that was launched here. At most once per attempt.
     fn open_rows(&self, attempt: AttemptId) -> RowStream;

@@ -6,16 +6,21 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use catalog::{RelationKind, TempTable, TempWrite};
 use datafusion::arrow::datatypes::FieldRef;
-use datafusion::catalog::streaming::StreamingTable;
-use datafusion::datasource::provider_as_source;
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::datasource::{TableType, provider_as_source};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, UNNAMED_TABLE};
+use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
 use datafusion::sql::sqlparser::ast::{Ident, ObjectName, Query, SetExpr};
 use functions::pg_type::pg_type_of;
 use job::{SqlError, SqlState};
 use operators::rows::copy::{
-    CopyColumn, CopyColumns, CopyDirection, CopyOptions, CopyPiece, CopySource, CopySplitter,
+    CopyColumn, CopyColumns, CopyDirection, CopyOptions, CopyPiece, CopySourceExec, CopySplitter,
     CopyTarget,
 };
 use operators::{FileSpec, RowForm, RowSpec, Sink};
@@ -218,14 +223,12 @@ impl Planner {
         let error = |error| plan_error(&error, source);
         let options = self.options(view);
         let binder = self.binder(view, &options);
-        let rows = CopySource::new(Arc::clone(&copy.target), piece);
-        let schema =
-            Arc::clone(datafusion::physical_plan::streaming::PartitionStream::schema(&rows));
-        let rows = StreamingTable::try_new(schema, vec![Arc::new(rows)]).map_err(error)?;
-        let scan =
-            LogicalPlanBuilder::scan(UNNAMED_TABLE, provider_as_source(Arc::new(rows)), None)
-                .and_then(LogicalPlanBuilder::build)
-                .map_err(error)?;
+        let rows: Arc<dyn ExecutionPlan> =
+            Arc::new(CopySourceExec::new(Arc::clone(&copy.target), piece));
+        let rows = provider_as_source(Arc::new(PieceTable(rows)));
+        let scan = LogicalPlanBuilder::scan(UNNAMED_TABLE, rows, None)
+            .and_then(LogicalPlanBuilder::build)
+            .map_err(error)?;
         let defaults = insert::defaults(&copy.table, &binder, source)?;
         let plan = insert::project(scan, &copy.insert, &copy.targets, &copy.table, &defaults)?;
         let bound = Bound {
@@ -378,4 +381,41 @@ fn copy_target(view: &SessionView<'_>, name: &Name) -> Result<Arc<TempTable>> {
         Some(_) => PlanError::unsupported("COPY into external tables is")
             .with_hint("Temporary tables take COPY."),
     })
+}
+
+/// A piece as a table, for the plan above it.
+#[derive(Debug)]
+struct PieceTable(Arc<dyn ExecutionPlan>);
+
+#[async_trait]
+impl TableProvider for PieceTable {
+    fn schema(&self) -> SchemaRef {
+        self.0.schema()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Temporary
+    }
+
+    async fn scan(
+        &self,
+        _: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        _: &[Expr],
+        _: Option<usize>,
+    ) -> datafusion::common::Result<Arc<dyn ExecutionPlan>> {
+        let rows = Arc::clone(&self.0);
+        let Some(projection) = projection else {
+            return Ok(rows);
+        };
+        let schema = rows.schema();
+        let columns = projection.iter().map(|index| {
+            let name = schema.field(*index).name();
+            ProjectionExpr::new(Arc::new(Column::new(name, *index)), name.clone())
+        });
+        Ok(Arc::new(ProjectionExec::try_new(
+            columns.collect::<Vec<_>>(),
+            rows,
+        )?))
+    }
 }

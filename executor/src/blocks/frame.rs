@@ -1,9 +1,9 @@
-//! One part of a segment on disk: an Arrow IPC stream of one batch, LZ4-compressed, under a
-//! CRC-32.
+//! One part of a segment outside of this process: an Arrow IPC stream of one batch under a
+//! CRC-32, LZ4-compressed on disk.
 //!
-//! Each frame carries its own schema and dictionaries, so it can be read without its neighbours.
-//! Where frames are, and their checksums, is kept in memory by the map output: these files do
-//! not outlive their process.
+//! Each frame carries its own schema and dictionaries, so it can be read without its neighbours,
+//! and one from disk is sent as it is. Where frames are, and their checksums, is kept in memory
+//! by the map output: these files do not outlive their process.
 
 use std::io;
 
@@ -26,7 +26,7 @@ pub(crate) struct Frame {
 
 /// Encodes `batch` and appends it.
 pub(crate) fn write(file: &DiskFile, batch: &RecordBatch) -> io::Result<Frame> {
-    let bytes = encode(batch).map_err(into_io)?;
+    let bytes = encode(batch, Some(CompressionType::LZ4_FRAME))?;
     let length = u32::try_from(bytes.len())
         .map_err(|_| io::Error::new(io::ErrorKind::FileTooLarge, "a frame exceeds 4 GiB"))?;
     Ok(Frame {
@@ -67,12 +67,18 @@ pub(crate) fn decode(bytes: Vec<u8>) -> io::Result<RecordBatch> {
     ))
 }
 
-fn encode(batch: &RecordBatch) -> Result<Vec<u8>, ArrowError> {
-    let options =
-        IpcWriteOptions::default().try_with_compression(Some(CompressionType::LZ4_FRAME))?;
-    let mut writer = StreamWriter::try_new_with_options(Vec::new(), &batch.schema(), options)?;
-    writer.write(batch)?;
-    writer.into_inner()
+/// The bytes of a frame.
+pub(crate) fn encode(
+    batch: &RecordBatch,
+    compression: Option<CompressionType>,
+) -> io::Result<Vec<u8>> {
+    let encode = || {
+        let options = IpcWriteOptions::default().try_with_compression(compression)?;
+        let mut writer = StreamWriter::try_new_with_options(Vec::new(), &batch.schema(), options)?;
+        writer.write(batch)?;
+        writer.into_inner()
+    };
+    encode().map_err(into_io)
 }
 
 fn into_io(error: ArrowError) -> io::Error {

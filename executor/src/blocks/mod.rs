@@ -12,7 +12,7 @@
 
 mod compact;
 mod disk;
-mod frame;
+pub(crate) mod frame;
 mod map_output;
 mod reader;
 mod spill;
@@ -28,9 +28,9 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 pub(crate) use compact::shown_bytes;
-pub(crate) use disk::DiskStore;
+pub(crate) use disk::{DiskFile, DiskStore};
 pub(crate) use map_output::SegmentSizes;
-pub(crate) use reader::LocalReader;
+pub(crate) use reader::{LocalReader, StoredPart, lost};
 pub(crate) use spill::SpillFactory;
 pub(crate) use writer::{MapOutputHandle, SegmentWriter};
 

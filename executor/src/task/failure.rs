@@ -61,8 +61,7 @@ pub(crate) fn own_failure(error: &ExecutorError) -> TaskFailure {
         },
         ExecutorError::DiskFull(_) => FailureKind::Resources,
         ExecutorError::Disk(_) | ExecutorError::ShuttingDown => FailureKind::Transient,
-        ExecutorError::RemoteOutput { .. }
-        | ExecutorError::Dropped(_)
+        ExecutorError::Dropped(_)
         | ExecutorError::LaunchedTwice(_)
         | ExecutorError::Panic(_)
         | ExecutorError::Start { .. } => FailureKind::Internal,

@@ -85,6 +85,10 @@ impl TaskRunner {
         }
     }
 
+    pub(crate) fn environment(&self) -> &RuntimeEnv {
+        &self.env
+    }
+
     /// Runs an attempt to its end. `rows` is the writing end of a result task.
     pub(crate) async fn run(
         &self,

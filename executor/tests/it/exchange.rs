@@ -181,10 +181,13 @@ async fn an_output_of_another_executor_is_refused_clearly() {
     let consumer = stage(1, source(&plan, SEGMENTS), rows_sink());
     second.launch_slice(id, &consumer, vec![0], std::mem::take(&mut inputs));
     let failure = second.failed(id).await;
-    assert_eq!(failure.kind, FailureKind::Internal);
-    assert_eq!(failure.error.sqlstate.as_str(), "0A000");
+    let lost = FailureKind::LostInput {
+        stage: StageId(0),
+        outputs: vec![output],
+    };
+    assert_eq!(failure.kind, lost);
     assert!(
-        failure.error.message.contains("is on executor 1"),
+        failure.error.message.contains("no way to executor 1"),
         "{failure:?}"
     );
     // The other one still has it.

@@ -3,6 +3,7 @@
 mod support;
 
 mod cancel;
+mod cluster;
 mod exchange;
 mod inline;
 mod memory;

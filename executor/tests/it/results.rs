@@ -72,6 +72,47 @@ async fn a_slow_reader_holds_the_task_back_and_little_memory() {
 }
 
 #[tokio::test]
+async fn a_task_need_not_wait_for_a_reader_whose_rows_fit_the_disk() {
+    let mut fixture = Fixture::new(64 * MIB);
+    // About 6 MB of rows: more than the buffer, less than the spool.
+    let sql = "SELECT value, repeat('x', 100) FROM generate_series(1, 50000)";
+    let query = stage(0, plan(&session(1), sql).await, rows_sink());
+    let id = attempt(1, 0, 0);
+    fixture.launch(id, &query);
+    // Nobody reads, and it ends.
+    assert_eq!(fixture.finished(id).await.rows, 50_000);
+    let view = fixture.executor.view();
+    assert!(view.memory.results <= RESULT_BUFFER, "{view:?}");
+    assert!(view.spill_bytes > 4 * MIB, "{view:?}");
+    let rows = collect(fixture.executor.open_rows(id)).await.unwrap();
+    let numbers = rows.iter().map(|row| row[0].parse::<u64>().unwrap());
+    assert!(numbers.eq(1..=50_000), "in order");
+    assert_eq!(fixture.executor.view().spill_bytes, 0, "taken, so gone");
+    fixture.assert_nothing_left([1]).await;
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn spooled_rows_that_are_damaged_are_noticed() {
+    let mut fixture = Fixture::new(64 * MIB);
+    let sql = "SELECT value, repeat('x', 100) FROM generate_series(1, 50000)";
+    let query = stage(0, plan(&session(1), sql).await, rows_sink());
+    let id = attempt(1, 0, 0);
+    fixture.launch(id, &query);
+    fixture.finished(id).await;
+    let files = fixture.spilled_files("rows");
+    assert_eq!(files.len(), 1);
+    let mut bytes = std::fs::read(&files[0]).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&files[0], bytes).unwrap();
+    let error = collect(fixture.executor.open_rows(id)).await.unwrap_err();
+    assert_eq!(error.sqlstate.as_str(), "58030");
+    fixture.assert_nothing_left([1]).await;
+    fixture.end().await;
+}
+
+#[tokio::test]
 async fn a_dropped_reader_stops_the_task() {
     let mut fixture = Fixture::new(64 * MIB);
     let context = session(2);

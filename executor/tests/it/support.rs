@@ -8,7 +8,8 @@ use datafusion::physical_plan::expressions::col;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use executor::{
-    Executor, ExecutorConfig, ExecutorLink, ExecutorReport, ExecutorServices, RowStream, TaskLaunch,
+    Executor, ExecutorConfig, ExecutorLink, ExecutorReport, ExecutorServices, Membership,
+    RowStream, TaskLaunch,
 };
 use futures::StreamExt;
 use job::{
@@ -22,6 +23,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 pub(crate) const MIB: u64 = 1 << 20;
 pub(crate) const RESULT_BUFFER: u64 = MIB;
+pub(crate) const RESULT_SPOOL: u64 = 8 * MIB;
 
 pub(crate) struct Fixture {
     pub(crate) executor: Arc<Executor>,
@@ -103,6 +105,20 @@ impl Fixture {
     }
 
     pub(crate) fn with(id: u64, memory_bytes: u64, spill_bytes_max: u64) -> Self {
+        Self::member(id, memory_bytes, spill_bytes_max, None)
+    }
+
+    /// One that may read from others.
+    pub(crate) fn member(
+        id: u64,
+        memory_bytes: u64,
+        spill_bytes_max: u64,
+        membership: Option<Membership>,
+    ) -> Self {
+        let services = ExecutorServices {
+            membership,
+            ..ExecutorServices::default()
+        };
         let root = std::env::temp_dir().join(format!("firesteel-it-{}", uuid::Uuid::new_v4()));
         let (sender, reports) = tokio::sync::mpsc::unbounded_channel();
         let config = ExecutorConfig {
@@ -113,9 +129,10 @@ impl Fixture {
             work_dir: root.clone(),
             spill_bytes_max,
             result_buffer_bytes: RESULT_BUFFER,
+            result_spool_bytes: RESULT_SPOOL,
         };
         Self {
-            executor: Executor::start(config, ExecutorServices::default(), sender).unwrap(),
+            executor: Executor::start(config, services, sender).unwrap(),
             reports,
             root,
             id: ExecutorId(id),

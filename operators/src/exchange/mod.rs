@@ -15,21 +15,32 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::execution::SendableRecordBatchStream;
+use datafusion::execution::memory_pool::MemoryPool;
 use job::{InputLocations, MapOutput};
 
 pub use partitioner::{Dealt, Partitioner};
 pub use source::{ExchangeSourceExec, Segments};
 
+/// One segment of one map output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SegmentId {
+    pub output: MapOutput,
+    pub segment: u32,
+}
+
 /// Reads stored segments; implemented by the executor.
 pub trait ExchangeReader: Send + Sync {
-    /// The batches of one segment of one map output, in the order they were stored. A segment
-    /// that got no rows yields no batches; a map output that is gone is an error item.
-    fn read_segment(
+    /// Streams that together give the batches of all `wanted` segments. A stream carries one
+    /// segment or several, in the order wanted and stored; the streams come in that order too,
+    /// but for segments that are fetched together. Nothing is opened before the first poll. A
+    /// segment that got no rows yields no batches; a map output that is gone is an error item.
+    /// Batches on their way from elsewhere are charged to `memory`.
+    fn read_segments(
         &self,
-        output: MapOutput,
-        segment: u32,
-        schema: SchemaRef,
-    ) -> SendableRecordBatchStream;
+        wanted: Vec<SegmentId>,
+        schema: &SchemaRef,
+        memory: &Arc<dyn MemoryPool>,
+    ) -> Vec<SendableRecordBatchStream>;
 }
 
 /// What a task's exchange sources read, found in the `SessionConfig`'s extensions by type:

@@ -26,9 +26,9 @@ use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Pla
 use futures::{Stream, StreamExt};
 use job::{ExchangeKind, InputLocations, StageId};
 
-use super::TaskInputs;
+use super::{SegmentId, TaskInputs};
 
-/// Segments of one partition that are read at once. Bounds open readers (and, for remote ones,
+/// Streams of one partition that are read at once. Bounds open readers (and, for remote ones,
 /// buffers in flight) per partition; more would not make one consumer faster.
 const SEGMENTS_AT_ONCE: usize = 8;
 
@@ -226,17 +226,17 @@ impl ExecutionPlan for ExchangeSourceExec {
             Segments::All { count } => 0..*count,
         };
         let schema = self.schema();
-        let opened = Arc::clone(&schema);
-        let readers = futures::stream::iter(
-            outputs
-                .into_iter()
-                .flat_map(move |output| wanted.clone().map(move |segment| (output, segment))),
-        )
-        .map(move |(output, segment)| {
-            inputs
-                .reader
-                .read_segment(output, segment, Arc::clone(&opened))
-        });
+        let wanted = outputs
+            .into_iter()
+            .flat_map(|output| {
+                let segments = wanted.clone();
+                segments.map(move |segment| SegmentId { output, segment })
+            })
+            .collect();
+        let readers = inputs
+            .reader
+            .read_segments(wanted, &schema, context.memory_pool());
+        let readers = futures::stream::iter(readers);
         // A sorted partition is one producer partition: one reader has its rows and the others
         // are empty, so reading them one after the other keeps the order.
         let batches = if self.properties.output_ordering().is_some() {

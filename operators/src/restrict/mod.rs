@@ -55,6 +55,7 @@ use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 
 use crate::exchange::ExchangeSourceExec;
 use crate::filters::Renewal;
+use crate::rows::copy::CopySourceExec;
 use crate::scalar_subqueries::ScalarSubqueriesExec;
 
 pub(crate) use skipped::SkippedExec;
@@ -102,10 +103,11 @@ impl Restriction {
             return Arc::clone(plan).reset_state();
         }
         if plan.downcast_ref::<StreamingTableExec>().is_some()
+            || plan.downcast_ref::<CopySourceExec>().is_some()
             || plan.downcast_ref::<WorkTableExec>().is_some()
         {
-            // A streaming table makes a new stream on each execution. A work table's content is
-            // put in by the recursive query above, which makes a new one for its copy.
+            // The first two make a new stream on each execution. A work table's content is put
+            // in by the recursive query above, which makes a new one for its copy.
             unsliced(plan, sliced)?;
             return Ok(Arc::clone(plan));
         }

@@ -24,30 +24,29 @@ const PARTITION_BYTES: u64 = 256 << 20;
 const PARTITIONS_MAX: u32 = 1024;
 
 pub(super) fn decide(estimate: &Estimate, options: &SplitOptions) -> Decision {
-    let slots = options.slots.max(1);
     if !options.force_exchange {
         // Hash tables may take 60 % of memory: estimates are rough, and sorts, scans and the
         // neighbours need some.
         let fits = estimate.state_bytes <= options.memory_bytes / 5 * 3;
-        let small = options.local || estimate.scan_bytes <= options.fuse_bytes_max;
+        let small = options.executors <= 1 || estimate.scan_bytes <= options.fuse_bytes_max;
         if fits && small {
             return Decision::Fused;
         }
     }
     let partitions = options
         .partitions
-        .unwrap_or_else(|| partitions(estimate, slots, options.memory_bytes));
+        .unwrap_or_else(|| partitions(estimate, options));
     Decision::Staged {
         partitions: partitions.clamp(1, PARTITIONS_MAX),
     }
 }
 
-fn partitions(estimate: &Estimate, slots: u32, memory_bytes: u64) -> u32 {
+fn partitions(estimate: &Estimate, options: &SplitOptions) -> u32 {
     let by_bytes = estimate.scan_bytes.div_ceil(PARTITION_BYTES);
-    // All slots run a partition of the largest build at once, in a quarter of memory.
-    let share = (memory_bytes / 4 / u64::from(slots)).max(1);
+    // An executor's slots run a partition of the largest build each, in a quarter of memory.
+    let share = (options.memory_bytes / 4 / u64::from(options.slots_each())).max(1);
     let by_memory = estimate.largest_state_bytes.div_ceil(share);
-    let wanted = by_bytes.max(by_memory).max(u64::from(slots)).max(2);
+    let wanted = by_bytes.max(by_memory).max(u64::from(options.slots)).max(2);
     // Powers of two: dealing rows to segments is then a mask instead of a division.
     wanted
         .checked_next_power_of_two()
@@ -81,7 +80,7 @@ mod tests {
     fn a_large_scan_is_one_task_where_one_task_has_all_slots() {
         assert_eq!(decide(&estimate(100 * GIB, 0), &local()), Decision::Fused);
         let cluster = SplitOptions {
-            local: false,
+            executors: 2,
             ..local()
         };
         assert_eq!(

@@ -14,15 +14,20 @@ pub struct SplitOptions {
     /// Statements that read at most this many bytes run as one task when there are several
     /// executors.
     pub fuse_bytes_max: u64,
-    /// The only executor is in this process: one task has all slots, so only memory speaks
+    /// How many there are. A lone one runs a task with all slots there are, so only memory speaks
     /// against running a statement as one task.
-    pub local: bool,
+    pub executors: u32,
 }
 
 impl SplitOptions {
     /// Partitions of a plan that runs as one task.
     pub fn fused_partitions(&self) -> usize {
-        self.partitions.unwrap_or(self.slots).max(1) as usize
+        self.partitions.unwrap_or(self.slots_each()).max(1) as usize
+    }
+
+    /// Slots of one executor, where all have as many.
+    pub(super) fn slots_each(&self) -> u32 {
+        self.slots.div_ceil(self.executors.max(1)).max(1)
     }
 }
 
@@ -34,7 +39,7 @@ impl Default for SplitOptions {
             slots: 1,
             memory_bytes: 4 << 30,
             fuse_bytes_max: 128 << 20,
-            local: true,
+            executors: 1,
         }
     }
 }

@@ -3,7 +3,7 @@
 //! - [`CopyOptions`]: what the statement said, with PostgreSQL's defaults and refusals
 //! - [`CopyEncoder`]: COPY TO
 //! - [`CopySplitter`]: COPY FROM in the driver, which only finds where rows end
-//! - [`CopySource`]: COPY FROM in a task, which makes columns of a piece of whole rows
+//! - [`CopySourceExec`]: COPY FROM in a task, which makes columns of a piece of whole rows
 
 mod encode;
 mod fields;
@@ -17,4 +17,4 @@ pub use framing::{CopyPiece, CopySplitter};
 pub use options::{
     CopyColumns, CopyDirection, CopyFormat, CopyHeader, CopyOption, CopyOptions, CopyValue,
 };
-pub use source::{CopyColumn, CopySource, CopyTarget};
+pub use source::{CopyColumn, CopySourceExec, CopyTarget};

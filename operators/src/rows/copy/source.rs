@@ -5,10 +5,15 @@ use std::sync::Arc;
 
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{FieldRef, Schema, SchemaRef};
+use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_expr::{EquivalenceProperties, Partitioning, PhysicalExpr};
+use datafusion::physical_plan::execution_plan::{
+    Boundedness, EmissionType, ReplaceChildrenOptions,
+};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::streaming::PartitionStream;
+use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
 use functions::pg_type::{Format, FormatSettings, InputContext, PgType, TypeError, decode};
 use job::{ErrorReport, SqlState};
 
@@ -41,41 +46,92 @@ pub struct CopyTarget {
     pub now_us: i64,
 }
 
-/// The rows of a piece. May be read any number of times.
-pub struct CopySource {
+/// The rows of a piece, as the leaf of a plan. May be read any number of times.
+pub struct CopySourceExec {
     target: Arc<CopyTarget>,
     piece: CopyPiece,
-    schema: SchemaRef,
+    properties: Arc<PlanProperties>,
 }
 
-impl CopySource {
+impl CopySourceExec {
     pub fn new(target: Arc<CopyTarget>, piece: CopyPiece) -> Self {
         let fields: Vec<FieldRef> = target
             .columns
             .iter()
             .map(|column| Arc::clone(&column.field))
             .collect();
+        let properties = PlanProperties::new(
+            EquivalenceProperties::new(Arc::new(Schema::new(fields))),
+            Partitioning::UnknownPartitioning(1),
+            EmissionType::Incremental,
+            Boundedness::Bounded,
+        );
         Self {
             target,
             piece,
-            schema: Arc::new(Schema::new(fields)),
+            properties: Arc::new(properties),
         }
     }
+
+    pub fn target(&self) -> &Arc<CopyTarget> {
+        &self.target
+    }
+
+    pub fn piece(&self) -> &CopyPiece {
+        &self.piece
+    }
 }
 
-impl fmt::Debug for CopySource {
+impl fmt::Debug for CopySourceExec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (relation, bytes) = (&self.target.relation, self.piece.bytes.len());
-        write!(f, "CopySource({relation}, {bytes} bytes)")
+        write!(f, "CopySourceExec({relation}, {bytes} bytes)")
     }
 }
 
-impl PartitionStream for CopySource {
-    fn schema(&self) -> &SchemaRef {
-        &self.schema
+impl DisplayAs for CopySourceExec {
+    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter) -> fmt::Result {
+        let (relation, bytes) = (&self.target.relation, self.piece.bytes.len());
+        write!(f, "CopySourceExec: relation={relation}, bytes={bytes}")
+    }
+}
+
+impl ExecutionPlan for CopySourceExec {
+    fn name(&self) -> &'static str {
+        "CopySourceExec"
     }
 
-    fn execute(&self, context: Arc<TaskContext>) -> SendableRecordBatchStream {
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        Vec::new()
+    }
+
+    fn apply_expressions(
+        &self,
+        _f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn replace_children(
+        self: Arc<Self>,
+        _: Vec<Arc<dyn ExecutionPlan>>,
+        _: ReplaceChildrenOptions,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(self)
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        _: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(self)
+    }
+
+    fn execute(&self, _: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let format = self.target.options.cell_format();
         let batches = Batches {
             columns: self
@@ -87,15 +143,15 @@ impl PartitionStream for CopySource {
             framer: Framer::new(self.target.options.clone(), Stage::Rows),
             target: Arc::clone(&self.target),
             piece: self.piece.clone(),
-            schema: Arc::clone(&self.schema),
+            schema: self.schema(),
             rows_max: context.session_config().batch_size(),
             at: 0,
             done: false,
         };
-        Box::pin(RecordBatchStreamAdapter::new(
-            Arc::clone(&self.schema),
+        Ok(Box::pin(RecordBatchStreamAdapter::new(
+            self.schema(),
             futures::stream::iter(batches),
-        ))
+        )))
     }
 }
 

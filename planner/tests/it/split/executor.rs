@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::{Result, internal_err};
+use datafusion::execution::memory_pool::MemoryPool;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::prelude::SessionContext;
@@ -16,7 +17,7 @@ use job::{
     AttemptId, ExecutorId, InputLocations, JobId, MapOutput, OperatorMetrics, Reading, Slicing,
     StageId, TaskId,
 };
-use operators::exchange::{ExchangeReader, Partitioner, TaskInputs};
+use operators::exchange::{ExchangeReader, Partitioner, SegmentId, TaskInputs};
 use operators::{Sink, StagePlan, restrict};
 use planner::split::SplitPlan;
 
@@ -209,11 +210,22 @@ struct Reader {
 }
 
 impl ExchangeReader for Reader {
-    fn read_segment(
+    fn read_segments(
         &self,
-        output: MapOutput,
-        segment: u32,
-        schema: SchemaRef,
+        wanted: Vec<SegmentId>,
+        schema: &SchemaRef,
+        _memory: &Arc<dyn MemoryPool>,
+    ) -> Vec<SendableRecordBatchStream> {
+        let wanted = wanted.into_iter();
+        wanted.map(|wanted| self.segment(wanted, schema)).collect()
+    }
+}
+
+impl Reader {
+    fn segment(
+        &self,
+        SegmentId { output, segment }: SegmentId,
+        schema: &SchemaRef,
     ) -> SendableRecordBatchStream {
         let declared = match self.readings.get(&output.attempt.task.stage) {
             Some(Reading::Everything) => true,
@@ -232,7 +244,7 @@ impl ExchangeReader for Reader {
             )]
         };
         Box::pin(RecordBatchStreamAdapter::new(
-            schema,
+            Arc::clone(schema),
             futures::stream::iter(items),
         ))
     }

@@ -1,0 +1,256 @@
+//! Segments that other executors hold.
+//!
+//! All segments that a partition wants of one executor come in one call, one after the other. A
+//! call that breaks (a reset, a damaged batch, an end without its end mark) is made again from
+//! the batch it broke at; segments never change once they are sealed. When that was tried often
+//! enough, or when the holder says that it does not have the output, it is `LostInput`: its
+//! producer runs again somewhere.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use datafusion::error::Result;
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReservation};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use job::{AttemptId, ExecutorId};
+use operators::exchange::{ExchangeReader, SegmentId};
+use tonic::Streaming;
+use wire::proto;
+
+use crate::blocks::{LocalReader, frame, lost};
+use crate::config::Membership;
+use crate::error::ExecutorError;
+
+/// Calls for one segment's next batch before it counts as lost.
+const CALLS_MAX: u32 = 5;
+/// The pause before the second call; doubles with each one.
+const CALL_BACKOFF: Duration = Duration::from_millis(50);
+/// A batch's bytes on the wire; a frame on disk has the same limit.
+const BATCH_BYTES_MAX: u64 = 4 << 30;
+
+/// Reads from here what is here, and the rest from where it is.
+pub(crate) struct ClusterReader {
+    pub(crate) executor: ExecutorId,
+    pub(crate) local: LocalReader,
+    /// Without one it is alone, and reads from nowhere else.
+    pub(crate) membership: Option<Membership>,
+}
+
+impl ExchangeReader for ClusterReader {
+    fn read_segments(
+        &self,
+        wanted: Vec<SegmentId>,
+        schema: &SchemaRef,
+        memory: &Arc<dyn MemoryPool>,
+    ) -> Vec<SendableRecordBatchStream> {
+        let mut streams = Vec::new();
+        // In order of the first segment wanted of each holder, of which there are few.
+        let mut remote: Vec<(ExecutorId, VecDeque<Wanted>)> = Vec::new();
+        for SegmentId { output, segment } in wanted {
+            if output.executor == self.executor {
+                streams.push(self.local.batches(output.attempt, segment, schema));
+                continue;
+            }
+            let wanted = Wanted {
+                output: output.attempt,
+                segment,
+                batches: 0,
+            };
+            match remote
+                .iter_mut()
+                .find(|(holder, _)| *holder == output.executor)
+            {
+                Some((_, segments)) => segments.push_back(wanted),
+                None => remote.push((output.executor, VecDeque::from([wanted]))),
+            }
+        }
+        streams.extend(remote.into_iter().map(|(holder, wanted)| {
+            let fetch = Fetch {
+                holder,
+                membership: self.membership.clone(),
+                wanted,
+                call: None,
+                calls: 0,
+                reservation: MemoryConsumer::new("ExchangeFetch").register(memory),
+            };
+            let batches = futures::stream::try_unfold(fetch, |mut fetch| async move {
+                Ok(fetch.next().await?.map(|batch| (batch, fetch)))
+            });
+            Box::pin(RecordBatchStreamAdapter::new(Arc::clone(schema), batches))
+                as SendableRecordBatchStream
+        }));
+        streams
+    }
+}
+
+/// A segment that is not read to its end yet.
+struct Wanted {
+    output: AttemptId,
+    segment: u32,
+    /// Batches of it that were received.
+    batches: u32,
+}
+
+/// What one partition reads from one other executor.
+struct Fetch {
+    holder: ExecutorId,
+    membership: Option<Membership>,
+    wanted: VecDeque<Wanted>,
+    call: Option<Streaming<proto::SegmentPart>>,
+    /// Calls made since a batch was last received.
+    calls: u32,
+    /// For the batch that is being received or was handed out last.
+    reservation: MemoryReservation,
+}
+
+/// Why a call gave no batch.
+enum Broken {
+    /// Worth another call.
+    Call(String),
+    /// The holder does not have this output.
+    Lost(AttemptId, String),
+}
+
+impl Fetch {
+    /// The next batch; `None` when all segments were read.
+    async fn next(&mut self) -> Result<Option<RecordBatch>> {
+        loop {
+            let Some(segment) = self.wanted.front() else {
+                return Ok(None);
+            };
+            let output = segment.output;
+            let reason = match self.step().await {
+                Ok(Some(batch)) => {
+                    self.calls = 0;
+                    return Ok(Some(batch));
+                }
+                Ok(None) => continue,
+                Err(Broken::Lost(output, reason)) => return Err(lost(output, reason).into()),
+                Err(Broken::Call(reason)) => reason,
+            };
+            self.call = None;
+            if self.calls >= CALLS_MAX {
+                let reason = format!("executor {}: {reason}", self.holder);
+                return Err(lost(output, reason).into());
+            }
+            tracing::debug!(holder = %self.holder, %output, reason, "fetching again");
+            tokio::time::sleep(CALL_BACKOFF * (1 << self.calls.saturating_sub(1))).await;
+        }
+    }
+
+    /// One batch, or the end of a segment.
+    async fn step(&mut self) -> Result<Option<RecordBatch>, Broken> {
+        if self.call.is_none() {
+            self.calls += 1;
+            self.call = Some(self.open().await?);
+        }
+        let Some(bytes) = self.receive().await? else {
+            return Ok(None);
+        };
+        let batch = frame::decode(bytes).map_err(|error| Broken::Call(error.to_string()))?;
+        if let Some(segment) = self.wanted.front_mut() {
+            segment.batches += 1;
+        }
+        Ok(Some(batch))
+    }
+
+    async fn open(&self) -> Result<Streaming<proto::SegmentPart>, Broken> {
+        let nowhere = || {
+            let output = self.wanted.front().map(|wanted| wanted.output);
+            let reason = format!("there is no way to executor {}", self.holder);
+            match output {
+                Some(output) => Broken::Lost(output, reason),
+                None => Broken::Call(reason),
+            }
+        };
+        let membership = self.membership.as_ref().ok_or_else(nowhere)?;
+        let client = membership
+            .peers
+            .client(self.holder)
+            .map_err(|error| Broken::Call(error.to_string()))?;
+        let mut client = client.ok_or_else(nowhere)?;
+        let request = proto::SegmentsRequest {
+            incarnation: membership.incarnation,
+            segments: self
+                .wanted
+                .iter()
+                .map(|wanted| proto::Segment {
+                    output: Some(wanted.output.into()),
+                    segment: wanted.segment,
+                    skip_batches: wanted.batches,
+                })
+                .collect(),
+        };
+        let response = client.read_segments(request).await.map_err(broken)?;
+        Ok(response.into_inner())
+    }
+
+    /// The checked bytes of a batch; `None` at the end of a segment.
+    async fn receive(&mut self) -> Result<Option<Vec<u8>>, Broken> {
+        let Some(call) = &mut self.call else {
+            return Err(Broken::Call("there is no call".to_owned()));
+        };
+        let mut bytes: Option<Vec<u8>> = None;
+        loop {
+            let part = call
+                .message()
+                .await
+                .map_err(broken)?
+                .ok_or_else(|| Broken::Call("the call was cut off".to_owned()))?;
+            if let Some(lost) = part.lost {
+                let output = lost.output.map(AttemptId::from);
+                let front = self.wanted.front().map(|wanted| wanted.output);
+                return Err(match output.or(front) {
+                    Some(output) => Broken::Lost(output, lost.reason),
+                    None => Broken::Call(lost.reason),
+                });
+            }
+            if part.end_of_segment {
+                if bytes.is_some() {
+                    return Err(Broken::Call("a batch was cut off".to_owned()));
+                }
+                self.wanted.pop_front();
+                return Ok(None);
+            }
+            let bytes = match &mut bytes {
+                Some(bytes) => bytes,
+                None => {
+                    let expected = part.batch_bytes;
+                    if expected > BATCH_BYTES_MAX {
+                        return Err(Broken::Call(format!("a batch of {expected} bytes")));
+                    }
+                    // The bytes, and the batch that will share them.
+                    self.reservation.resize(expected as usize);
+                    bytes.insert(Vec::with_capacity(expected as usize))
+                }
+            };
+            if bytes.len() + part.data.len() > bytes.capacity() {
+                return Err(Broken::Call("a batch is longer than it said".to_owned()));
+            }
+            bytes.extend_from_slice(&part.data);
+            if let Some(crc) = part.crc32 {
+                if crc32fast::hash(bytes) != crc {
+                    return Err(Broken::Call("a batch was damaged on the way".to_owned()));
+                }
+                return Ok(Some(std::mem::take(bytes)));
+            }
+        }
+    }
+}
+
+fn broken(status: tonic::Status) -> Broken {
+    Broken::Call(status.to_string())
+}
+
+impl From<wire::TransportError> for ExecutorError {
+    fn from(error: wire::TransportError) -> Self {
+        Self::Start {
+            what: "cluster transport",
+            source: std::io::Error::other(error),
+        }
+    }
+}

@@ -1,0 +1,317 @@
+//! Two executors and a network between them that resets, flips, stalls and lies.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use datafusion::physical_plan::ExecutionPlan;
+use executor::{CurrentExecutor, ExecutorLink, Membership, RowStream, blocks_server, remote_rows};
+use futures::StreamExt;
+use job::{AttemptId, ExecutorId, FailureKind, JobId, StageId};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+use tokio_stream::wrappers::TcpListenerStream;
+use wire::{Security, proto};
+
+use crate::support::*;
+
+const SEGMENTS: u32 = 4;
+const ROWS: usize = 200_000;
+const INCARNATION: u64 = 77;
+const HOLDER: ExecutorId = ExecutorId(1);
+
+const PRODUCER: &str =
+    "SELECT value, repeat(value::text, 8) AS text FROM generate_series(1, 200000)";
+
+/// What the network does to bytes on their way from the holder.
+#[derive(Clone, Copy)]
+enum Fault {
+    None,
+    /// Each of the first so many connections ends after so many bytes.
+    Reset {
+        connections: u64,
+        after: u64,
+    },
+    /// On each of the first so many connections the byte at this offset changes.
+    Flip {
+        connections: u64,
+        at: u64,
+    },
+}
+
+/// A proxy in front of a service.
+struct Network {
+    address: SocketAddr,
+    fired: Arc<AtomicU64>,
+    serving: JoinHandle<()>,
+}
+
+impl Network {
+    async fn before(target: SocketAddr, fault: Fault) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let fired = Arc::new(AtomicU64::new(0));
+        let count = Arc::clone(&fired);
+        let serving = tokio::spawn(async move {
+            let mut connections = 0;
+            while let Ok((near, _)) = listener.accept().await {
+                let far = TcpStream::connect(target).await.unwrap();
+                connections += 1;
+                tokio::spawn(relay(near, far, fault, connections, Arc::clone(&count)));
+            }
+        });
+        Self {
+            address,
+            fired,
+            serving,
+        }
+    }
+}
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
+async fn relay(near: TcpStream, far: TcpStream, fault: Fault, number: u64, fired: Arc<AtomicU64>) {
+    let (mut near_read, mut near_write) = near.into_split();
+    let (mut far_read, mut far_write) = far.into_split();
+    let requests = tokio::spawn(async move {
+        let _ = tokio::io::copy(&mut near_read, &mut far_write).await;
+    });
+    let mut passed = 0;
+    let mut buffer = vec![0; 16 << 10];
+    while let Ok(read) = far_read.read(&mut buffer).await {
+        if read == 0 {
+            break;
+        }
+        let bytes = &mut buffer[..read];
+        let end = passed + read as u64;
+        match fault {
+            Fault::Reset { connections, after } if number <= connections && end > after => {
+                fired.fetch_add(1, Ordering::Relaxed);
+                break;
+            }
+            Fault::Flip { connections, at }
+                if number <= connections && (passed..end).contains(&at) =>
+            {
+                fired.fetch_add(1, Ordering::Relaxed);
+                bytes[(at - passed) as usize] ^= 0x10;
+            }
+            Fault::None | Fault::Reset { .. } | Fault::Flip { .. } => {}
+        }
+        passed = end;
+        if near_write.write_all(bytes).await.is_err() {
+            break;
+        }
+    }
+    requests.abort();
+}
+
+/// A holder of one map output, the service that gives it out, and a reader behind a network.
+struct Cluster {
+    holder: Fixture,
+    current: CurrentExecutor,
+    service: JoinHandle<()>,
+    address: SocketAddr,
+    network: Network,
+    reader: Fixture,
+    plan: Arc<dyn ExecutionPlan>,
+    output: AttemptId,
+}
+
+impl Cluster {
+    async fn new(fault: Fault, holder_memory: u64) -> Self {
+        let mut holder = Fixture::with(HOLDER.0, holder_memory, 1 << 40);
+        let current = CurrentExecutor::default();
+        current.set(INCARNATION, Arc::clone(&holder.executor));
+        let security = Security::default();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = security
+            .server()
+            .unwrap()
+            .add_service(blocks_server(current.clone(), &security));
+        let service = tokio::spawn(async move {
+            let incoming = TcpListenerStream::new(listener);
+            router.serve_with_incoming(incoming).await.unwrap();
+        });
+        let network = Network::before(address, fault).await;
+        let membership = Membership::new(INCARNATION, security);
+        membership.learn(HOLDER, &network.address.to_string());
+        let reader = Fixture::member(2, 256 * MIB, 1 << 40, Some(membership));
+        let plan = plan(&session(2), PRODUCER).await;
+        let output = attempt(1, 0, 0);
+        let sink = hash_sink(&plan, SEGMENTS);
+        holder.launch(output, &stage(0, Arc::clone(&plan), sink));
+        assert_eq!(holder.finished(output).await.rows, ROWS as u64);
+        Self {
+            holder,
+            current,
+            service,
+            address,
+            network,
+            reader,
+            plan,
+            output,
+        }
+    }
+
+    /// Launches a task that reads all segments on the reader.
+    fn launch_reader(&self) -> (AttemptId, RowStream) {
+        let id = attempt(1, 1, 0);
+        let consumer = stage(1, source(&self.plan, SEGMENTS), rows_sink());
+        let rows = self.reader.executor.open_rows(id);
+        let inputs = self.holder.inputs(&[self.output]);
+        let partitions = (0..SEGMENTS).collect();
+        self.reader.launch_slice(id, &consumer, partitions, inputs);
+        (id, rows)
+    }
+
+    /// Every row once, over the network.
+    async fn read_all(&mut self) {
+        let (id, rows) = self.launch_reader();
+        let mut seen = vec![false; ROWS + 1];
+        for row in collect(rows).await.unwrap() {
+            let value: usize = row[0].parse().unwrap();
+            assert_eq!(row[1], value.to_string().repeat(8));
+            assert!(!std::mem::replace(&mut seen[value], true), "{value} twice");
+        }
+        assert_eq!(seen.iter().filter(|seen| **seen).count(), ROWS);
+        self.reader.finished(id).await;
+    }
+
+    /// The read fails and blames the output.
+    async fn read_nothing(&mut self) {
+        let (id, rows) = self.launch_reader();
+        let failure = self.reader.failed(id).await;
+        let lost = FailureKind::LostInput {
+            stage: StageId(0),
+            outputs: vec![self.output],
+        };
+        assert_eq!(failure.kind, lost, "{failure:?}");
+        assert!(collect(rows).await.is_err(), "it must not look whole");
+    }
+
+    async fn end(self) {
+        self.service.abort();
+        self.reader.assert_nothing_left([1]).await;
+        self.holder.assert_nothing_left([1]).await;
+        self.reader.end().await;
+        self.holder.end().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn segments_are_read_from_another_executor() {
+    let mut cluster = Cluster::new(Fault::None, 256 * MIB).await;
+    cluster.read_all().await;
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn segments_on_the_holders_disk_are_sent_as_they_are() {
+    let mut cluster = Cluster::new(Fault::None, 8 * MIB).await;
+    assert!(cluster.holder.executor.view().spill_bytes_written > 0);
+    cluster.read_all().await;
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reset_connection_costs_nothing_but_another_call() {
+    let fault = Fault::Reset {
+        connections: 3,
+        after: 1 << 20,
+    };
+    let mut cluster = Cluster::new(fault, 256 * MIB).await;
+    cluster.read_all().await;
+    assert_eq!(cluster.network.fired.load(Ordering::Relaxed), 3);
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flipped_bit_is_noticed_wherever_it_is() {
+    // Some hit frames of HTTP/2, most hit data.
+    for at in [60, 9_000, 100_001, 777_777, 1_500_000] {
+        let fault = Fault::Flip { connections: 1, at };
+        let mut cluster = Cluster::new(fault, 256 * MIB).await;
+        cluster.read_all().await;
+        assert_eq!(cluster.network.fired.load(Ordering::Relaxed), 1, "at {at}");
+        cluster.end().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_output_that_is_gone_is_lost_at_once() {
+    let mut cluster = Cluster::new(Fault::None, 256 * MIB).await;
+    cluster.holder.executor.drop_job(JobId(1));
+    cluster.read_nothing().await;
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_stored_for_an_earlier_driver_is_not_given_out() {
+    let mut cluster = Cluster::new(Fault::None, 256 * MIB).await;
+    let executor = Arc::clone(&cluster.holder.executor);
+    cluster.current.set(INCARNATION + 1, executor);
+    cluster.read_nothing().await;
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_network_that_never_works_is_given_up_on() {
+    let fault = Fault::Reset {
+        connections: u64::MAX,
+        after: 100,
+    };
+    let mut cluster = Cluster::new(fault, 256 * MIB).await;
+    cluster.read_nothing().await;
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_are_read_from_another_process() {
+    let cluster = Cluster::new(Fault::None, 256 * MIB).await;
+    let mut holder = cluster.holder;
+    let id = attempt(2, 0, 0);
+    let security = Security::default();
+    let channel = security.channel(&cluster.address.to_string()).unwrap();
+    let mut client = security.blocks_client(channel);
+    let request = proto::RowsRequest {
+        incarnation: INCARNATION,
+        attempt: Some(id.into()),
+    };
+    // The reader may come before the task.
+    let rows = remote_rows({
+        let request = request.clone();
+        async move { Ok(client.read_rows(request).await?.into_inner()) }
+    });
+    let reading = tokio::spawn(collect(rows));
+    let query = stage(0, plan(&session(2), PRODUCER).await, rows_sink());
+    holder.launch(id, &query);
+    holder.finished(id).await;
+    assert_eq!(reading.await.unwrap().unwrap().len(), ROWS);
+
+    // A reader that goes away stops its task, also one that has not started.
+    let endless = "SELECT value FROM generate_series(1, 1000000000000)";
+    let endless = stage(0, plan(&session(1), endless).await, rows_sink());
+    let id = attempt(3, 0, 0);
+    let request = proto::RowsRequest {
+        incarnation: INCARNATION,
+        attempt: Some(id.into()),
+    };
+    let channel = security.channel(&cluster.address.to_string()).unwrap();
+    let mut client = security.blocks_client(channel);
+    let mut rows = remote_rows(async move { Ok(client.read_rows(request).await?.into_inner()) });
+    holder.launch(id, &endless);
+    assert!(rows.next().await.is_some_and(|rows| rows.is_ok()));
+    drop(rows);
+    assert_eq!(holder.outcome(id).await, job::TaskOutcome::Cancelled);
+
+    cluster.service.abort();
+    holder.assert_nothing_left([1, 2, 3]).await;
+    holder.end().await;
+    cluster.reader.end().await;
+}

@@ -1,0 +1,24 @@
+//! What driver and executors say to each other. See README.md.
+
+mod convert;
+mod error;
+mod plan;
+mod session;
+mod transport;
+
+/// The messages and the gRPC stubs, generated from `proto/firesteel.proto`.
+pub mod proto {
+    #![allow(clippy::all, clippy::pedantic, missing_docs, unreachable_pub)]
+    tonic::include_proto!("firesteel.wire");
+}
+
+pub use convert::{input, read_input, read_report, report};
+pub use error::{Result, WireError};
+pub use plan::{decode_stage_plan, encode_stage_plan};
+pub use transport::{
+    Guard, Secured, Security, TLS_NAME, TlsFiles, TransportError, incoming, is_loopback,
+    message_bytes_max,
+};
+
+/// Both ends must speak the same one: a cluster is upgraded by draining, not by guessing.
+pub const PROTOCOL_VERSION: u32 = 1;

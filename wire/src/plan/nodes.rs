@@ -1,0 +1,171 @@
+//! What `datafusion-proto` does not know: our leaves, some of DataFusion's own nodes, and where
+//! functions are found.
+
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock};
+
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::{Result, internal_datafusion_err, internal_err, not_impl_err};
+use datafusion::error::DataFusionError;
+use datafusion::execution::TaskContext;
+use datafusion::execution::session_state::SessionStateBuilder;
+use datafusion::logical_expr::{AggregateUDF, ScalarUDF, WindowUDF};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr_common::physical_expr::proto_decode::PhysicalExprDecodeCtx;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::recursive_query::RecursiveQueryExec;
+use datafusion::physical_plan::sorts::partial_sort::PartialSortExec;
+use datafusion::physical_plan::work_table::WorkTableExec;
+use datafusion_proto::physical_plan::{
+    PhysicalExtensionCodec, PhysicalPlanDecodeContext, PhysicalProtoConverterExtension,
+};
+use operators::exchange::ExchangeSourceExec;
+use operators::rows::copy::CopySourceExec;
+use prost::Message;
+
+use super::fields::with_field;
+use super::{copy, exchange, not_a_plan, others};
+use crate::proto;
+use crate::proto::plan_node::Node;
+
+/// Every function that a plan may name, by name.
+struct Registry {
+    scalar: HashMap<String, Arc<ScalarUDF>>,
+    aggregate: HashMap<String, Arc<AggregateUDF>>,
+    window: HashMap<String, Arc<WindowUDF>>,
+}
+
+static REGISTRY: LazyLock<Registry> = LazyLock::new(|| {
+    let state = functions::install(SessionStateBuilder::new().with_default_features()).build();
+    Registry {
+        scalar: state.scalar_functions().clone(),
+        aggregate: state.aggregate_functions().clone(),
+        window: state.window_functions().clone(),
+    }
+});
+
+/// The nodes that `datafusion-proto` leaves to us, and all functions.
+#[derive(Debug, Default)]
+pub(super) struct Codec {
+    /// Columns of the recursive queries of the plan that is being encoded, by name.
+    recursive: HashMap<String, SchemaRef>,
+}
+
+impl Codec {
+    /// For encoding `plan`.
+    pub(super) fn of(plan: &Arc<dyn ExecutionPlan>) -> Result<Self> {
+        let mut recursive = HashMap::new();
+        plan.apply(|node| {
+            if let Some(query) = node.downcast_ref::<RecursiveQueryExec>() {
+                recursive.insert(query.name().to_owned(), ExecutionPlan::schema(query));
+            }
+            Ok(TreeNodeRecursion::Continue)
+        })?;
+        Ok(Self { recursive })
+    }
+}
+
+impl PhysicalExtensionCodec for Codec {
+    fn try_encode(
+        &self,
+        node: Arc<dyn ExecutionPlan>,
+        buf: &mut Vec<u8>,
+        converter: &dyn PhysicalProtoConverterExtension,
+    ) -> Result<()> {
+        let message = if let Some(source) = node.downcast_ref::<ExchangeSourceExec>() {
+            Node::ExchangeSource(exchange::encode(source, self, converter)?)
+        } else if let Some(source) = node.downcast_ref::<CopySourceExec>() {
+            Node::CopySource(copy::encode_source(source)?)
+        } else if let Some(query) = node.downcast_ref::<RecursiveQueryExec>() {
+            Node::RecursiveQuery(others::encode_recursive_query(query)?)
+        } else if let Some(table) = node.downcast_ref::<WorkTableExec>() {
+            Node::WorkTable(others::encode_work_table(table, &self.recursive)?)
+        } else if let Some(sort) = node.downcast_ref::<PartialSortExec>() {
+            Node::PartialSort(others::encode_partial_sort(sort, self, converter)?)
+        } else {
+            return not_impl_err!("{} has no form in bytes", node.name());
+        };
+        let message = proto::PlanNode {
+            node: Some(message),
+        };
+        message
+            .encode(buf)
+            .map_err(|error| DataFusionError::External(Box::new(error)))
+    }
+
+    fn try_decode(
+        &self,
+        buf: &[u8],
+        inputs: &[Arc<dyn ExecutionPlan>],
+        task: &TaskContext,
+        converter: &dyn PhysicalProtoConverterExtension,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let message = proto::PlanNode::decode(buf).map_err(not_a_plan)?;
+        let context = PhysicalPlanDecodeContext::new(task, self);
+        Ok(match message.node {
+            Some(Node::ExchangeSource(source)) => {
+                Arc::new(exchange::decode(&source, &context, converter)?)
+            }
+            Some(Node::CopySource(source)) => Arc::new(copy::decode_source(source)?),
+            Some(Node::RecursiveQuery(query)) => {
+                Arc::new(others::decode_recursive_query(query, inputs)?)
+            }
+            Some(Node::WorkTable(table)) => Arc::new(others::decode_work_table(table)?),
+            Some(Node::PartialSort(sort)) => Arc::new(others::decode_partial_sort(
+                &sort, inputs, &context, converter,
+            )?),
+            None => return internal_err!("a node of no kind"),
+        })
+    }
+
+    fn try_decode_expr(
+        &self,
+        buf: &[u8],
+        inputs: &[Arc<dyn PhysicalExpr>],
+        _context: &PhysicalExprDecodeCtx<'_>,
+    ) -> Result<Arc<dyn PhysicalExpr>> {
+        with_field(buf, inputs)
+    }
+
+    // Functions of the registry leave nothing but their name. They are looked up here rather
+    // than in the task context, which then needs no copy of the registry for each plan.
+
+    fn try_encode_udf(&self, node: &ScalarUDF, _buf: &mut Vec<u8>) -> Result<()> {
+        known(REGISTRY.scalar.get(node.name()), node, node.name())
+    }
+
+    fn try_decode_udf(&self, name: &str, _buf: &[u8]) -> Result<Arc<ScalarUDF>> {
+        found(REGISTRY.scalar.get(name), name)
+    }
+
+    fn try_encode_udaf(&self, node: &AggregateUDF, _buf: &mut Vec<u8>) -> Result<()> {
+        known(REGISTRY.aggregate.get(node.name()), node, node.name())
+    }
+
+    fn try_decode_udaf(&self, name: &str, _buf: &[u8]) -> Result<Arc<AggregateUDF>> {
+        found(REGISTRY.aggregate.get(name), name)
+    }
+
+    fn try_encode_udwf(&self, node: &WindowUDF, _buf: &mut Vec<u8>) -> Result<()> {
+        known(REGISTRY.window.get(node.name()), node, node.name())
+    }
+
+    fn try_decode_udwf(&self, name: &str, _buf: &[u8]) -> Result<Arc<WindowUDF>> {
+        found(REGISTRY.window.get(name), name)
+    }
+}
+
+/// The receiver will take the function it has under this name, so it must be this one.
+fn known<F: PartialEq>(registered: Option<&Arc<F>>, function: &F, name: &str) -> Result<()> {
+    if registered.is_some_and(|registered| registered.as_ref() == function) {
+        return Ok(());
+    }
+    not_impl_err!("function {name} cannot run on an executor")
+}
+
+fn found<F>(registered: Option<&Arc<F>>, name: &str) -> Result<Arc<F>> {
+    registered
+        .cloned()
+        .ok_or_else(|| internal_datafusion_err!("a plan names the unknown function {name}"))
+}
