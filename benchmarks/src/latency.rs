@@ -85,6 +85,7 @@ pub(crate) fn run(args: &LatencyArgs) -> Result<()> {
         slots: args.slots,
         memory: args.memory.clone(),
         http: false,
+        executors: 0,
     };
     let mut starts = Vec::new();
     for _ in 1..STARTS {

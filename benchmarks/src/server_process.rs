@@ -16,6 +16,9 @@ use tempfile::TempDir;
 use crate::Result;
 use crate::places;
 
+/// Makes a server a pure driver.
+const CLUSTER: &[&str] = &["--no-local-executor", "--cluster-listen", "127.0.0.1:0"];
+
 /// A server starts in well under a second.
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 const HTTP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -31,11 +34,16 @@ pub(crate) struct ServerOptions {
     pub(crate) memory: String,
     /// Whether the metrics page is served.
     pub(crate) http: bool,
+    /// Executor processes, which have the slots and the memory each; none means that the server
+    /// runs everything itself.
+    pub(crate) executors: u32,
 }
 
 #[derive(Debug)]
 pub(crate) struct ServerProcess {
     child: Child,
+    /// Of a cluster.
+    executors: Vec<Child>,
     postgres: SocketAddr,
     http: Option<SocketAddr>,
     started_in: Duration,
@@ -67,6 +75,7 @@ impl ServerProcess {
             .arg(directory.path().join("data"))
             .args(["--slots", &options.slots.to_string()])
             .args(["--memory", &options.memory])
+            .args(if options.executors > 0 { CLUSTER } else { &[] })
             // Where there is no configuration file.
             .current_dir(directory.path())
             .stdin(Stdio::null())
@@ -76,7 +85,7 @@ impl ServerProcess {
         let mut child = command.spawn()?;
         let line = child.stdout.take().and_then(first_line);
         let started_in = start.elapsed();
-        let Some((postgres, http)) = line.as_deref().and_then(parse_ready_line) else {
+        let Some(ready) = line.as_deref().and_then(parse_ready_line) else {
             // Fails only if it has ended already.
             drop(child.kill());
             drop(child.wait());
@@ -87,14 +96,55 @@ impl ServerProcess {
             )
             .into());
         };
-        Ok(Self {
+        let mut server = Self {
             child,
-            postgres,
-            http,
+            executors: Vec::new(),
+            postgres: ready.postgres,
+            http: ready.http,
             started_in,
             log,
             _directory: directory,
-        })
+        };
+        for index in 0..options.executors {
+            server.join(options, index, ready.cluster)?;
+        }
+        Ok(server)
+    }
+
+    /// One more executor process.
+    fn join(
+        &mut self,
+        options: &ServerOptions,
+        index: u32,
+        driver: Option<SocketAddr>,
+    ) -> Result<()> {
+        let driver = driver.ok_or("the server has no cluster port")?;
+        let directory = self._directory.path().join(format!("executor-{index}"));
+        std::fs::create_dir_all(&directory)?;
+        let log = directory.join("executor.log");
+        let child = Command::new(places::firesteel()?)
+            .args(["executor", "--driver", &driver.to_string()])
+            .args(["--slots", &options.slots.to_string()])
+            .args(["--memory", &options.memory, "--work-dir", "work"])
+            .current_dir(&directory)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(File::create(&log)?)
+            .spawn()?;
+        self.executors.push(child);
+        let stdout = self
+            .executors
+            .last_mut()
+            .and_then(|child| child.stdout.take());
+        match stdout.and_then(first_line) {
+            Some(line) if line.starts_with("firesteel executor ready") => Ok(()),
+            line => Err(format!(
+                "an executor did not start: {}{}",
+                line.unwrap_or_default(),
+                tail(&log)
+            )
+            .into()),
+        }
     }
 
     pub(crate) fn postgres(&self) -> SocketAddr {
@@ -142,9 +192,11 @@ impl ServerProcess {
 
 impl Drop for ServerProcess {
     fn drop(&mut self) {
-        // Fails only if it has ended already.
-        drop(self.child.kill());
-        drop(self.child.wait());
+        for child in self.executors.iter_mut().chain([&mut self.child]) {
+            // Fails only if it has ended already.
+            drop(child.kill());
+            drop(child.wait());
+        }
     }
 }
 
@@ -161,13 +213,27 @@ fn first_line(stdout: ChildStdout) -> Option<String> {
     line.recv_timeout(START_TIMEOUT).ok()??.ok()
 }
 
-/// `firesteel ready: postgres on ADDRESS, http on ADDRESS` (or `http off`).
-fn parse_ready_line(line: &str) -> Option<(SocketAddr, Option<SocketAddr>)> {
-    let (postgres, http) = line
-        .strip_prefix("firesteel ready: postgres on ")?
-        .split_once(", http ")?;
-    let http = http.strip_prefix("on ").map(str::parse).transpose().ok()?;
-    Some((postgres.parse().ok()?, http))
+/// What the ready line says.
+struct Ready {
+    postgres: SocketAddr,
+    http: Option<SocketAddr>,
+    cluster: Option<SocketAddr>,
+}
+
+/// `firesteel ready: postgres on ADDRESS, http on ADDRESS` (or `http off`), and perhaps
+/// `, executors on ADDRESS`.
+fn parse_ready_line(line: &str) -> Option<Ready> {
+    let mut parts = line.strip_prefix("firesteel ready: ")?.split(", ");
+    let postgres = parts.next()?.strip_prefix("postgres on ")?.parse().ok()?;
+    let http = parts.next()?.strip_prefix("http ")?.strip_prefix("on ");
+    let cluster = parts
+        .next()
+        .and_then(|part| part.strip_prefix("executors on "));
+    Some(Ready {
+        postgres,
+        http: http.map(str::parse).transpose().ok()?,
+        cluster: cluster.map(str::parse).transpose().ok()?,
+    })
 }
 
 /// Lines of a name without labels and a whole number; the rest is for others.
@@ -196,12 +262,17 @@ mod tests {
     fn the_ready_line_names_the_addresses() {
         let both = "firesteel ready: postgres on 127.0.0.1:40213, http on 127.0.0.1:8080";
         let ports = |line| {
-            let (postgres, http) = parse_ready_line(line)?;
-            Some((postgres.port(), http.map(|address| address.port())))
+            let ready = parse_ready_line(line)?;
+            let port = |address: SocketAddr| address.port();
+            Some((
+                ready.postgres.port(),
+                ready.http.map(port),
+                ready.cluster.map(port),
+            ))
         };
-        assert_eq!(ports(both), Some((40213, Some(8080))));
-        let off = "firesteel ready: postgres on 127.0.0.1:7, http off";
-        assert_eq!(ports(off), Some((7, None)));
+        assert_eq!(ports(both), Some((40213, Some(8080), None)));
+        let off = "firesteel ready: postgres on 127.0.0.1:7, http off, executors on 127.0.0.1:9";
+        assert_eq!(ports(off), Some((7, None, Some(9))));
         assert_eq!(ports("error: address in use"), None);
     }
 

@@ -29,6 +29,9 @@ pub(crate) struct TpchArgs {
     /// Where queries run.
     #[arg(long, value_enum, default_value_t = Mode::Local)]
     mode: Mode,
+    /// Executor processes of `--mode cluster`.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64))]
+    executors: u32,
     /// Splits every query at exchanges (`firesteel.force_exchange`).
     #[arg(long)]
     staged: bool,
@@ -62,12 +65,15 @@ pub(crate) struct TpchArgs {
 enum Mode {
     /// One server process with an embedded executor.
     Local,
+    /// A driver and executor processes, which share the slots; each has all of `--memory`.
+    Cluster,
 }
 
 impl Mode {
     fn name(self) -> &'static str {
         match self {
             Mode::Local => "local",
+            Mode::Cluster => "cluster",
         }
     }
 }
@@ -204,6 +210,13 @@ fn start(args: &TpchArgs, data: &Path) -> Result<Vec<Box<dyn Engine>>> {
             slots: args.slots,
             memory: args.memory.clone(),
             http: false,
+            executors: 0,
+        },
+        Mode::Cluster => ServerOptions {
+            slots: args.slots.div_ceil(args.executors),
+            memory: args.memory.clone(),
+            http: false,
+            executors: args.executors,
         },
     };
     let ours = Firesteel::start(options, settings, data.to_owned(), query_timeout)?;

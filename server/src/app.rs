@@ -3,7 +3,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 use std::time::SystemTime;
@@ -17,7 +17,6 @@ use executor::{
 };
 use job::{Epoch, ExecutorId};
 use planner::Planner;
-use planner::split::SplitOptions;
 use scheduler::SchedulerConfig;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -26,18 +25,16 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use crate::cluster::{ClusterError, ClusterListener, ClusterPort};
 use crate::config::{Config, KeyId};
 use crate::driver::{AttachedExecutor, Driver};
+use crate::executor_size::executor_size;
 use crate::pg::{ListenError, bind, serve};
 use crate::session::{Services, SessionRegistry};
-use crate::{http, machine, metrics};
+use crate::{http, metrics};
 
 /// The embedded executor.
 const LOCAL_EXECUTOR: ExecutorId = ExecutorId(0);
-/// Of the machine's memory, where `memory` is not configured.
-const MEMORY_SHARE_PERCENT: u64 = 60;
-/// Used where neither configuration nor the system tells.
-const MEMORY_BYTES_UNKNOWN: u64 = 1 << 30;
 /// Statements that run in the driver read constants and catalog tables; more is a mistake.
 const INLINE_MEMORY_BYTES: u64 = 64 << 20;
 /// Parquet footers kept for the next statement; also charged to nobody, so kept small.
@@ -58,6 +55,12 @@ pub enum StartError {
     Executor(#[from] ExecutorError),
     #[error("could not set up the planner: {0}")]
     Runtime(#[from] DataFusionError),
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    #[error(
+        "there is nothing to run statements: give --cluster-listen, or let the driver have its own executor"
+    )]
+    NoExecutors,
 }
 
 /// A running server.
@@ -65,8 +68,10 @@ pub struct App {
     postgres: SocketAddr,
     http: Option<SocketAddr>,
     services: Arc<Services>,
-    executor: Arc<Executor>,
+    /// The embedded one, if there is.
+    executor: Option<Arc<Executor>>,
     front_end: JoinHandle<()>,
+    cluster: Option<ClusterPort>,
 }
 
 impl App {
@@ -75,56 +80,55 @@ impl App {
         let data_dir = PathBuf::from(config.text(KeyId::DataDir));
         let catalog = Catalog::open(&data_dir)?;
 
-        let slots = match config.int(KeyId::Slots) {
-            0 => machine::cores(),
-            slots => u32::try_from(slots).unwrap_or(u32::MAX),
-        };
-        let memory_bytes = match config.size(KeyId::Memory) as u64 {
-            0 => machine::memory_bytes()
-                .map_or(MEMORY_BYTES_UNKNOWN, |all| all / 100 * MEMORY_SHARE_PERCENT),
-            bytes => bytes,
-        };
-        let budget = ExecutorConfig::budget_within(memory_bytes);
-        let runtime = planner_runtime()?;
+        let size = executor_size(&config);
+        let runtime = runtime_with_caches()?;
         let shared = ExecutorServices {
             caches: Some(Arc::clone(&runtime.cache_manager)),
             ..ExecutorServices::default()
         };
+        let cluster_port = ClusterListener::open(&config).await?;
+        if cluster_port.is_none() && !config.flag(KeyId::LocalExecutor) {
+            return Err(StartError::NoExecutors);
+        }
+        let membership = cluster_port.as_ref().map(ClusterListener::membership);
         let (reports_sender, reports) = mpsc::unbounded_channel();
-        let executor = Executor::start(
-            ExecutorConfig {
-                id: LOCAL_EXECUTOR,
-                epoch: Epoch(1),
-                slots,
-                memory_bytes: budget,
-                work_dir: work_dir(&config, &data_dir),
-                spill_bytes_max: config.size(KeyId::SpillQuota) as u64,
-                result_buffer_bytes: config.size(KeyId::ResultBuffer) as u64,
-            },
-            shared.clone(),
-            reports_sender,
-        )?;
-        let driver = Driver::start(
-            SchedulerConfig::default(),
-            vec![AttachedExecutor {
-                id: LOCAL_EXECUTOR,
-                epoch: Epoch(1),
-                slots,
-                link: Arc::clone(&executor) as Arc<dyn ExecutorLink>,
-            }],
-            reports,
-        );
+        let executor = config
+            .flag(KeyId::LocalExecutor)
+            .then(|| {
+                Executor::start(
+                    ExecutorConfig {
+                        id: LOCAL_EXECUTOR,
+                        epoch: Epoch(1),
+                        ..size.config(&config, &data_dir)
+                    },
+                    ExecutorServices {
+                        membership: membership.clone(),
+                        ..shared.clone()
+                    },
+                    reports_sender.clone(),
+                )
+            })
+            .transpose()?;
+        let attached = executor.iter().map(|executor| AttachedExecutor {
+            id: LOCAL_EXECUTOR,
+            epoch: Epoch(1),
+            slots: size.slots,
+            memory_bytes: size.memory_bytes,
+            link: Arc::clone(executor) as Arc<dyn ExecutorLink>,
+        });
+        let driver = Driver::start(SchedulerConfig::default(), attached.collect(), reports);
+        let cluster = cluster_port.map(|port| {
+            let embedded = executor
+                .as_ref()
+                .zip(membership)
+                .map(|(executor, membership)| (LOCAL_EXECUTOR, executor, membership));
+            port.serve(&config, &driver, reports_sender, embedded)
+        });
 
         let services = Arc::new(Services {
             registry: SessionRegistry::new(config.size(KeyId::MaxConnections)),
             planner: Planner::new(Arc::clone(&catalog), runtime),
             inline: InlineRunner::new(INLINE_MEMORY_BYTES, shared)?,
-            split: SplitOptions {
-                slots,
-                memory_bytes: budget,
-                local: true,
-                ..SplitOptions::default()
-            },
             driver: driver.clone(),
             shutdown: CancellationToken::new(),
             started: SystemTime::now(),
@@ -136,7 +140,7 @@ impl App {
         let postgres = local_address(&listener, services.config.text(KeyId::Listen))?;
         let http = match services.config.text(KeyId::HttpListen) {
             "" => None,
-            address => Some(start_http(address, &services, &executor).await?),
+            address => Some(start_http(address, &services, executor.as_ref()).await?),
         };
         let front_end = tokio::spawn(serve(listener, Arc::clone(&services)));
         Ok(Self {
@@ -145,6 +149,7 @@ impl App {
             services,
             executor,
             front_end,
+            cluster,
         })
     }
 
@@ -154,13 +159,15 @@ impl App {
 
     /// The line scripts wait for.
     pub fn ready_line(&self) -> String {
+        let mut line = format!("firesteel ready: postgres on {}", self.postgres);
         match self.http {
-            Some(http) => format!(
-                "firesteel ready: postgres on {}, http on {http}",
-                self.postgres
-            ),
-            None => format!("firesteel ready: postgres on {}, http off", self.postgres),
+            Some(http) => line.push_str(&format!(", http on {http}")),
+            None => line.push_str(", http off"),
         }
+        if let Some(cluster) = &self.cluster {
+            line.push_str(&format!(", executors on {}", cluster.address()));
+        }
+        line
     }
 
     /// What all sessions share.
@@ -176,7 +183,12 @@ impl App {
         if let Err(error) = self.front_end.await {
             warn!(%error, "the front end did not end well");
         }
-        self.executor.shutdown().await;
+        if let Some(cluster) = self.cluster {
+            cluster.close();
+        }
+        if let Some(executor) = self.executor {
+            executor.shutdown().await;
+        }
         info!("shut down");
     }
 }
@@ -205,6 +217,22 @@ impl ExitOnSignals {
         }
     }
 
+    /// Waits for `work`; the first signal cancels `token`, a second one ends the process.
+    pub async fn cancel<T>(mut self, token: CancellationToken, work: impl Future<Output = T>) -> T {
+        tokio::pin!(work);
+        loop {
+            tokio::select! {
+                done = &mut work => return done,
+                () = self.next() => {
+                    if token.is_cancelled() {
+                        std::process::exit(EXIT_FORCED);
+                    }
+                    token.cancel();
+                }
+            }
+        }
+    }
+
     async fn next(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
@@ -213,16 +241,9 @@ impl ExitOnSignals {
     }
 }
 
-fn work_dir(config: &Config, data_dir: &Path) -> PathBuf {
-    match config.text(KeyId::WorkDir) {
-        "" => data_dir.join("work"),
-        dir => PathBuf::from(dir),
-    }
-}
-
 /// The planner reads footers and statistics; the executor shares its cache of them. There is no
 /// cache of file lists: each statement looks for itself.
-fn planner_runtime() -> Result<Arc<RuntimeEnv>, DataFusionError> {
+pub(crate) fn runtime_with_caches() -> Result<Arc<RuntimeEnv>, DataFusionError> {
     let caches = CacheManagerConfig::default()
         .with_list_files_cache_limit(0)
         .with_metadata_cache_limit(METADATA_CACHE_BYTES);
@@ -234,7 +255,7 @@ fn planner_runtime() -> Result<Arc<RuntimeEnv>, DataFusionError> {
 async fn start_http(
     address: &str,
     services: &Arc<Services>,
-    executor: &Arc<Executor>,
+    executor: Option<&Arc<Executor>>,
 ) -> Result<SocketAddr, StartError> {
     let failed = |source| StartError::HttpListen {
         address: address.to_owned(),
@@ -242,11 +263,11 @@ async fn start_http(
     };
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
-    let (services, executor) = (Arc::clone(services), Arc::clone(executor));
+    let (services, executor) = (Arc::clone(services), executor.cloned());
     tokio::spawn(http::serve(
         listener,
         services.shutdown.clone(),
-        move || metrics::render(Arc::clone(&services), Arc::clone(&executor)),
+        move || metrics::render(Arc::clone(&services), executor.clone()),
     ));
     Ok(bound)
 }

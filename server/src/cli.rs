@@ -20,6 +20,8 @@ pub struct Cli {
 pub enum Command {
     /// Start the driver, with an embedded executor.
     Serve(ServeArgs),
+    /// Join a driver and run its tasks.
+    Executor(ExecutorArgs),
     /// Generate TPC-H data, start on free defaults, answer a query over the wire, stay up.
     Demo(DemoArgs),
     /// Check the configuration and print what would be used.
@@ -53,6 +55,36 @@ pub struct ServeArgs {
     /// Address of metrics and health checks; empty turns them off.
     #[arg(long, value_name = "HOST:PORT")]
     http_listen: Option<String>,
+    /// Address where executors of other processes join.
+    #[arg(long, value_name = "HOST:PORT")]
+    cluster_listen: Option<String>,
+    /// Run no tasks in this process.
+    #[arg(long)]
+    no_local_executor: bool,
+    #[command(flatten)]
+    file: FileArg,
+}
+
+#[derive(Debug, Args)]
+pub struct ExecutorArgs {
+    /// The driver's cluster port.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub driver: String,
+    /// Partitions it runs at once.
+    #[arg(long, value_name = "N")]
+    slots: Option<String>,
+    /// Memory it may use, such as 4GiB.
+    #[arg(long, value_name = "SIZE")]
+    memory: Option<String>,
+    /// Directory for spilled data.
+    #[arg(long, value_name = "DIR")]
+    work_dir: Option<String>,
+    /// Address where it serves its blocks to others.
+    #[arg(long, value_name = "HOST:PORT")]
+    listen: Option<String>,
+    /// Address where others reach it, if that is another one.
+    #[arg(long, value_name = "HOST:PORT")]
+    advertise: Option<String>,
     #[command(flatten)]
     file: FileArg,
 }
@@ -91,13 +123,36 @@ impl ServeArgs {
             (KeyId::Slots, self.slots),
             (KeyId::Memory, self.memory),
             (KeyId::HttpListen, self.http_listen),
+            (KeyId::ClusterListen, self.cluster_listen),
+            (
+                KeyId::LocalExecutor,
+                self.no_local_executor.then(|| "off".to_owned()),
+            ),
         ];
-        let flags = flags
-            .into_iter()
-            .filter_map(|(key, value)| Some((key, value?)))
-            .collect();
-        self.file.config(env, flags)
+        self.file.config(env, given(flags))
     }
+}
+
+impl ExecutorArgs {
+    /// The configuration of `executor`, from all its sources.
+    pub fn config(self, env: BTreeMap<String, String>) -> Result<Config, LoadError> {
+        let flags = [
+            (KeyId::Slots, self.slots),
+            (KeyId::Memory, self.memory),
+            (KeyId::WorkDir, self.work_dir),
+            (KeyId::ExecutorListen, self.listen),
+            (KeyId::ExecutorAdvertise, self.advertise),
+        ];
+        self.file.config(env, given(flags))
+    }
+}
+
+/// The flags that were given.
+fn given<const N: usize>(flags: [(KeyId, Option<String>); N]) -> Vec<(KeyId, String)> {
+    flags
+        .into_iter()
+        .filter_map(|(key, value)| Some((key, value?)))
+        .collect()
 }
 
 impl DemoArgs {

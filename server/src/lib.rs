@@ -2,9 +2,12 @@
 
 pub mod app;
 pub mod cli;
+pub mod cluster;
 pub mod config;
 pub mod demo;
 pub mod driver;
+pub mod executor_process;
+mod executor_size;
 pub mod http;
 pub mod machine;
 pub mod metrics;

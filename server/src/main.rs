@@ -10,7 +10,8 @@ use clap::Parser;
 use server::app::{App, ExitOnSignals};
 use server::cli::{Cli, Command, DemoArgs};
 use server::config::Config;
-use server::{demo, machine};
+use server::{demo, executor_process, machine};
+use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
 #[global_allocator]
@@ -31,6 +32,12 @@ fn main() -> ExitCode {
             .config(env)
             .map_err(Failure::from)
             .and_then(|config| run(async { serve(config).await })),
+        Command::Executor(args) => {
+            let driver = args.driver.clone();
+            args.config(env)
+                .map_err(Failure::from)
+                .and_then(|config| run(async { run_executor(driver, config).await }))
+        }
         Command::Demo(args) => args
             .config(env)
             .map_err(Failure::from)
@@ -64,6 +71,17 @@ async fn serve(config: Config) -> Result<(), Failure> {
     let app = App::start(config).await?;
     print(&app.ready_line())?;
     signals.drain(app).await;
+    Ok(())
+}
+
+async fn run_executor(driver: String, config: Config) -> Result<(), Failure> {
+    let signals = ExitOnSignals::install()?;
+    let drain = CancellationToken::new();
+    let running = executor_process::run(driver, config, drain.clone(), |line| {
+        // If stdout is gone there is nobody to tell.
+        let _ = print(line);
+    });
+    signals.cancel(drain, running).await?;
     Ok(())
 }
 

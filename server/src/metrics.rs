@@ -9,7 +9,7 @@ use crate::machine;
 use crate::session::Services;
 
 /// Renders the page.
-pub async fn render(services: Arc<Services>, executor: Arc<Executor>) -> String {
+pub async fn render(services: Arc<Services>, executor: Option<Arc<Executor>>) -> String {
     let mut page = Page::default();
     let sessions = services.registry.sessions().len() as u64;
     page.gauge("firesteel_sessions", "Client sessions.", sessions);
@@ -38,6 +38,9 @@ pub async fn render(services: Arc<Services>, executor: Arc<Executor>) -> String 
             view.counters.failed,
         );
     }
+    let Some(executor) = executor else {
+        return page.text;
+    };
     let view = executor.view();
     page.gauge(
         "firesteel_slots",

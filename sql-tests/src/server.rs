@@ -1,34 +1,35 @@
 //! A `firesteel` process of a test's own: on a free port, in a directory of its own, gone when its
-//! handle is dropped.
+//! handle is dropped. With `FIRESTEEL_EXECUTORS=3` it is a driver with three executor processes,
+//! so that every test runs against a cluster as well.
 //!
 //! A panic in its log fails the test that owns it, whatever the test was looking at.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc;
-use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use crate::executor::Executor;
 use crate::places;
+use crate::process::{first_line, signal, wait};
 use crate::wire::{Wire, WireError};
 
-/// A server starts in well under a second; a loaded machine gets a hundred times that.
-const START_TIMEOUT: Duration = Duration::from_secs(60);
+/// How many executor processes every server gets.
+pub const EXECUTORS_VAR: &str = "FIRESTEEL_EXECUTORS";
 
-/// Longer than the default drain timeout.
-const STOP_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// How often a process is asked whether it has ended.
-const POLL: Duration = Duration::from_millis(10);
+/// Flags of the server that are the executors' in a cluster.
+const EXECUTOR_FLAGS: [&str; 2] = ["--slots", "--memory"];
 
 /// A running (or, after [`Server::kill9`], dead) server.
 #[derive(Debug)]
 pub struct Server {
     child: Child,
+    /// They go first.
+    executors: Vec<Executor>,
     port: u16,
+    cluster_port: Option<u16>,
     arguments: Vec<String>,
     log: PathBuf,
     // Dropped last.
@@ -42,21 +43,69 @@ impl Server {
 
     /// Starts with further arguments, such as `["--slots", "2"]`.
     pub fn start_with(arguments: &[&str]) -> io::Result<Self> {
+        let executors = std::env::var(EXECUTORS_VAR).ok();
+        let executors = executors
+            .and_then(|number| number.parse().ok())
+            .unwrap_or(0);
+        Self::start_cluster(executors, arguments)
+    }
+
+    /// A driver with so many executor processes; an ordinary server with none.
+    pub fn start_cluster(executors: usize, arguments: &[&str]) -> io::Result<Self> {
         let directory = TempDir::with_prefix("firesteel-test-")?;
-        let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
+        let mut arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
+        let executor_arguments: Vec<String> = arguments
+            .windows(2)
+            .filter(|pair| EXECUTOR_FLAGS.contains(&pair[0].as_str()))
+            .flatten()
+            .cloned()
+            .collect();
+        if executors > 0 {
+            let cluster = ["--no-local-executor", "--cluster-listen", "127.0.0.1:0"];
+            arguments.extend(cluster.map(str::to_owned));
+        }
         let log = directory.path().join("server.log");
-        let (child, port) = spawn(&directory.path().join("data"), &log, &arguments)?;
-        Ok(Self {
-            child,
-            port,
+        let ready = spawn(&directory.path().join("data"), &log, &arguments)?;
+        let mut server = Self {
+            child: ready.child,
+            executors: Vec::new(),
+            port: ready.port,
+            cluster_port: ready.cluster_port,
             arguments,
             log,
             directory,
-        })
+        };
+        for _ in 0..executors {
+            server.add_executor(&executor_arguments)?;
+        }
+        Ok(server)
+    }
+
+    /// One more executor process.
+    pub fn add_executor(&mut self, arguments: &[String]) -> io::Result<&mut Executor> {
+        let Some(driver) = self.cluster_port else {
+            return Err(io::Error::other("the server has no cluster port"));
+        };
+        let name = format!("executor-{}", self.executors.len());
+        let directory = self.directory.path().join(name);
+        let executor = Executor::start(driver, &directory, arguments)?;
+        self.executors.push(executor);
+        self.executors
+            .last_mut()
+            .ok_or_else(|| io::Error::other("no executor"))
+    }
+
+    pub fn executors(&mut self) -> &mut [Executor] {
+        &mut self.executors
     }
 
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Where executors join.
+    pub fn cluster_port(&self) -> Option<u16> {
+        self.cluster_port
     }
 
     pub fn pid(&self) -> u32 {
@@ -114,15 +163,7 @@ impl Server {
 
     /// Sends a signal by name, such as `TERM`.
     pub fn signal(&self, name: &str) -> io::Result<()> {
-        let status = Command::new("kill")
-            .arg(format!("-{name}"))
-            .arg(self.child.id().to_string())
-            .status()?;
-        if status.success() {
-            Ok(())
-        } else {
-            Err(io::Error::other(format!("kill -{name}: {status}")))
-        }
+        signal(self.child.id(), name)
     }
 
     /// Waits for the process to end by itself.
@@ -133,9 +174,17 @@ impl Server {
     /// Starts again on the same data directory, with the same arguments. The old process must
     /// have ended.
     pub fn start_again(&mut self) -> io::Result<()> {
-        let (child, port) = spawn(&self.data_dir(), &self.log, &self.arguments)?;
-        self.child = child;
-        self.port = port;
+        // Executors find the driver where it was.
+        if let (Some(port), Some(flag)) = (
+            self.cluster_port,
+            self.arguments.iter().position(|a| a == "--cluster-listen"),
+        ) {
+            self.arguments[flag + 1] = format!("127.0.0.1:{port}");
+        }
+        let ready = spawn(&self.data_dir(), &self.log, &self.arguments)?;
+        self.child = ready.child;
+        self.port = ready.port;
+        self.cluster_port = ready.cluster_port;
         Ok(())
     }
 
@@ -180,21 +229,6 @@ fn panics(log: &str) -> String {
     text
 }
 
-/// Waits for a process, and kills it when it takes too long.
-pub fn wait(child: &mut Child) -> io::Result<ExitStatus> {
-    let give_up = Instant::now() + STOP_TIMEOUT;
-    while Instant::now() < give_up {
-        if let Some(status) = child.try_wait()? {
-            return Ok(status);
-        }
-        // The standard library has no wait with a timeout.
-        std::thread::sleep(POLL);
-    }
-    child.kill()?;
-    child.wait()?;
-    Err(io::Error::other("the process did not end in time"))
-}
-
 fn command(data_dir: &Path, arguments: &[String]) -> Command {
     let mut command = Command::new(places::firesteel());
     command
@@ -208,7 +242,14 @@ fn command(data_dir: &Path, arguments: &[String]) -> Command {
     command
 }
 
-fn spawn(data_dir: &Path, log: &Path, arguments: &[String]) -> io::Result<(Child, u16)> {
+/// A process that has said that it is ready.
+struct Ready {
+    child: Child,
+    port: u16,
+    cluster_port: Option<u16>,
+}
+
+fn spawn(data_dir: &Path, log: &Path, arguments: &[String]) -> io::Result<Ready> {
     let stderr = File::options().create(true).append(true).open(log)?;
     let mut child = command(data_dir, arguments)
         .stdout(Stdio::piped())
@@ -220,33 +261,26 @@ fn spawn(data_dir: &Path, log: &Path, arguments: &[String]) -> io::Result<(Child
                 places::firesteel().display()
             ))
         })?;
-    let Some(stdout) = child.stdout.take() else {
-        return Err(io::Error::other("the server has no output"));
-    };
-    let (sender, ready) = mpsc::sync_channel(1);
-    std::thread::spawn(move || {
-        let mut lines = BufReader::new(stdout).lines();
-        drop(sender.send(lines.next()));
-        // Keeps the pipe empty; ends with the server.
-        lines.for_each(drop);
-    });
-    match ready.recv_timeout(START_TIMEOUT) {
-        Ok(Some(Ok(line))) => match port_of(&line) {
-            Some(port) => return Ok((child, port)),
-            None => drop(child.kill()),
-        },
-        Ok(Some(Err(_)) | None) | Err(_) => drop(child.kill()),
+    let line = first_line(&mut child)?.unwrap_or_default();
+    match port_after(&line, "postgres on 127.0.0.1:") {
+        Some(port) => Ok(Ready {
+            child,
+            port,
+            cluster_port: port_after(&line, "executors on 127.0.0.1:"),
+        }),
+        None => {
+            drop(child.kill());
+            child.wait()?;
+            let log = std::fs::read_to_string(log).unwrap_or_default();
+            Err(io::Error::other(format!("the server did not start: {log}")))
+        }
     }
-    child.wait()?;
-    let log = std::fs::read_to_string(log).unwrap_or_default();
-    Err(io::Error::other(format!("the server did not start: {log}")))
 }
 
-/// `firesteel ready: postgres on 127.0.0.1:PORT, http on …`
-fn port_of(line: &str) -> Option<u16> {
-    let address = line.strip_prefix("firesteel ready: postgres on 127.0.0.1:")?;
-    address
-        .split(|c: char| !c.is_ascii_digit())
+/// `firesteel ready: postgres on 127.0.0.1:PORT, http on …, executors on 127.0.0.1:PORT`
+fn port_after(line: &str, what: &str) -> Option<u16> {
+    let (_, rest) = line.strip_prefix("firesteel ready: ")?.split_once(what)?;
+    rest.split(|c: char| !c.is_ascii_digit())
         .next()?
         .parse()
         .ok()
@@ -254,13 +288,17 @@ fn port_of(line: &str) -> Option<u16> {
 
 #[cfg(test)]
 mod tests {
-    use super::port_of;
+    use super::port_after;
 
     #[test]
-    fn the_ready_line_names_the_port() {
-        let line = "firesteel ready: postgres on 127.0.0.1:40213, http on 127.0.0.1:8080";
-        assert_eq!(port_of(line), Some(40213));
-        assert_eq!(port_of("firesteel ready: postgres on 127.0.0.1:7"), Some(7));
-        assert_eq!(port_of("listening"), None);
+    fn the_ready_line_names_the_ports() {
+        let line =
+            "firesteel ready: postgres on 127.0.0.1:40213, http off, executors on 127.0.0.1:7";
+        assert_eq!(port_after(line, "postgres on 127.0.0.1:"), Some(40213));
+        assert_eq!(port_after(line, "executors on 127.0.0.1:"), Some(7));
+        let line = "firesteel ready: postgres on 127.0.0.1:8";
+        assert_eq!(port_after(line, "postgres on 127.0.0.1:"), Some(8));
+        assert_eq!(port_after(line, "executors on 127.0.0.1:"), None);
+        assert_eq!(port_after("listening", "postgres on 127.0.0.1:"), None);
     }
 }

@@ -60,7 +60,25 @@ fn test(arguments: &[String]) -> Result<()> {
     )?;
     let mut test = vec!["test", "--release", "--workspace"];
     test.extend(arguments.iter().map(String::as_str));
-    command::cargo(&test, &[])
+    command::cargo(&test, &[])?;
+    if arguments.is_empty() {
+        cluster_test()?;
+    }
+    Ok(())
+}
+
+/// The suites over the wire once more, against a driver with executor processes.
+fn cluster_test() -> Result<()> {
+    let mut test = vec![
+        "test",
+        "--release",
+        "--package",
+        "sql-tests",
+        "--test",
+        "it",
+    ];
+    test.extend(["--", "slt::", "tpch::", "types::"]);
+    command::cargo(&test, &[("FIRESTEEL_EXECUTORS", "3")])
 }
 
 fn bench(arguments: &[String]) -> Result<()> {

@@ -229,17 +229,41 @@ keys! {
     WorkDir: "firesteel.work_dir", Executor, Kind::Path, "", Restart,
         "Directory for spill and exchange files. Empty means a directory below the data directory.";
     ResultBuffer: "firesteel.result_buffer", Executor, Kind::Bytes { min: 64 * KIB, max: GIB }, "4MiB", Restart,
-        "Encoded rows one result task may hold for a slow reader. Then the task waits.";
+        "Encoded rows one statement may hold in memory for a slow reader. Then they go to disk.";
+    ResultSpool: "firesteel.result_spool", Executor, Kind::Bytes { min: 0, max: 1024 * TIB }, "1GiB", Restart,
+        "Encoded rows one statement may hold on disk for a slow reader. Then its tasks wait, and keep their slots.";
     SpillQuota: "firesteel.spill_quota", Executor, Kind::Bytes { min: MIB, max: 1024 * TIB }, "100GiB", Restart,
         "Disk space an executor may use for spilled operators and map outputs.";
 
     ClusterListen: "firesteel.cluster_listen", Cluster, Kind::Address, "", Restart,
         "Address where executors of other processes join. Empty means none may.";
+    ClusterAdvertise: "firesteel.cluster_advertise", Cluster, Kind::Address, "", Restart,
+        "Address where executors reach the driver's cluster port. Empty means where it listens.";
+    ExecutorListen: "firesteel.executor_listen", Cluster, Kind::Address, "127.0.0.1:0", Restart,
+        "Address where `firesteel executor` serves its blocks to others.";
+    ExecutorAdvertise: "firesteel.executor_advertise", Cluster, Kind::Address, "", Restart,
+        "Address where others reach an executor's blocks. Empty means where it listens.";
+    ClusterSecretFile: "firesteel.secret_file", Cluster, Kind::Path, "", Restart,
+        "File with the secret that driver and executors share. Empty means that they share none.";
+    ClusterTlsAuthority: "firesteel.tls_authority", Cluster, Kind::Path, "", Restart,
+        "PEM file of the authority that signed the certificates of driver and executors. Empty means no TLS.";
+    ClusterTlsCertificate: "firesteel.tls_certificate", Cluster, Kind::Path, "", Restart,
+        "PEM file of this process's certificate, made out to the DNS name firesteel.";
+    ClusterTlsKey: "firesteel.tls_key", Cluster, Kind::Path, "", Restart,
+        "PEM file of the certificate's key.";
+    ClusterPlaintext: "firesteel.allow_plaintext", Cluster, Kind::Bool, "off", Restart,
+        "Whether driver and executors may speak without TLS on addresses that are not loopback.";
+    HeartbeatInterval: "firesteel.heartbeat_interval", Cluster, Kind::Duration { min: 50, max: 60_000 }, "1s", Restart,
+        "How often driver and executors let each other know that they are there.";
+    ExecutorTimeout: "firesteel.executor_timeout", Cluster, Kind::Duration { min: 200, max: 3_600_000 }, "10s", Restart,
+        "An executor that was silent for so long is lost, with all it ran and held.";
 
     ForceExchange: "firesteel.force_exchange", Planner, Kind::Bool, "off", Session,
         "Splits every statement at exchanges, even where one process could run it whole.";
     Partitions: "firesteel.partitions", Planner, Kind::Int { min: 0, max: 4096 }, "0", Session,
         "Partitions per stage. 0 means one per slot.";
+    Pool: "firesteel.pool", Planner, Kind::Text, "", Session,
+        "The scheduler's pool that statements run in. Empty, or a name that is not configured, means the default pool.";
 
     ApplicationName: "application_name", Session, Kind::Text, "", Session,
         "Name of the application, shown in pg_stat_activity.";

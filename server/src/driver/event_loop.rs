@@ -8,17 +8,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use datafusion::prelude::SessionConfig;
-use executor::{ExecutorLink, ExecutorReport, TaskLaunch};
-use job::{ErrorReport, ExecutorId, JobId, TaskId, TaskOutcome, TaskStats};
+use executor::{ExecutorReport, TaskLaunch};
+use job::{AttemptId, Epoch, ErrorReport, ExecutorId, JobId, TaskId, TaskOutcome, TaskStats};
 use operators::{Sink, StagePlan};
 use planner::PlannedJob;
 use scheduler::{Action, Event, Instant, JobEnd, JobOptions, Scheduler, SchedulerView};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, error};
 
 use super::result_gate::ResultGate;
 use super::result_stream::ResultPart;
-use super::{AttachedExecutor, JobSummary};
+use super::{AttachedExecutor, ClusterShape, JobSummary};
 
 /// What sessions tell the loop.
 pub(super) enum Message {
@@ -32,11 +32,24 @@ pub(super) enum Message {
         job: JobId,
     },
     View(oneshot::Sender<SchedulerView>),
+    /// An executor registered, perhaps anew.
+    Joined(AttachedExecutor),
+    /// A registration ended.
+    Lost {
+        executor: ExecutorId,
+        epoch: Epoch,
+    },
+    /// It takes no more tasks.
+    Draining {
+        executor: ExecutorId,
+        epoch: Epoch,
+    },
 }
 
 pub(super) struct Submission {
     pub(super) job: JobId,
     pub(super) planned: Box<PlannedJob>,
+    pub(super) options: JobOptions,
     pub(super) gate: Arc<ResultGate>,
     pub(super) parts: mpsc::UnboundedSender<ResultPart>,
     pub(super) end: oneshot::Sender<(JobEnd, JobSummary)>,
@@ -44,7 +57,9 @@ pub(super) struct Submission {
 
 pub(super) struct EventLoop {
     scheduler: Scheduler,
-    links: BTreeMap<ExecutorId, Arc<dyn ExecutorLink>>,
+    executors: BTreeMap<ExecutorId, AttachedExecutor>,
+    /// What planners are told of the executors.
+    shape: watch::Sender<ClusterShape>,
     jobs: BTreeMap<JobId, RunningJob>,
     started: std::time::Instant,
 }
@@ -56,27 +71,27 @@ struct RunningJob {
     gate: Arc<ResultGate>,
     parts: mpsc::UnboundedSender<ResultPart>,
     end: oneshot::Sender<(JobEnd, JobSummary)>,
+    /// Where attempts that send rows were launched.
+    senders: BTreeMap<AttemptId, ExecutorId>,
     /// What each task's accepted attempt did.
     stats: BTreeMap<TaskId, TaskStats>,
 }
 
 impl EventLoop {
-    pub(super) fn new(scheduler: Scheduler, executors: Vec<AttachedExecutor>) -> Self {
+    pub(super) fn new(
+        scheduler: Scheduler,
+        executors: Vec<AttachedExecutor>,
+        shape: watch::Sender<ClusterShape>,
+    ) -> Self {
         let mut event_loop = Self {
             scheduler,
-            links: BTreeMap::new(),
+            executors: BTreeMap::new(),
+            shape,
             jobs: BTreeMap::new(),
             started: std::time::Instant::now(),
         };
         for executor in executors {
-            event_loop.links.insert(executor.id, executor.link);
-            event_loop.handle(Event::ExecutorJoined {
-                executor: executor.id,
-                epoch: executor.epoch,
-                slots: executor.slots,
-                // No job reserves memory yet.
-                memory_bytes: 0,
-            });
+            event_loop.on_joined(executor);
         }
         event_loop
     }
@@ -121,7 +136,66 @@ impl EventLoop {
                 // The asker may be gone; then nobody wants the view.
                 let _ = reply.send(self.scheduler.snapshot());
             }
+            Message::Joined(executor) => self.on_joined(executor),
+            Message::Lost { executor, epoch } => self.on_lost(executor, epoch),
+            Message::Draining { executor, epoch } => {
+                self.handle(Event::ExecutorDraining { executor, epoch });
+            }
         }
+    }
+
+    fn on_joined(&mut self, executor: AttachedExecutor) {
+        let AttachedExecutor {
+            id,
+            epoch,
+            slots,
+            memory_bytes,
+            ..
+        } = executor;
+        if let Some(old) = self.executors.get(&id) {
+            if old.epoch >= epoch {
+                return;
+            }
+            self.on_lost(id, old.epoch);
+        }
+        self.executors.insert(id, executor);
+        self.reshape();
+        self.handle(Event::ExecutorJoined {
+            executor: id,
+            epoch,
+            slots,
+            memory_bytes,
+        });
+    }
+
+    fn on_lost(&mut self, executor: ExecutorId, epoch: Epoch) {
+        if self.executors.get(&executor).map(|present| present.epoch) != Some(epoch) {
+            return;
+        }
+        // Its link goes first: nothing is sent to it any more, and its stream is closed.
+        self.executors.remove(&executor);
+        self.reshape();
+        // Rows of it may have reached clients already: the scheduler must know before it decides
+        // about retries.
+        let mut shown = Vec::new();
+        for job in self.jobs.values_mut() {
+            job.senders.retain(|attempt, holder| {
+                let lost = *holder == executor;
+                if lost && job.gate.failed(*attempt) {
+                    shown.push(*attempt);
+                }
+                !lost
+            });
+        }
+        for attempt in shown {
+            self.handle(Event::ResultStarted { attempt });
+        }
+        self.handle(Event::ExecutorLost { executor, epoch });
+    }
+
+    fn reshape(&self) {
+        self.shape
+            .send_replace(ClusterShape::of(self.executors.values()));
     }
 
     fn on_submit(&mut self, submission: Submission) {
@@ -139,31 +213,30 @@ impl EventLoop {
                 gate: submission.gate,
                 parts: submission.parts,
                 end: submission.end,
+                senders: BTreeMap::new(),
                 stats: BTreeMap::new(),
             },
         );
         self.handle(Event::JobSubmitted {
             job: submission.job,
             graph,
-            options: JobOptions::default(),
+            options: submission.options,
         });
     }
 
     fn on_report(&mut self, report: ExecutorReport) {
         let job = report.attempt.task.job;
         if let Some(running) = self.jobs.get_mut(&job) {
-            match &report.outcome {
-                TaskOutcome::Finished(_) | TaskOutcome::Cancelled => {}
-                TaskOutcome::Failed(failure) => {
-                    debug!(attempt = %report.attempt, kind = ?failure.kind, error = %failure.error, "task failed");
-                    // The client may have seen rows already: the scheduler must know before it
-                    // decides about a retry.
-                    if running.gate.failed(report.attempt) {
-                        self.handle(Event::ResultStarted {
-                            attempt: report.attempt,
-                        });
-                    }
-                }
+            if let TaskOutcome::Failed(failure) = &report.outcome {
+                debug!(attempt = %report.attempt, kind = ?failure.kind, error = %failure.error, "task failed");
+            }
+            // The client may have seen rows already: the scheduler must know before it decides
+            // about a retry.
+            let ended_well = matches!(report.outcome, TaskOutcome::Finished(_));
+            if !ended_well && running.gate.failed(report.attempt) {
+                self.handle(Event::ResultStarted {
+                    attempt: report.attempt,
+                });
             }
         }
         self.handle(Event::TaskEnded {
@@ -191,9 +264,10 @@ impl EventLoop {
                 inputs,
                 is_result,
             } => {
-                let (Some(link), Some(running)) =
-                    (self.links.get(&executor), self.jobs.get(&attempt.task.job))
-                else {
+                let (Some(at), Some(running)) = (
+                    self.executors.get(&executor),
+                    self.jobs.get_mut(&attempt.task.job),
+                ) else {
                     error!(%attempt, %executor, "launch for an unknown executor or job");
                     return;
                 };
@@ -204,8 +278,9 @@ impl EventLoop {
                 let sends_rows = is_result && matches!(plan.sink, Sink::Rows(_));
                 if sends_rows {
                     running.gate.launched(attempt);
+                    running.senders.insert(attempt, executor);
                 }
-                link.launch(TaskLaunch {
+                at.link.launch(TaskLaunch {
                     attempt,
                     partitions,
                     slots,
@@ -214,14 +289,14 @@ impl EventLoop {
                     session_config: Arc::clone(&running.session_config),
                 });
                 if sends_rows {
-                    let rows = link.open_rows(attempt);
+                    let rows = at.link.open_rows(attempt);
                     // A session that is gone has cancelled the job; its rows stop with it.
                     let _ = running.parts.send(ResultPart { attempt, rows });
                 }
             }
             Action::CancelTask { executor, attempt } => {
-                if let Some(link) = self.links.get(&executor) {
-                    link.cancel(attempt);
+                if let Some(at) = self.executors.get(&executor) {
+                    at.link.cancel(attempt);
                 }
             }
             Action::TaskAccepted { attempt, stats } => {
@@ -230,13 +305,16 @@ impl EventLoop {
                 }
             }
             Action::DropJob { executor, job } => {
-                if let Some(link) = self.links.get(&executor) {
-                    link.drop_job(job);
+                if let Some(at) = self.executors.get(&executor) {
+                    at.link.drop_job(job);
                 }
             }
-            // Executors of this process leave with it; none of them drains.
             Action::ExecutorDrained { executor, epoch } => {
-                debug!(%executor, %epoch, "executor drained");
+                if let Some(at) = self.executors.get(&executor)
+                    && at.epoch == epoch
+                {
+                    at.link.drained();
+                }
             }
             Action::JobEnded { job, end } => {
                 if let Some(running) = self.jobs.remove(&job) {

@@ -21,8 +21,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use executor::{ExecutorLink, ExecutorReport};
 use job::{Epoch, ErrorReport, ExecutorId, JobId, SqlState, StageId, TaskStats};
 use planner::PlannedJob;
-use scheduler::{Scheduler, SchedulerConfig, SchedulerView};
-use tokio::sync::{mpsc, oneshot};
+use scheduler::{JobOptions, Scheduler, SchedulerConfig, SchedulerView};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use event_loop::{EventLoop, Message};
 use result_gate::ResultGate;
@@ -33,7 +33,35 @@ pub struct AttachedExecutor {
     pub id: ExecutorId,
     pub epoch: Epoch,
     pub slots: u32,
+    /// What it may hand out to operators and blocks.
+    pub memory_bytes: u64,
     pub link: Arc<dyn ExecutorLink>,
+}
+
+/// The executors that are here, as far as planning depends on them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClusterShape {
+    pub executors: usize,
+    /// Of all together.
+    pub slots: u32,
+    /// Of the one that has least.
+    pub memory_bytes: u64,
+}
+
+impl ClusterShape {
+    fn of<'a>(executors: impl Iterator<Item = &'a AttachedExecutor>) -> Self {
+        let mut shape = Self {
+            executors: 0,
+            slots: 0,
+            memory_bytes: u64::MAX,
+        };
+        for executor in executors {
+            shape.executors += 1;
+            shape.slots = shape.slots.saturating_add(executor.slots);
+            shape.memory_bytes = shape.memory_bytes.min(executor.memory_bytes);
+        }
+        shape
+    }
 }
 
 /// What a finished job did, per stage, for command tags, table commits and EXPLAIN ANALYZE.
@@ -48,6 +76,7 @@ pub struct JobSummary {
 pub struct Driver {
     messages: mpsc::UnboundedSender<Message>,
     next_job: Arc<AtomicU64>,
+    shape: watch::Receiver<ClusterShape>,
 }
 
 impl Driver {
@@ -61,17 +90,39 @@ impl Driver {
         reports: mpsc::UnboundedReceiver<ExecutorReport>,
     ) -> Self {
         let (messages, inbox) = mpsc::unbounded_channel();
-        let event_loop = EventLoop::new(Scheduler::new(config), executors);
+        let (shape_sender, shape) = watch::channel(ClusterShape::of(executors.iter()));
+        let event_loop = EventLoop::new(Scheduler::new(config), executors, shape_sender);
         tokio::spawn(event_loop.run(inbox, reports));
         Self {
             messages,
             next_job: Arc::new(AtomicU64::new(1)),
+            shape,
         }
+    }
+
+    /// The executors that are here now.
+    pub fn shape(&self) -> ClusterShape {
+        *self.shape.borrow()
+    }
+
+    /// An executor registered; a newer epoch of one that is here takes its place.
+    pub fn joined(&self, executor: AttachedExecutor) {
+        let _ = self.messages.send(Message::Joined(executor));
+    }
+
+    /// A registration ended: what it ran and held is gone.
+    pub fn lost(&self, executor: ExecutorId, epoch: Epoch) {
+        let _ = self.messages.send(Message::Lost { executor, epoch });
+    }
+
+    /// An executor wants to go: it gets no more tasks, and is told when nothing needs it.
+    pub fn draining(&self, executor: ExecutorId, epoch: Epoch) {
+        let _ = self.messages.send(Message::Draining { executor, epoch });
     }
 
     /// Submits a job. Its rows and its end are read from the handle; dropping the handle
     /// cancels the job and frees its blocks.
-    pub fn submit(&self, planned: PlannedJob) -> JobHandle {
+    pub fn submit(&self, planned: PlannedJob, options: JobOptions) -> JobHandle {
         let job = JobId(self.next_job.fetch_add(1, Ordering::Relaxed));
         let gate = Arc::new(ResultGate::default());
         let (parts_sender, parts) = mpsc::unbounded_channel();
@@ -81,6 +132,7 @@ impl Driver {
         let _ = self.messages.send(Message::Submit(event_loop::Submission {
             job,
             planned: Box::new(planned),
+            options,
             gate: Arc::clone(&gate),
             parts: parts_sender,
             end: end_sender,

@@ -3,6 +3,7 @@
 //! Rows are pulled: nothing is taken from an executor before the session asks, so a slow client
 //! holds the executor's bounded result buffer and no driver memory.
 
+use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -33,6 +34,8 @@ pub struct JobHandle {
     /// No part will come any more.
     parts_done: bool,
     open: SelectAll<PartStream>,
+    /// By result task: its latest attempt, and why its rows ended too early, if they did.
+    latest: BTreeMap<u32, (AttemptId, Option<ErrorReport>)>,
     end: End,
     driver: mpsc::UnboundedSender<Message>,
 }
@@ -61,6 +64,7 @@ impl JobHandle {
             parts,
             parts_done: false,
             open: SelectAll::new(),
+            latest: BTreeMap::new(),
             end: End::Awaited(end),
             driver,
         }
@@ -114,7 +118,11 @@ impl JobHandle {
         loop {
             while !self.parts_done {
                 match self.parts.poll_recv(cx) {
-                    Poll::Ready(Some(part)) => self.open.push(PartStream(part)),
+                    Poll::Ready(Some(part)) => {
+                        let attempt = part.attempt;
+                        self.latest.insert(attempt.task.task, (attempt, None));
+                        self.open.push(PartStream(part));
+                    }
                     Poll::Ready(None) => self.parts_done = true,
                     Poll::Pending => break,
                 }
@@ -127,9 +135,16 @@ impl JobHandle {
                         }
                         continue;
                     }
-                    // The executor also reports the failure to the scheduler, whose verdict
-                    // (retry or fail) counts.
-                    Poll::Ready(Some((_, Err(_)))) => continue,
+                    // The scheduler hears of the failure too, and its verdict (retry or fail)
+                    // counts. Only if it takes the attempt for finished, rows are missing.
+                    Poll::Ready(Some((attempt, Err(error)))) => {
+                        if let Some((latest, broken)) = self.latest.get_mut(&attempt.task.task)
+                            && *latest == attempt
+                        {
+                            *broken = Some(error);
+                        }
+                        continue;
+                    }
                     Poll::Ready(None) | Poll::Pending => {}
                 }
             }
@@ -145,6 +160,9 @@ impl JobHandle {
                     return Poll::Pending;
                 }
                 End::Finished(summary) => {
+                    if let Some(error) = self.latest.values_mut().find_map(|(_, e)| e.take()) {
+                        return self.fail(rows_lost(error));
+                    }
                     let summary = std::mem::take(summary);
                     self.end = End::Told;
                     return Poll::Ready(Progress::Finished(summary));
@@ -176,6 +194,16 @@ impl Drop for JobHandle {
         }
         let _ = self.driver.send(Message::Release { job: self.job });
     }
+}
+
+/// The job ended well, but its rows did not all come here.
+fn rows_lost(error: ErrorReport) -> ErrorReport {
+    ErrorReport::new(
+        SqlState::IO_ERROR,
+        "lost rows of the result on their way from an executor",
+    )
+    .with_detail(format!("The reason was: {error}."))
+    .with_hint("Run the statement again.")
 }
 
 enum Progress {

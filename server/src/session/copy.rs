@@ -180,8 +180,7 @@ impl Session {
         let job = planner
             .plan_copy_piece(&self.view(&context), &copy.plan, piece)
             .await?;
-        copy.writing
-            .push_back(self.services.driver.submit(job).finish().boxed());
+        copy.writing.push_back(self.submit(job).finish().boxed());
         Ok(())
     }
 

@@ -27,6 +27,7 @@ use planner::{
     CreateTempTable, CreateView, OnCommit, ParsedStatement, Placement, Planned, PlannedJob,
     PlannedView, PlannedWrite, PlannerSettings, SessionView, Statement, TempTableSource,
 };
+use scheduler::JobOptions;
 
 use super::copy::CopyOut;
 use super::prepared::Prepared;
@@ -36,7 +37,7 @@ use super::settings::{SharedRegistry, SharedSettings};
 use super::system::StatementTables;
 use super::{Session, epoch_us};
 use crate::config::KeyId;
-use crate::driver::JobSummary;
+use crate::driver::{ClusterShape, JobHandle, JobSummary};
 use crate::pg::Severity;
 
 /// What `version()` answers.
@@ -56,6 +57,24 @@ pub(super) struct StatementContext {
     system_tables: StatementTables,
 }
 
+/// What splitting a plan depends on besides the session.
+fn split_options(shape: ClusterShape) -> SplitOptions {
+    let defaults = SplitOptions::default();
+    if shape.executors == 0 {
+        // The statement waits for the first; how large that is remains to be seen.
+        return SplitOptions {
+            executors: 2,
+            ..defaults
+        };
+    }
+    SplitOptions {
+        slots: shape.slots,
+        memory_bytes: shape.memory_bytes,
+        executors: u32::try_from(shape.executors).unwrap_or(u32::MAX),
+        ..defaults
+    }
+}
+
 impl Session {
     pub(super) fn format_settings(&self) -> FormatSettings {
         lock(&self.gucs).format_settings()
@@ -71,7 +90,7 @@ impl Session {
             let split = SplitOptions {
                 force_exchange: gucs.flag(KeyId::ForceExchange),
                 partitions: (partitions > 0).then_some(partitions),
-                ..self.services.split.clone()
+                ..split_options(self.services.driver.shape())
             };
             let settings = PlannerSettings {
                 split,
@@ -257,7 +276,7 @@ impl Session {
     ) -> Result<Vec<String>, ErrorReport> {
         let (graph, plans) = (job.graph.clone(), job.plans.clone());
         let started = Instant::now();
-        let mut summary = self.services.driver.submit(job).finish().await?;
+        let mut summary = self.submit(job).finish().await?;
         let milliseconds = |time: Duration| Some(time.as_secs_f64() * 1e3);
         let measured = Measured {
             stages: graph
@@ -271,6 +290,15 @@ impl Session {
         Ok(lines(&graph, &plans, options, Some(&measured)))
     }
 
+    pub(super) fn submit(&self, job: PlannedJob) -> JobHandle {
+        let pool = lock(&self.gucs).text(KeyId::Pool).to_owned();
+        let options = JobOptions {
+            pool: (!pool.is_empty()).then_some(pool),
+            ..JobOptions::default()
+        };
+        self.services.driver.submit(job, options)
+    }
+
     /// Constants and catalog tables are computed here and now; the rest is for executors.
     fn start(&self, job: PlannedJob) -> RowSource {
         match (job.placement, job.plans.as_slice()) {
@@ -278,7 +306,7 @@ impl Session {
                 RowSource::Stream(self.services.inline.run(plan, &job.session_config))
             }
             (Placement::Driver | Placement::Executors, _) => {
-                RowSource::Job(Box::new(self.services.driver.submit(job)))
+                RowSource::Job(Box::new(self.submit(job)))
             }
         }
     }
@@ -286,7 +314,7 @@ impl Session {
     /// Runs a writing job and makes its files the table's. Answers how many rows there were.
     async fn write(&self, planned: PlannedWrite) -> Result<u64, ErrorReport> {
         let PlannedWrite { job, write } = planned;
-        let summary = self.services.driver.submit(job).finish().await?;
+        let summary = self.submit(job).finish().await?;
         let files = written_files(summary);
         let rows = files.iter().map(|file| file.rows).sum();
         self.critical();

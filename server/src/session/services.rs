@@ -7,7 +7,6 @@ use std::time::SystemTime;
 use catalog::Catalog;
 use executor::InlineRunner;
 use planner::Planner;
-use planner::split::SplitOptions;
 use tokio_util::sync::CancellationToken;
 
 use super::registry::SessionRegistry;
@@ -23,8 +22,6 @@ pub struct Services {
     pub planner: Planner,
     /// Runs what is too small for executors.
     pub inline: InlineRunner,
-    /// What splitting a plan depends on besides the session: slots, memory.
-    pub split: SplitOptions,
     /// Cancelled when the server is to stop.
     pub shutdown: CancellationToken,
     pub started: SystemTime,

@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 
 use futures::{SinkExt, TryStreamExt, pin_mut};
 use sql_tests::places::{root, skip, test_clients};
-use sql_tests::server::{Server, wait};
+use sql_tests::process::wait;
+use sql_tests::server::Server;
 use sql_tests::wire::Wire;
 use tokio_postgres::NoTls;
 use tokio_postgres::error::SqlState;

@@ -1,6 +1,7 @@
 //! The suites over the wire, in one binary: linking DataFusion takes long.
 
 mod clients;
+mod cluster;
 mod copy;
 mod data_files;
 mod lifecycle;

@@ -15,7 +15,11 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("catalog", &["job"]),
     ("operators", &["functions", "job"]),
     ("planner", &["catalog", "functions", "job", "operators"]),
-    ("executor", &["catalog", "functions", "job", "operators"]),
+    ("wire", &["functions", "job", "operators"]),
+    (
+        "executor",
+        &["catalog", "functions", "job", "operators", "wire"],
+    ),
     (
         "server",
         &[
@@ -26,6 +30,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "operators",
             "planner",
             "scheduler",
+            "wire",
         ],
     ),
     // The suites see the server over the wire; types are also compared without it.

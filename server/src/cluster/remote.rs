@@ -1,0 +1,198 @@
+//! A link to an executor of another process.
+//!
+//! The event loop never waits: what it asks for is queued, and a task per executor turns it into
+//! messages, in order. That task encodes plans, so a large one delays nobody else; each is
+//! encoded once for all executors.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, OnceLock, Weak};
+
+use executor::{ExecutorLink, ExecutorReport, RowStream, TaskLaunch, remote_rows};
+use job::{
+    AttemptId, Epoch, ErrorReport, ExecutorId, FailureKind, JobId, SqlError, StageId, TaskFailure,
+    TaskOutcome,
+};
+use operators::StagePlan;
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+use tonic::Status;
+use wire::proto::blocks_client::BlocksClient;
+use wire::proto::{self, to_executor};
+use wire::{Secured, input};
+
+use super::service::Directory;
+
+/// Messages that wait for the socket; then the executor's task waits, and what the event loop
+/// asks for queues before it (bounded by slots and jobs).
+pub(super) const OUTGOING_MAX: usize = 64;
+
+/// What the event loop asks of an executor.
+pub(super) enum Order {
+    Launch(TaskLaunch),
+    Cancel(AttemptId),
+    DropJob(JobId),
+    /// It may go.
+    Drained,
+}
+
+/// The event loop's end.
+pub(super) struct RemoteExecutor {
+    pub(super) orders: mpsc::UnboundedSender<Order>,
+    pub(super) incarnation: u64,
+    pub(super) blocks: BlocksClient<Secured>,
+}
+
+impl RemoteExecutor {
+    fn order(&self, order: Order) {
+        // Once the stream is gone the executor is reported lost, which says it all.
+        let _ = self.orders.send(order);
+    }
+}
+
+impl ExecutorLink for RemoteExecutor {
+    fn launch(&self, task: TaskLaunch) {
+        self.order(Order::Launch(task));
+    }
+
+    fn cancel(&self, attempt: AttemptId) {
+        self.order(Order::Cancel(attempt));
+    }
+
+    fn drop_job(&self, job: JobId) {
+        self.order(Order::DropJob(job));
+    }
+
+    fn drained(&self) {
+        self.order(Order::Drained);
+    }
+
+    fn open_rows(&self, attempt: AttemptId) -> RowStream {
+        let request = proto::RowsRequest {
+            incarnation: self.incarnation,
+            attempt: Some(attempt.into()),
+        };
+        let mut blocks = self.blocks.clone();
+        remote_rows(async move { Ok(blocks.read_rows(request).await?.into_inner()) })
+    }
+}
+
+/// Plans as messages, shared by all executors. An entry lives as long as its plan.
+#[derive(Default)]
+pub(super) struct EncodedPlans(Mutex<HashMap<(JobId, StageId), Entry>>);
+
+struct Entry {
+    plan: Weak<StagePlan>,
+    encoded: Arc<OnceLock<Result<proto::StagePlan, ErrorReport>>>,
+}
+
+impl EncodedPlans {
+    fn of(&self, task: &TaskLaunch) -> Result<proto::StagePlan, ErrorReport> {
+        let job = task.attempt.task.job;
+        let cell = {
+            let mut plans = self.0.lock();
+            let key = (job, task.plan.stage);
+            if !plans.contains_key(&key) {
+                plans.retain(|_, entry| entry.plan.strong_count() > 0);
+            }
+            let entry = plans.entry(key).or_insert_with(|| Entry {
+                plan: Arc::downgrade(&task.plan),
+                encoded: Arc::default(),
+            });
+            Arc::clone(&entry.encoded)
+        };
+        cell.get_or_init(|| encode(job, task)).clone()
+    }
+}
+
+fn encode(job: JobId, task: &TaskLaunch) -> Result<proto::StagePlan, ErrorReport> {
+    let plan = catalog::unguard_scans(Arc::clone(&task.plan.plan))
+        .map_err(|error| functions::error::report(&error))?;
+    let plan = StagePlan {
+        plan,
+        ..task.plan.as_ref().clone()
+    };
+    wire::encode_stage_plan(job, &plan, &task.session_config).map_err(|error| error.report())
+}
+
+/// Turns orders into messages until one end is gone.
+pub(super) struct Sender {
+    pub(super) executor: ExecutorId,
+    pub(super) epoch: Epoch,
+    pub(super) orders: mpsc::UnboundedReceiver<Order>,
+    pub(super) outgoing: mpsc::Sender<Result<proto::ToExecutor, Status>>,
+    pub(super) plans: Arc<EncodedPlans>,
+    pub(super) directory: Arc<Directory>,
+    pub(super) reports: mpsc::UnboundedSender<ExecutorReport>,
+}
+
+impl Sender {
+    pub(super) async fn run(mut self) {
+        // Plans that this executor has.
+        let mut sent = BTreeSet::new();
+        while let Some(order) = self.orders.recv().await {
+            let message = match order {
+                Order::Launch(task) => {
+                    let key = (task.attempt.task.job, task.plan.stage);
+                    if !sent.contains(&key) {
+                        let plan = match self.plans.of(&task) {
+                            Ok(plan) => plan,
+                            Err(error) => {
+                                self.fail(task.attempt, error);
+                                continue;
+                            }
+                        };
+                        if !self.send(to_executor::Message::StagePlan(plan)).await {
+                            return;
+                        }
+                        sent.insert(key);
+                    }
+                    to_executor::Message::Launch(self.launch(&task))
+                }
+                Order::Cancel(attempt) => to_executor::Message::Cancel(attempt.into()),
+                Order::DropJob(job) => {
+                    sent.retain(|(of, _)| *of != job);
+                    to_executor::Message::DropJob(proto::DropJob { job: job.0 })
+                }
+                Order::Drained => to_executor::Message::Drained(proto::Drained {}),
+            };
+            if !self.send(message).await {
+                return;
+            }
+        }
+    }
+
+    async fn send(&self, message: to_executor::Message) -> bool {
+        let message = proto::ToExecutor {
+            message: Some(message),
+        };
+        self.outgoing.send(Ok(message)).await.is_ok()
+    }
+
+    fn launch(&self, task: &TaskLaunch) -> proto::LaunchTask {
+        proto::LaunchTask {
+            attempt: Some(task.attempt.into()),
+            partitions: task.partitions.clone(),
+            slots: task.slots,
+            inputs: task
+                .inputs
+                .iter()
+                .map(|locations| input(locations, |executor| self.directory.address(executor)))
+                .collect(),
+        }
+    }
+
+    /// A plan that can't be sent would fail anywhere.
+    fn fail(&self, attempt: AttemptId, error: ErrorReport) {
+        tracing::error!(%attempt, %error, "a plan could not be sent");
+        let failure = TaskFailure {
+            kind: FailureKind::Internal,
+            error,
+        };
+        let _ = self.reports.send(ExecutorReport {
+            executor: self.executor,
+            epoch: self.epoch,
+            attempt,
+            outcome: TaskOutcome::Failed(failure),
+        });
+    }
+}

@@ -1,0 +1,89 @@
+//! `firesteel executor`: a member of a cluster, and nothing else.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use datafusion::error::DataFusionError;
+use executor::{ExecutorServices, Member, MemberConfig, MemberError};
+use tokio::runtime::{Builder, Runtime};
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use crate::app::runtime_with_caches;
+use crate::cluster::{ClusterError, bind, security};
+use crate::config::{Config, KeyId};
+use crate::executor_size::executor_size;
+
+/// Why an executor process ended badly.
+#[derive(Debug, thiserror::Error)]
+pub enum ExecutorProcessError {
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    #[error(transparent)]
+    Member(#[from] MemberError),
+    #[error("could not set up the executor: {0}")]
+    Runtime(#[from] DataFusionError),
+    #[error("could not start the control thread: {0}")]
+    Thread(#[from] io::Error),
+}
+
+/// Stays a member of `driver`'s cluster until `drain` is cancelled and nothing needs it any more.
+/// `ready` gets the line that scripts wait for, once it is registered.
+pub async fn run(
+    driver: String,
+    config: Config,
+    drain: CancellationToken,
+    ready: impl FnOnce(&str),
+) -> Result<(), ExecutorProcessError> {
+    let (listener, address) = bind(config.text(KeyId::ExecutorListen)).await?;
+    let advertise = match config.text(KeyId::ExecutorAdvertise) {
+        "" => address.to_string(),
+        advertise => advertise.to_owned(),
+    };
+    let data_dir = PathBuf::from(config.text(KeyId::DataDir));
+    let runtime = runtime_with_caches()?;
+    let member = Arc::new(Member::new(
+        MemberConfig {
+            driver: driver.clone(),
+            advertise,
+            security: security(&config, address).map_err(ClusterError::from)?,
+            executor: executor_size(&config).config(&config, &data_dir),
+            services: ExecutorServices {
+                caches: Some(Arc::clone(&runtime.cache_manager)),
+                ..ExecutorServices::default()
+            },
+        },
+        drain,
+    ));
+    let stop = CancellationToken::new();
+    let serving = {
+        let (member, stop) = (Arc::clone(&member), stop.clone());
+        tokio::spawn(async move { member.serve_blocks(listener, stop).await })
+    };
+    let control_runtime = control_runtime()?;
+    let control = {
+        let member = Arc::clone(&member);
+        // A thread and a runtime of its own: see `executor::Member`.
+        tokio::task::spawn_blocking(move || control_runtime.block_on(member.run()))
+    };
+    tokio::pin!(control);
+    let ended = tokio::select! {
+        ended = &mut control => ended,
+        () = member.registered() => {
+            ready(&format!(
+                "firesteel executor ready: blocks on {address}, driver {driver}"
+            ));
+            control.await
+        }
+    };
+    stop.cancel();
+    serving.abort();
+    let end = ended.map_err(io::Error::other)??;
+    info!(?end, "executor stopped");
+    Ok(())
+}
+
+fn control_runtime() -> io::Result<Runtime> {
+    Builder::new_current_thread().enable_all().build()
+}

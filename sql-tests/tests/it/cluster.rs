@@ -1,0 +1,258 @@
+//! A driver with executor processes: right answers while executors die, freeze, leave and come.
+//!
+//! The suites of `slt` and `tpch` run against a cluster too (`FIRESTEEL_EXECUTORS=3`); here is what
+//! only a cluster can go through.
+
+use std::error::Error;
+use std::io::Write;
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use sql_tests::places::firesteel;
+use sql_tests::server::Server;
+use sql_tests::tpch;
+use sql_tests::wire::{Answer, Wire};
+use tempfile::TempDir;
+
+type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
+
+/// Joins, aggregates and sorts, cut into stages of many small tasks.
+const QUERY: &str = "SELECT o_orderpriority, count(*), sum(l_extendedprice), max(l_shipdate) \
+     FROM lineitem JOIN orders ON l_orderkey = o_orderkey \
+     WHERE l_quantity < 40 GROUP BY o_orderpriority ORDER BY o_orderpriority";
+
+/// Some seconds become one, so that tests need not wait for them.
+const SHORT_TIMEOUTS: &str =
+    "[cluster]\nheartbeat_interval = \"100ms\"\nexecutor_timeout = \"1s\"\n";
+
+/// What a loaded machine may take for what takes a second.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A cluster, and where its configuration is.
+fn cluster(executors: usize) -> Result<(Server, TempDir)> {
+    let directory = TempDir::with_prefix("firesteel-config-")?;
+    let config = directory.path().join("firesteel.toml");
+    std::fs::write(&config, SHORT_TIMEOUTS)?;
+    let config = config.display().to_string();
+    let arguments = ["--slots", "1", "--memory", "512MiB", "--config", &config];
+    Ok((Server::start_cluster(executors, &arguments)?, directory))
+}
+
+fn with_tables(server: &Server) -> Result<Wire> {
+    let data = server.scratch().join("tpch");
+    if !data.exists() {
+        tpch::generate(&data, 0.05)?;
+    }
+    let mut wire = server.connect()?;
+    create(&mut wire, &data)?;
+    Ok(wire)
+}
+
+fn create(wire: &mut Wire, data: &Path) -> Result {
+    for table in ["lineitem", "orders"] {
+        wire.simple(&format!(
+            "CREATE EXTERNAL TABLE IF NOT EXISTS {table} STORED AS PARQUET LOCATION '{}/'",
+            data.join(table).display()
+        ))?;
+    }
+    Ok(())
+}
+
+fn staged(server: &Server) -> Result<Wire> {
+    let mut wire = server.connect()?;
+    wire.simple("SET firesteel.force_exchange = on; SET firesteel.partitions = 8")?;
+    Ok(wire)
+}
+
+fn rows(answers: Vec<Answer>) -> Vec<Vec<Option<String>>> {
+    answers.into_iter().flat_map(|answer| answer.rows).collect()
+}
+
+/// Runs [`QUERY`] over and over beside `disturb`. Every answer must be the one there was before.
+/// Returns how often it ran, and how often it ended with an error that says that an executor was
+/// lost after the first rows were sent.
+fn undisturbed(
+    server: &mut Server,
+    disturb: impl FnOnce(&mut Server) -> Result,
+) -> Result<(u32, u32)> {
+    drop(with_tables(server)?);
+    let mut wire = staged(server)?;
+    let expected = rows(wire.simple(QUERY)?);
+    assert_eq!(expected.len(), 5, "one row per priority");
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let asking = scope.spawn(|| -> std::result::Result<(u32, u32), String> {
+            let (mut asked, mut lost) = (0, 0);
+            while !done.load(Ordering::Relaxed) || asked == 0 {
+                asked += 1;
+                match wire.simple(QUERY) {
+                    Ok(answers) => {
+                        if rows(answers) != expected {
+                            return Err(format!("answer {asked} is another one"));
+                        }
+                    }
+                    Err(error) if error.sqlstate() == Some("58030") => lost += 1,
+                    Err(error) => return Err(format!("answer {asked}: {error}")),
+                }
+            }
+            Ok((asked, lost))
+        });
+        let disturbed = disturb(server);
+        done.store(true, Ordering::Relaxed);
+        let asked = asking.join().map_err(|_| "the asking thread panicked")??;
+        disturbed?;
+        Ok(asked)
+    })
+}
+
+#[test]
+fn killed_executors_cost_no_right_answer() -> Result {
+    let (mut server, _config) = cluster(3)?;
+    let (asked, lost) = undisturbed(&mut server, |server| {
+        for round in 0..6 {
+            std::thread::sleep(Duration::from_millis(250 + 70 * round));
+            let victim = &mut server.executors()[round as usize % 3];
+            victim.kill9()?;
+            std::thread::sleep(Duration::from_millis(150));
+            victim.start_again()?;
+        }
+        Ok(())
+    })?;
+    assert!(lost * 4 <= asked, "{lost} of {asked} answers were lost");
+    let log = server.log();
+    assert!(log.matches("executor lost").count() >= 6, "{log}");
+    Ok(())
+}
+
+#[test]
+fn an_executor_that_drains_is_not_missed() -> Result {
+    let (mut server, _config) = cluster(2)?;
+    let (_, lost) = undisturbed(&mut server, |server| {
+        std::thread::sleep(Duration::from_millis(200));
+        let leaving = &mut server.executors()[0];
+        leaving.signal("TERM")?;
+        let status = leaving.wait()?;
+        assert!(status.success(), "{status}: {}", leaving.log());
+        Ok(())
+    })?;
+    assert_eq!(lost, 0);
+    Ok(())
+}
+
+#[test]
+fn executors_that_join_are_used() -> Result {
+    let (mut server, _config) = cluster(1)?;
+    undisturbed(&mut server, |server| {
+        server.add_executor(&["--slots".to_owned(), "2".to_owned()])?;
+        std::thread::sleep(Duration::from_millis(300));
+        // The first one goes; the answers must come from the second.
+        server.executors()[0].kill9()?;
+        std::thread::sleep(Duration::from_millis(500));
+        Ok(())
+    })?;
+    Ok(())
+}
+
+#[test]
+fn a_frozen_executor_is_replaced_and_comes_back_empty() -> Result {
+    let (mut server, _config) = cluster(2)?;
+    undisturbed(&mut server, |server| {
+        for _ in 0..2 {
+            std::thread::sleep(Duration::from_millis(150));
+            let frozen = &server.executors()[0];
+            frozen.signal("STOP")?;
+            std::thread::sleep(Duration::from_millis(1500));
+            frozen.signal("CONT")?;
+            std::thread::sleep(Duration::from_millis(400));
+        }
+        Ok(())
+    })?;
+    let log = server.log();
+    assert!(log.contains("nothing was heard of it"), "{log}");
+    Ok(())
+}
+
+#[test]
+fn executors_find_a_driver_that_was_killed_and_started_again() -> Result {
+    let (mut server, _config) = cluster(2)?;
+    let mut wire = with_tables(&server)?;
+    let expected = rows(wire.simple(QUERY)?);
+    server.kill9()?;
+    assert!(wire.simple("SELECT 1").is_err(), "its client sees the end");
+    server.start_again()?;
+    let mut wire = staged(&server)?;
+    let start = Instant::now();
+    assert_eq!(rows(wire.simple(QUERY)?), expected, "tables are there");
+    assert!(start.elapsed() < PATIENCE);
+    Ok(())
+}
+
+#[test]
+fn strangers_are_refused_and_change_nothing() -> Result {
+    let directory = TempDir::with_prefix("firesteel-secret-")?;
+    let config = |name: &str, secret: &str| -> Result<String> {
+        let file = directory.path().join(format!("{name}.secret"));
+        std::fs::write(&file, secret)?;
+        let config = directory.path().join(format!("{name}.toml"));
+        let text = format!("[cluster]\nsecret_file = \"{}\"\n", file.display());
+        std::fs::write(&config, text)?;
+        Ok(config.display().to_string())
+    };
+    let right = config("right", "open sesame")?;
+    let wrong = config("wrong", "open barley")?;
+    let mut server = Server::start_cluster(
+        0,
+        &[
+            "--no-local-executor",
+            "--cluster-listen",
+            "127.0.0.1:0",
+            "--config",
+            &right,
+        ],
+    )?;
+    server.add_executor(&["--config".to_owned(), right])?;
+    let port = server.cluster_port().ok_or("no cluster port")?;
+    let mut wire = server.connect()?;
+    wire.simple("CREATE TEMP TABLE t AS SELECT x FROM generate_series(1, 1000) s(x)")?;
+
+    let refused = Command::new(firesteel())
+        .args([
+            "executor",
+            "--driver",
+            &format!("127.0.0.1:{port}"),
+            "--config",
+            &wrong,
+        ])
+        .current_dir(directory.path())
+        .stdin(Stdio::null())
+        .output()?;
+    assert!(!refused.status.success());
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(
+        said.contains("refused this executor: the cluster secret is not right"),
+        "{said}"
+    );
+
+    for garbage in [
+        &b"GET / HTTP/1.0\r\n\r\n"[..],
+        &[0xff; 4096],
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\xff\xff\xff\xff\xff",
+    ] {
+        let mut socket = TcpStream::connect(("127.0.0.1", port))?;
+        // It may hang up before it has read everything.
+        drop(socket.write_all(garbage));
+    }
+    let log = server.log();
+    assert!(
+        log.contains("refused a call without the right cluster secret"),
+        "{log}"
+    );
+    assert_eq!(
+        wire.value("SELECT sum(x) FROM t")?.as_deref(),
+        Some("500500")
+    );
+    Ok(())
+}
