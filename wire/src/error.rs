@@ -25,6 +25,7 @@ impl SqlError for WireError {
     fn sqlstate(&self) -> SqlState {
         match self {
             Self::Malformed(_) => SqlState::PROTOCOL_VIOLATION,
+            Self::Plan(DataFusionError::NotImplemented(_)) => SqlState::FEATURE_NOT_SUPPORTED,
             Self::Plan(_) | Self::Changed { .. } => SqlState::INTERNAL_ERROR,
         }
     }

@@ -1,6 +1,7 @@
 //! What `datafusion-proto` does not know: our leaves, some of DataFusion's own nodes, and where
 //! functions are found.
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
@@ -29,21 +30,37 @@ use super::{copy, exchange, not_a_plan, others};
 use crate::proto;
 use crate::proto::plan_node::Node;
 
-/// Every function that a plan may name, by name.
+/// Functions by name.
 struct Registry {
     scalar: HashMap<String, Arc<ScalarUDF>>,
     aggregate: HashMap<String, Arc<AggregateUDF>>,
     window: HashMap<String, Arc<WindowUDF>>,
 }
 
-static REGISTRY: LazyLock<Registry> = LazyLock::new(|| {
-    let state = functions::install(SessionStateBuilder::new().with_default_features()).build();
-    Registry {
-        scalar: state.scalar_functions().clone(),
-        aggregate: state.aggregate_functions().clone(),
-        window: state.window_functions().clone(),
+impl Registry {
+    fn of(builder: SessionStateBuilder) -> Self {
+        let state = builder.build();
+        Self {
+            scalar: state.scalar_functions().clone(),
+            aggregate: state.aggregate_functions().clone(),
+            window: state.window_functions().clone(),
+        }
     }
+}
+
+/// What SQL names.
+static OURS: LazyLock<Registry> = LazyLock::new(|| {
+    Registry::of(functions::install(
+        SessionStateBuilder::new().with_default_features(),
+    ))
 });
+
+/// DataFusion's own, also where ours has taken the name: planning uses a few of them.
+static STOCK: LazyLock<Registry> =
+    LazyLock::new(|| Registry::of(SessionStateBuilder::new().with_default_features()));
+
+/// What a plan says of a function of [`STOCK`] beside its name.
+const FROM_STOCK: &[u8] = &[1];
 
 /// The nodes that `datafusion-proto` leaves to us, and all functions.
 #[derive(Debug, Default)]
@@ -128,44 +145,74 @@ impl PhysicalExtensionCodec for Codec {
         with_field(buf, inputs)
     }
 
-    // Functions of the registry leave nothing but their name. They are looked up here rather
+    // Functions leave nothing but their name, and whose it is. They are looked up here rather
     // than in the task context, which then needs no copy of the registry for each plan.
 
-    fn try_encode_udf(&self, node: &ScalarUDF, _buf: &mut Vec<u8>) -> Result<()> {
-        known(REGISTRY.scalar.get(node.name()), node, node.name())
+    fn try_encode_udf(&self, node: &ScalarUDF, buf: &mut Vec<u8>) -> Result<()> {
+        let name = node.name();
+        let is_it = |function: &ScalarUDF| function == node;
+        whose(&OURS.scalar, &STOCK.scalar, name, is_it, buf)
     }
 
-    fn try_decode_udf(&self, name: &str, _buf: &[u8]) -> Result<Arc<ScalarUDF>> {
-        found(REGISTRY.scalar.get(name), name)
+    fn try_decode_udf(&self, name: &str, buf: &[u8]) -> Result<Arc<ScalarUDF>> {
+        found(&registry(buf)?.scalar, name)
     }
 
-    fn try_encode_udaf(&self, node: &AggregateUDF, _buf: &mut Vec<u8>) -> Result<()> {
-        known(REGISTRY.aggregate.get(node.name()), node, node.name())
+    fn try_encode_udaf(&self, node: &AggregateUDF, buf: &mut Vec<u8>) -> Result<()> {
+        let kind = |function: &AggregateUDF| {
+            let function: &dyn Any = function.inner().as_ref();
+            function.type_id()
+        };
+        // The optimizer makes variants of aggregates that know their input to be sorted. The
+        // receiver's does not know, and sorts what is sorted.
+        let is_it = |function: &AggregateUDF| kind(function) == kind(node);
+        whose(&OURS.aggregate, &STOCK.aggregate, node.name(), is_it, buf)
     }
 
-    fn try_decode_udaf(&self, name: &str, _buf: &[u8]) -> Result<Arc<AggregateUDF>> {
-        found(REGISTRY.aggregate.get(name), name)
+    fn try_decode_udaf(&self, name: &str, buf: &[u8]) -> Result<Arc<AggregateUDF>> {
+        found(&registry(buf)?.aggregate, name)
     }
 
-    fn try_encode_udwf(&self, node: &WindowUDF, _buf: &mut Vec<u8>) -> Result<()> {
-        known(REGISTRY.window.get(node.name()), node, node.name())
+    fn try_encode_udwf(&self, node: &WindowUDF, buf: &mut Vec<u8>) -> Result<()> {
+        let name = node.name();
+        let is_it = |function: &WindowUDF| function == node;
+        whose(&OURS.window, &STOCK.window, name, is_it, buf)
     }
 
-    fn try_decode_udwf(&self, name: &str, _buf: &[u8]) -> Result<Arc<WindowUDF>> {
-        found(REGISTRY.window.get(name), name)
+    fn try_decode_udwf(&self, name: &str, buf: &[u8]) -> Result<Arc<WindowUDF>> {
+        found(&registry(buf)?.window, name)
     }
 }
 
 /// The receiver will take the function it has under this name, so it must be this one.
-fn known<F: PartialEq>(registered: Option<&Arc<F>>, function: &F, name: &str) -> Result<()> {
-    if registered.is_some_and(|registered| registered.as_ref() == function) {
+fn whose<F>(
+    ours: &HashMap<String, Arc<F>>,
+    stock: &HashMap<String, Arc<F>>,
+    name: &str,
+    is_it: impl Fn(&F) -> bool,
+    buf: &mut Vec<u8>,
+) -> Result<()> {
+    if ours.get(name).is_some_and(|function| is_it(function)) {
+        return Ok(());
+    }
+    if stock.get(name).is_some_and(|function| is_it(function)) {
+        buf.extend_from_slice(FROM_STOCK);
         return Ok(());
     }
     not_impl_err!("function {name} cannot run on an executor")
 }
 
-fn found<F>(registered: Option<&Arc<F>>, name: &str) -> Result<Arc<F>> {
-    registered
+fn registry(buf: &[u8]) -> Result<&'static Registry> {
+    match buf {
+        [] => Ok(&OURS),
+        FROM_STOCK => Ok(&STOCK),
+        _ => internal_err!("a function from nowhere"),
+    }
+}
+
+fn found<F>(functions: &HashMap<String, Arc<F>>, name: &str) -> Result<Arc<F>> {
+    functions
+        .get(name)
         .cloned()
         .ok_or_else(|| internal_datafusion_err!("a plan names the unknown function {name}"))
 }
