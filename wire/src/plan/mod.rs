@@ -56,7 +56,8 @@ pub fn encode_stage_plan(
 fn encode(job: JobId, plan: &StagePlan, config: &SessionConfig) -> Result<proto::StagePlan> {
     let codec = Codec::of(&plan.plan)?;
     let converter = FieldConverter;
-    let stock = subqueries::to_stock(Arc::clone(&plan.plan))?;
+    let ours = subqueries::from_stock(Arc::clone(&plan.plan))?;
+    let stock = subqueries::to_stock(Arc::clone(&ours))?;
     let node = converter.execution_plan_to_proto(&stock, &codec)?;
     Ok(proto::StagePlan {
         job: job.0,
@@ -65,7 +66,7 @@ fn encode(job: JobId, plan: &StagePlan, config: &SessionConfig) -> Result<proto:
         sink: Some(encode_sink(&plan.sink, &codec)?),
         session: Some(session::encode(config)),
         files: scans::file_versions(&plan.plan)?,
-        properties: properties(&plan.plan),
+        properties: properties(&ours),
     })
 }
 

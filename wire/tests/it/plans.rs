@@ -257,7 +257,7 @@ async fn plans_come_back_as_they_were() {
 
 #[tokio::test]
 async fn deep_plans_are_no_trouble() {
-    let context = session(&[]);
+    let context = session(&["datafusion.sql_parser.recursion_limit=1000"]);
     let sum = vec!["x"; 300].join(" + ");
     let terms = vec!["x > 1"; 300].join(" OR NOT ");
     let nested = (0..30).fold("SELECT 1 AS x".to_owned(), |query, n| {
