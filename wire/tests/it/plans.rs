@@ -25,6 +25,10 @@ const STATEMENTS: &[(&[&str], &str)] = &[
         &[],
         "SELECT b, count(*), sum(a), avg(a), min(c), max(c) FROM t GROUP BY b ORDER BY b",
     ),
+    (
+        &[],
+        "SELECT count(*), sum(a) FROM (SELECT a FROM t UNION ALL SELECT a FROM u) WHERE a > 1",
+    ),
     (&[], "SELECT count(DISTINCT b), count(DISTINCT a) FROM t"),
     (
         &[],
@@ -119,7 +123,6 @@ const NODES: &[&str] = &[
     "AggregateExec",
     "BoundedWindowAggExec",
     "CoalescePartitionsExec",
-    "CooperativeExec",
     "CrossJoinExec",
     "DataSourceExec",
     "EmptyExec",
