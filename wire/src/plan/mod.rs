@@ -11,6 +11,7 @@ mod exchange;
 mod fields;
 mod nodes;
 mod others;
+mod refusals;
 mod scans;
 mod subqueries;
 
@@ -56,6 +57,7 @@ pub fn encode_stage_plan(
 fn encode(job: JobId, plan: &StagePlan, config: &SessionConfig) -> Result<proto::StagePlan> {
     let codec = Codec::of(&plan.plan)?;
     let converter = FieldConverter;
+    refusals::check(&plan.plan)?;
     let ours = subqueries::from_stock(Arc::clone(&plan.plan))?;
     let stock = subqueries::to_stock(Arc::clone(&ours))?;
     let node = converter.execution_plan_to_proto(&stock, &codec)?;

@@ -258,6 +258,35 @@ async fn plans_come_back_as_they_were() {
     );
 }
 
+/// What DataFusion's bytes would leave out is refused, not sent without it.
+#[tokio::test]
+async fn plans_that_would_change_are_refused() {
+    let directory = TempDir::new().unwrap();
+    write_tables(&directory).await.unwrap();
+    for sql in [
+        "SELECT sum(a) FILTER (WHERE a > 2) OVER (ORDER BY a) FROM t",
+        "SELECT sum(a) FILTER (WHERE a > 2) OVER (ORDER BY a ROWS BETWEEN 1 PRECEDING AND 1 FOLLOWING) FROM t",
+        "SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY a DESC) FROM t",
+        "SELECT count(*) FROM t WHERE a > 1 GROUP BY GROUPING SETS (())",
+    ] {
+        let context = with_tables(&directory, &[]).await.unwrap();
+        let frame = context
+            .sql(sql)
+            .await
+            .unwrap_or_else(|e| panic!("{sql}: {e}"));
+        let plan = frame.create_physical_plan().await.unwrap();
+        let error = match there_and_back(&plan, &context) {
+            Ok(plan) => panic!("{sql} was sent as {}", printed(&plan)),
+            Err(error) => error,
+        };
+        assert_eq!(
+            job::SqlError::sqlstate(&error).as_str(),
+            "0A000",
+            "{sql}: {error}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn deep_plans_are_no_trouble() {
     let context = session(&["datafusion.sql_parser.recursion_limit=1000"]);
