@@ -1,6 +1,7 @@
 //! What a stage plan's operators and functions may know of their session, as a message.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock};
 
 use datafusion::common::config::ConfigOptions;
 use datafusion::prelude::SessionConfig;
@@ -17,20 +18,21 @@ const MACHINE_OPTIONS: [&str; 2] = [
     "datafusion.execution.planning_concurrency",
 ];
 
+/// DataFusion's own values, which need not be sent.
+static DEFAULTS: LazyLock<HashMap<String, Option<String>>> = LazyLock::new(|| {
+    let entries = ConfigOptions::new().entries().into_iter();
+    entries.map(|entry| (entry.key, entry.value)).collect()
+});
+
 /// What only the driver has (settings, names, other sessions) stays there.
 pub(crate) fn encode(config: &SessionConfig) -> proto::Session {
-    let defaults: std::collections::HashMap<String, Option<String>> = ConfigOptions::new()
-        .entries()
-        .into_iter()
-        .map(|entry| (entry.key, entry.value))
-        .collect();
     let options = config
         .options()
         .entries()
         .into_iter()
         .filter(|entry| {
             MACHINE_OPTIONS.contains(&entry.key.as_str())
-                || defaults.get(&entry.key) != Some(&entry.value)
+                || DEFAULTS.get(&entry.key) != Some(&entry.value)
         })
         .filter_map(|entry| {
             Some(proto::Setting {
