@@ -2,15 +2,12 @@
 
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::Schema;
 use datafusion::common::{Result, internal_err};
 use datafusion::error::DataFusionError;
 use datafusion::physical_expr::equivalence::{AcrossPartitions, ConstExpr};
 use datafusion::physical_expr::expressions::{Literal, lit};
 use datafusion::physical_expr::{EquivalenceProperties, Partitioning, PhysicalExpr};
 use datafusion::physical_plan::ExecutionPlan;
-use datafusion_proto::physical_plan::from_proto::parse_physical_sort_exprs;
-use datafusion_proto::physical_plan::to_proto::serialize_physical_sort_exprs;
 use datafusion_proto::physical_plan::{
     PhysicalExtensionCodec, PhysicalPlanDecodeContext, PhysicalProtoConverterExtension,
 };
@@ -20,6 +17,7 @@ use operators::exchange::{ExchangeSourceExec, Segments};
 use prost::Message;
 
 use super::not_a_plan;
+use super::others::{decode_ordering, decode_schema, encode_ordering, encode_schema};
 use crate::proto;
 
 pub(super) fn encode(
@@ -32,7 +30,6 @@ pub(super) fn encode(
         Ok(node.encode_to_vec())
     };
     let equivalences = source.properties().equivalence_properties();
-    let schema: datafusion_proto::protobuf::Schema = source.schema().as_ref().try_into()?;
     let (each, count) = match source.segments() {
         Segments::Each(segments) => {
             let segments = segments.clone();
@@ -45,13 +42,10 @@ pub(super) fn encode(
         Partitioning::UnknownPartitioning(_) => Vec::new(),
         other => return internal_err!("an exchange source partitioned by {other}"),
     };
-    let orderings = equivalences.oeq_class().iter().map(|ordering| {
-        let exprs = serialize_physical_sort_exprs(ordering.iter().cloned(), codec, converter)?;
-        let collection = protobuf::PhysicalSortExprNodeCollection {
-            physical_sort_expr_nodes: exprs,
-        };
-        Ok(collection.encode_to_vec())
-    });
+    let orderings = equivalences
+        .oeq_class()
+        .iter()
+        .map(|ordering| encode_ordering(ordering, codec, converter));
     let equal = equivalences.eq_group().iter().map(|class| {
         Ok(proto::EqualExpressions {
             expressions: class.iter().map(expression).collect::<Result<_>>()?,
@@ -73,7 +67,7 @@ pub(super) fn encode(
         kind: proto::ExchangeKind::from(source.kind()).into(),
         each,
         count,
-        schema: schema.encode_to_vec(),
+        schema: encode_schema(&source.schema())?,
         hash_keys,
         orderings: orderings.collect::<Result<_>>()?,
         equal: equal.collect::<Result<_>>()?,
@@ -86,8 +80,7 @@ pub(super) fn decode(
     context: &PhysicalPlanDecodeContext<'_>,
     converter: &dyn PhysicalProtoConverterExtension,
 ) -> Result<ExchangeSourceExec> {
-    let schema = protobuf::Schema::decode(message.schema.as_slice()).map_err(not_a_plan)?;
-    let schema: Arc<Schema> = Arc::new((&schema).try_into()?);
+    let schema = decode_schema(&message.schema)?;
     let expression = |bytes: &Vec<u8>| -> Result<Arc<dyn PhysicalExpr>> {
         let node = protobuf::PhysicalExprNode::decode(bytes.as_slice()).map_err(not_a_plan)?;
         converter.proto_to_physical_expr(&node, &schema, context)
@@ -139,14 +132,7 @@ pub(super) fn decode(
         equivalences.add_constants([ConstExpr::new(expr, across)])?;
     }
     for ordering in &message.orderings {
-        let collection = protobuf::PhysicalSortExprNodeCollection::decode(ordering.as_slice())
-            .map_err(not_a_plan)?;
-        let exprs = parse_physical_sort_exprs(
-            &collection.physical_sort_expr_nodes,
-            context,
-            &schema,
-            converter,
-        )?;
+        let exprs = decode_ordering(ordering, &schema, context, converter)?;
         equivalences.add_ordering(exprs);
     }
     ExchangeSourceExec::try_new(

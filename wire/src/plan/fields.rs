@@ -18,9 +18,8 @@ use datafusion_proto::physical_plan::{
 };
 use datafusion_proto::protobuf;
 use datafusion_proto::protobuf::physical_expr_node::ExprType;
-use prost::Message;
 
-use super::not_a_plan;
+use super::others::{decode_schema, encode_schema};
 
 /// DataFusion's converter, but for fields.
 pub(super) struct FieldConverter;
@@ -67,11 +66,10 @@ impl PhysicalProtoConverterExtension for FieldConverter {
             return Ok(node);
         };
         // A schema of this one field: there is no message for a field alone.
-        let schema: protobuf::Schema = (&Schema::new(vec![field])).try_into()?;
         Ok(protobuf::PhysicalExprNode {
             expr_id: None,
             expr_type: Some(ExprType::Extension(protobuf::PhysicalExtensionExprNode {
-                expr: schema.encode_to_vec(),
+                expr: encode_schema(&Schema::new(vec![field]))?,
                 inputs: vec![node],
             })),
         })
@@ -98,8 +96,7 @@ pub(super) fn with_field(
     field: &[u8],
     inputs: &[Arc<dyn PhysicalExpr>],
 ) -> Result<Arc<dyn PhysicalExpr>> {
-    let schema = protobuf::Schema::decode(field).map_err(not_a_plan)?;
-    let schema: Schema = (&schema).try_into()?;
+    let schema = decode_schema(field)?;
     let ([expr], [field]) = (inputs, schema.fields().as_ref()) else {
         return internal_err!("an expression with {} fields", schema.fields().len());
     };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::{Result, internal_datafusion_err, internal_err, not_impl_err};
-use datafusion::physical_expr::LexOrdering;
+use datafusion::physical_expr::{LexOrdering, PhysicalSortExpr};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::recursive_query::RecursiveQueryExec;
 use datafusion::physical_plan::sorts::partial_sort::PartialSortExec;
@@ -30,6 +30,35 @@ pub(super) fn decode_schema(bytes: &[u8]) -> Result<SchemaRef> {
     let schema = protobuf::Schema::decode(bytes).map_err(not_a_plan)?;
     let schema: Schema = (&schema).try_into()?;
     Ok(Arc::new(schema))
+}
+
+/// Sort keys, as bytes.
+pub(super) fn encode_ordering(
+    ordering: &LexOrdering,
+    codec: &dyn PhysicalExtensionCodec,
+    converter: &dyn PhysicalProtoConverterExtension,
+) -> Result<Vec<u8>> {
+    let exprs = serialize_physical_sort_exprs(ordering.iter().cloned(), codec, converter)?;
+    let collection = protobuf::PhysicalSortExprNodeCollection {
+        physical_sort_expr_nodes: exprs,
+    };
+    Ok(collection.encode_to_vec())
+}
+
+/// The other end of [`encode_ordering`].
+pub(super) fn decode_ordering(
+    bytes: &[u8],
+    schema: &Schema,
+    context: &PhysicalPlanDecodeContext<'_>,
+    converter: &dyn PhysicalProtoConverterExtension,
+) -> Result<Vec<PhysicalSortExpr>> {
+    let collection = protobuf::PhysicalSortExprNodeCollection::decode(bytes).map_err(not_a_plan)?;
+    parse_physical_sort_exprs(
+        &collection.physical_sort_expr_nodes,
+        context,
+        schema,
+        converter,
+    )
 }
 
 pub(super) fn encode_recursive_query(query: &RecursiveQueryExec) -> Result<proto::RecursiveQuery> {
@@ -106,12 +135,8 @@ pub(super) fn encode_partial_sort(
     codec: &dyn PhysicalExtensionCodec,
     converter: &dyn PhysicalProtoConverterExtension,
 ) -> Result<proto::PartialSort> {
-    let exprs = serialize_physical_sort_exprs(sort.expr().iter().cloned(), codec, converter)?;
-    let ordering = protobuf::PhysicalSortExprNodeCollection {
-        physical_sort_expr_nodes: exprs,
-    };
     Ok(proto::PartialSort {
-        ordering: ordering.encode_to_vec(),
+        ordering: encode_ordering(sort.expr(), codec, converter)?,
         common_prefix: sort.common_prefix_length() as u32,
         fetch: PartialSortExec::fetch(sort).map(|rows| rows as u64),
         preserve_partitioning: sort.preserve_partitioning(),
@@ -127,14 +152,7 @@ pub(super) fn decode_partial_sort(
     let [input] = inputs else {
         return internal_err!("a sort of {} inputs", inputs.len());
     };
-    let ordering = protobuf::PhysicalSortExprNodeCollection::decode(sort.ordering.as_slice())
-        .map_err(not_a_plan)?;
-    let exprs = parse_physical_sort_exprs(
-        &ordering.physical_sort_expr_nodes,
-        context,
-        &input.schema(),
-        converter,
-    )?;
+    let exprs = decode_ordering(&sort.ordering, &input.schema(), context, converter)?;
     let prefix = sort.common_prefix as usize;
     if prefix == 0 || prefix > exprs.len() {
         return internal_err!("a sort of {} keys, {prefix} of them sorted", exprs.len());
