@@ -13,6 +13,7 @@ use datafusion::prelude::{ParquetReadOptions, SessionConfig, SessionContext};
 use job::{JobId, StageId};
 use operators::{Sink, StagePlan};
 use tempfile::TempDir;
+use wire::proto;
 
 /// Settings, and a statement whose plan is sent.
 const STATEMENTS: &[(&[&str], &str)] = &[
@@ -180,18 +181,26 @@ async fn with_tables(directory: &TempDir, settings: &[&str]) -> Result<SessionCo
     Ok(context)
 }
 
-/// The plan that comes out at the other end.
-pub(crate) fn there_and_back(
-    plan: &Arc<dyn ExecutionPlan>,
-    context: &SessionContext,
-) -> wire::Result<Arc<dyn ExecutionPlan>> {
+async fn planned(context: &SessionContext, sql: &str) -> Result<Arc<dyn ExecutionPlan>> {
+    context.sql(sql).await?.create_physical_plan().await
+}
+
+/// The message that carries a plan.
+fn sent(plan: &Arc<dyn ExecutionPlan>, context: &SessionContext) -> wire::Result<proto::StagePlan> {
     let stage = StagePlan {
         stage: StageId(3),
         plan: Arc::clone(plan),
         sink: Sink::Discard,
     };
-    let config = context.state().config().clone();
-    let message = wire::encode_stage_plan(JobId(9), &stage, &config)?;
+    wire::encode_stage_plan(JobId(9), &stage, context.state().config())
+}
+
+/// The plan that comes out at the other end.
+pub(crate) fn there_and_back(
+    plan: &Arc<dyn ExecutionPlan>,
+    context: &SessionContext,
+) -> wire::Result<Arc<dyn ExecutionPlan>> {
+    let message = sent(plan, context)?;
     let (job, stage, _) = wire::decode_stage_plan(message)?;
     assert_eq!((job, stage.stage), (JobId(9), StageId(3)));
     Ok(stage.plan)
@@ -221,12 +230,7 @@ async fn plans_come_back_as_they_were() {
     let mut seen = BTreeSet::new();
     for (settings, sql) in STATEMENTS {
         let context = with_tables(&directory, settings).await.unwrap();
-        let frame = context
-            .sql(sql)
-            .await
-            .unwrap_or_else(|e| panic!("{sql}: {e}"));
-        let plan = frame
-            .create_physical_plan()
+        let plan = planned(&context, sql)
             .await
             .unwrap_or_else(|e| panic!("{sql}: {e}"));
         plan.apply(|node| {
@@ -270,11 +274,9 @@ async fn plans_that_would_change_are_refused() {
         "SELECT count(*) FROM t WHERE a > 1 GROUP BY GROUPING SETS (())",
     ] {
         let context = with_tables(&directory, &[]).await.unwrap();
-        let frame = context
-            .sql(sql)
+        let plan = planned(&context, sql)
             .await
             .unwrap_or_else(|e| panic!("{sql}: {e}"));
-        let plan = frame.create_physical_plan().await.unwrap();
         let error = match there_and_back(&plan, &context) {
             Ok(plan) => panic!("{sql} was sent as {}", printed(&plan)),
             Err(error) => error,
@@ -300,13 +302,7 @@ async fn deep_plans_are_no_trouble() {
         format!("SELECT x FROM (VALUES (1), (2)) v(x) WHERE {terms}"),
         nested,
     ] {
-        let plan = context
-            .sql(&sql)
-            .await
-            .unwrap()
-            .create_physical_plan()
-            .await
-            .unwrap();
+        let plan = planned(&context, &sql).await.unwrap();
         let decoded = there_and_back(&plan, &context).unwrap();
         assert_eq!(printed(&decoded), printed(&plan));
     }
@@ -315,20 +311,10 @@ async fn deep_plans_are_no_trouble() {
 #[tokio::test]
 async fn a_plan_that_came_out_different_is_refused() {
     let context = session(&[]);
-    let plan = context
-        .sql("SELECT x FROM (VALUES (1), (2)) v(x) ORDER BY x")
-        .await
-        .unwrap()
-        .create_physical_plan()
+    let plan = planned(&context, "SELECT x FROM (VALUES (1), (2)) v(x) ORDER BY x")
         .await
         .unwrap();
-    let stage = StagePlan {
-        stage: StageId(0),
-        plan,
-        sink: Sink::Discard,
-    };
-    let config = context.state().config().clone();
-    let mut message = wire::encode_stage_plan(JobId(1), &stage, &config).unwrap();
+    let mut message = sent(&plan, &context).unwrap();
     message.properties[0].push_str(" by nothing");
     let error = wire::decode_stage_plan(message).unwrap_err();
     assert!(
@@ -340,20 +326,10 @@ async fn a_plan_that_came_out_different_is_refused() {
 #[tokio::test]
 async fn bytes_that_are_no_plan_are_an_error() {
     let context = session(&[]);
-    let plan = context
-        .sql("SELECT upper('a') AS x, 2 AS y")
-        .await
-        .unwrap()
-        .create_physical_plan()
+    let plan = planned(&context, "SELECT upper('a') AS x, 2 AS y")
         .await
         .unwrap();
-    let stage = StagePlan {
-        stage: StageId(0),
-        plan,
-        sink: Sink::Discard,
-    };
-    let config = context.state().config().clone();
-    let message = wire::encode_stage_plan(JobId(1), &stage, &config).unwrap();
+    let message = sent(&plan, &context).unwrap();
     let bytes = message.plan.to_vec();
     // Every cut and every changed byte: an error or a plan, never a panic.
     for cut in 0..bytes.len() {
@@ -389,11 +365,8 @@ fn functions_that_executors_lack_are_refused_by_the_sender() {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap();
-    let plan = runtime.block_on(async {
-        let sql = "SELECT not_known_elsewhere(x) FROM (VALUES (1::int)) v(x)";
-        let frame = context.sql(sql).await.unwrap();
-        frame.create_physical_plan().await.unwrap()
-    });
+    let sql = "SELECT not_known_elsewhere(x) FROM (VALUES (1::int)) v(x)";
+    let plan = runtime.block_on(planned(&context, sql)).unwrap();
     let error = there_and_back(&plan, &context).unwrap_err();
     assert!(error.to_string().contains("not_known_elsewhere"), "{error}");
 }
