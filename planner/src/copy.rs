@@ -37,7 +37,7 @@ use crate::planner::{Binding, Planner, empty_schema, objects_by_name, on_deep_st
 use crate::prepared::{Prepared, visible_schema};
 use crate::statement::{CopyEndpoint, CopyStatement, Insert, Name, Statement};
 use crate::stored;
-use crate::targets::relation_kind;
+use crate::targets::{relation_kind, written_table};
 use crate::view::SessionView;
 
 /// A COPY FROM STDIN that may begin.
@@ -361,24 +361,13 @@ fn copy_column(field: &FieldRef) -> Result<CopyColumn> {
 
 /// The temporary table a COPY FROM means, or why it is none.
 fn copy_target(view: &SessionView<'_>, name: &Name) -> Result<Arc<TempTable>> {
-    let temporary = match &name.schema {
-        None => true,
-        Some(schema) => view.session_tables.is_schema(schema),
-    };
-    if temporary && let Some(table) = view.session_tables.get(&name.name) {
-        return Ok(table);
-    }
-    Err(match relation_kind(view, name) {
-        None => PlanError::new(
-            SqlState::UNDEFINED_TABLE,
-            format!("relation \"{name}\" does not exist"),
-        ),
-        Some(RelationKind::View) => PlanError::new(
+    written_table(view, name, |name, kind| match kind {
+        RelationKind::View => PlanError::new(
             SqlState::WRONG_OBJECT_TYPE,
-            format!("cannot copy to view \"{}\"", name.name),
+            format!("cannot copy to view \"{name}\""),
         )
         .with_hint("Copy into a temporary table."),
-        Some(_) => PlanError::unsupported("COPY into external tables is")
+        _ => PlanError::unsupported("COPY into external tables is")
             .with_hint("Temporary tables take COPY."),
     })
 }

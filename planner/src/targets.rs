@@ -26,7 +26,23 @@ pub(crate) fn temp_table(view: &SessionView<'_>, name: &str) -> Result<Arc<TempT
 
 /// The temporary table an INSERT means, or why it is none.
 pub(crate) fn insert_target(view: &SessionView<'_>, insert: &Insert) -> Result<Arc<TempTable>> {
-    let name = &insert.table;
+    written_table(view, &insert.table, |name, kind| match kind {
+        RelationKind::View => PlanError::new(
+            SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
+            format!("cannot insert into view \"{name}\""),
+        )
+        .with_detail("Views are not automatically updatable."),
+        _ => PlanError::unsupported("INSERT into external tables is")
+            .with_hint("Temporary tables take INSERT."),
+    })
+}
+
+/// The temporary table of this name; `refuse` words why another relation can't be written.
+pub(crate) fn written_table(
+    view: &SessionView<'_>,
+    name: &Name,
+    refuse: impl FnOnce(&str, RelationKind) -> PlanError,
+) -> Result<Arc<TempTable>> {
     let temporary = match &name.schema {
         None => true,
         Some(schema) => view.session_tables.is_schema(schema),
@@ -39,13 +55,7 @@ pub(crate) fn insert_target(view: &SessionView<'_>, insert: &Insert) -> Result<A
             SqlState::UNDEFINED_TABLE,
             format!("relation \"{name}\" does not exist"),
         ),
-        Some(RelationKind::View) => PlanError::new(
-            SqlState::OBJECT_NOT_IN_PREREQUISITE_STATE,
-            format!("cannot insert into view \"{}\"", name.name),
-        )
-        .with_detail("Views are not automatically updatable."),
-        Some(_) => PlanError::unsupported("INSERT into external tables is")
-            .with_hint("Temporary tables take INSERT."),
+        Some(kind) => refuse(&name.name, kind),
     })
 }
 
