@@ -20,10 +20,8 @@ pub(crate) fn target_dir() -> PathBuf {
 /// Runs cargo and waits; a failure is an error that names the command.
 pub(crate) fn cargo(arguments: &[&str], environment: &[(&str, &str)]) -> Result<()> {
     println!("+ cargo {}", arguments.join(" "));
-    let status = Command::new(cargo_program())
-        .args(arguments)
+    let status = cargo_command(arguments)
         .envs(environment.iter().copied())
-        .current_dir(root())
         .status()?;
     if status.success() {
         Ok(())
@@ -34,9 +32,7 @@ pub(crate) fn cargo(arguments: &[&str], environment: &[(&str, &str)]) -> Result<
 
 /// Runs cargo and returns what it printed.
 pub(crate) fn cargo_output(arguments: &[&str]) -> Result<String> {
-    let output = Command::new(cargo_program())
-        .args(arguments)
-        .current_dir(root())
+    let output = cargo_command(arguments)
         .stderr(Stdio::inherit())
         .output()?;
     if output.status.success() {
@@ -64,6 +60,20 @@ pub(crate) fn quiet(command: &mut Command) -> Result<()> {
     .into())
 }
 
-fn cargo_program() -> std::ffi::OsString {
-    std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+/// Cargo in the workspace's root, without what the cargo that started us told us about ourselves:
+/// build scripts that watch those variables (ring's does) would run again, and everything above
+/// them would be compiled again, whenever `cargo xtask` and plain cargo take turns.
+fn cargo_command(arguments: &[&str]) -> Command {
+    let program = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let mut command = Command::new(program);
+    command.args(arguments).current_dir(root());
+    for (name, _) in std::env::vars_os() {
+        let about_us = name.to_str().is_some_and(|name| {
+            name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
+        });
+        if about_us {
+            command.env_remove(name);
+        }
+    }
+    command
 }
