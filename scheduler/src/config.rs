@@ -24,7 +24,7 @@ pub struct SchedulerConfig {
     /// The longest such pause.
     pub retry_backoff_max: Duration,
     /// An executor on which this many tasks failed through its fault within `exclusion_window`, of
-    /// whatever jobs, gets no tasks for `exclusion_time`. Zero: never.
+    /// whatever jobs, gets no tasks for `exclusion_time`. Its own losses count too. Zero: never.
     pub exclusion_failures: u32,
     pub exclusion_window: Duration,
     /// Long enough to be worth it, short enough to be forgiven after a passing trouble.

@@ -39,7 +39,7 @@ impl Scheduler {
         let stage_id = *job.ready.first()?;
         let stage = job.stage_mut(stage_id);
         let pending = stage.pending.first().copied();
-        let avoid = pending.map_or(&[][..], |task| &stage.tasks[task as usize].avoid);
+        let avoid = pending.map_or(&[][..], |task| stage.avoided(task));
         let room = self.executors.freest(avoid)?;
         let task = pending.unwrap_or_else(|| {
             let width = stage.cut_width(room);
@@ -66,13 +66,13 @@ impl Scheduler {
         let is_result = job.is_result(id.stage);
         let stage = job.stage_mut(id.stage);
         let slots = stage.slots_wanted(id.task).min(room.free);
+        let partitions = stage.partitions(id.task);
         let task = stage.tasks.get_mut(id.task as usize)?;
         let attempt = AttemptId {
             task: id,
             attempt: task.next_attempt,
         };
         task.next_attempt += 1;
-        let partitions = task.first_partition..task.first_partition + task.width;
         if !job.started {
             job.started = true;
             self.queued -= 1;

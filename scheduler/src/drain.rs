@@ -51,7 +51,7 @@ impl Scheduler {
                 continue;
             };
             let epoch = executor.epoch;
-            if executor.attempts().is_empty() && !self.is_read(executor, id) {
+            if executor.is_idle() && !self.is_read(executor, id) {
                 self.executors.set_state(id, ExecutorState::Drained);
                 self.draining.remove(&id);
                 self.actions.push(Action::ExecutorDrained {
@@ -64,18 +64,17 @@ impl Scheduler {
 
     /// Whether somebody will still read what an executor holds.
     fn is_read(&self, executor: &Executor, id: ExecutorId) -> bool {
-        executor.jobs.iter().any(|(job_id, outputs)| {
+        executor.jobs.iter().any(|(job_id, holding)| {
             let Some(job) = self.jobs.get(&job_id) else {
                 return false;
             };
-            let mut outputs = outputs.iter();
             match job.phase {
-                Phase::Active => outputs.any(|(stage, task)| {
-                    let stage = job.stage(*stage);
-                    let accepted = stage.accepted(job_id, *task);
+                Phase::Active => job.outputs_from(holding.last).any(|(stage, task)| {
+                    let stage = job.stage(stage);
+                    let accepted = stage.accepted(job_id, task);
                     stage.needed && accepted.is_some_and(|output| output.executor == id)
                 }),
-                Phase::Finished => !job.released && outputs.any(|(stage, _)| job.is_result(*stage)),
+                Phase::Finished => !job.released && holding.has_result,
                 Phase::Stopped => false,
             }
         })

@@ -8,17 +8,21 @@
 //! index by number of free slots, and `free_slots` is its sum.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::hash::{BuildHasherDefault, Hasher};
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU32;
 
 use job::{AttemptId, Epoch, ExecutorId, JobId};
 
 use crate::ExecutorState;
 use crate::executor_state::{Executor, Held};
+use crate::holdings::Output;
 
 #[derive(Debug, Default)]
 pub(crate) struct Executors {
-    executors: IdMap<Executor>,
+    /// The registered executors, in no order that means anything.
+    records: Vec<Executor>,
+    /// Where each one's record is.
+    places: Places,
     /// Active executors with a free slot by number of free slots; among equals the lowest id is
     /// last.
     by_free: BTreeSet<(u32, Reverse<ExecutorId>)>,
@@ -30,28 +34,46 @@ pub(crate) struct Executors {
     memory_bytes: u64,
 }
 
-/// Hashed, because the report of a task finds its executor with one look at memory that is not in
-/// the cache. The hash is a fixed one: runs are the same every time.
-type IdMap<T> = HashMap<ExecutorId, T, BuildHasherDefault<IdHasher>>;
-
-/// Spreads ids that are numbers in a row, or nearly.
+/// Executors' places in a list.
+///
+/// Drivers number executors as they join, so a plain list finds most, and stays in the processor's
+/// cache: the report of a task waits for the record alone.
 #[derive(Debug, Default)]
-struct IdHasher(u64);
+struct Places {
+    /// By id. Grows with the highest id there ever was.
+    low: Vec<Option<NonZeroU32>>,
+    high: BTreeMap<ExecutorId, NonZeroU32>,
+}
 
-impl Hasher for IdHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.write_u64(u64::from(*byte));
+/// Ids from here on are rather looked up in a tree.
+const HIGH_IDS: u64 = 1 << 20;
+
+impl Places {
+    fn get(&self, id: ExecutorId) -> Option<usize> {
+        let place = match id.0 {
+            low @ 0..HIGH_IDS => *self.low.get(low as usize)?,
+            HIGH_IDS.. => self.high.get(&id).copied(),
+        };
+        Some(place?.get() as usize - 1)
+    }
+
+    fn set(&mut self, id: ExecutorId, place: Option<usize>) {
+        let place = place.and_then(|place| NonZeroU32::new(place as u32 + 1));
+        match (id.0, place) {
+            (low @ 0..HIGH_IDS, _) => {
+                let low = low as usize;
+                if low >= self.low.len() {
+                    self.low.resize(low + 1, None);
+                }
+                self.low[low] = place;
+            }
+            (HIGH_IDS.., Some(place)) => {
+                self.high.insert(id, place);
+            }
+            (HIGH_IDS.., None) => {
+                self.high.remove(&id);
+            }
         }
-    }
-
-    fn write_u64(&mut self, number: u64) {
-        self.0 = (self.0 ^ number).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        self.0 ^= self.0 >> 32;
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
     }
 }
 
@@ -66,15 +88,21 @@ pub(crate) struct Room {
 
 impl Executors {
     /// Registers an executor that is not there.
-    pub(crate) fn join(&mut self, id: ExecutorId, executor: Executor) {
-        let (free, memory) = (executor.free, executor.memory_bytes);
-        self.executors.insert(id, executor);
+    pub(crate) fn join(&mut self, executor: Executor) {
+        let (id, free, memory) = (executor.id, executor.free, executor.memory_bytes);
+        self.places.set(id, Some(self.records.len()));
+        self.records.push(executor);
         self.activate(id, free, memory);
     }
 
     /// Removes an executor with all it ran and held.
     pub(crate) fn remove(&mut self, id: ExecutorId) -> Option<Executor> {
-        let executor = self.executors.remove(&id)?;
+        let place = self.places.get(id)?;
+        let executor = self.records.swap_remove(place);
+        self.places.set(id, None);
+        if let Some(moved) = self.records.get(place) {
+            self.places.set(moved.id, Some(place));
+        }
         if executor.is_active() {
             self.deactivate(id, executor.free, executor.memory_bytes);
         }
@@ -82,15 +110,21 @@ impl Executors {
     }
 
     pub(crate) fn get(&self, id: ExecutorId) -> Option<&Executor> {
-        self.executors.get(&id)
+        self.records.get(self.places.get(id)?)
     }
 
     pub(crate) fn get_mut(&mut self, id: ExecutorId) -> Option<&mut Executor> {
-        self.executors.get_mut(&id)
+        self.records.get_mut(self.places.get(id)?)
     }
 
     pub(crate) fn epoch(&self, id: ExecutorId) -> Option<Epoch> {
         self.get(id).map(|executor| executor.epoch)
+    }
+
+    /// Whether this very registration was given a task of a job.
+    pub(crate) fn has_job(&self, id: ExecutorId, epoch: Epoch, job: JobId) -> bool {
+        let executor = self.get(id).filter(|executor| executor.epoch == epoch);
+        executor.is_some_and(|executor| executor.jobs.contains(job))
     }
 
     /// Makes an executor active or takes it off the index of those that get tasks.
@@ -178,17 +212,9 @@ impl Executors {
         is_new
     }
 
-    /// Frees what an attempt holds of this very registration. `None` if it holds nothing.
-    pub(crate) fn free(
-        &mut self,
-        id: ExecutorId,
-        epoch: Epoch,
-        attempt: AttemptId,
-    ) -> Option<Held> {
+    /// Frees what an attempt holds. `None` if it holds nothing.
+    pub(crate) fn free(&mut self, id: ExecutorId, attempt: AttemptId) -> Option<Held> {
         let executor = self.get_mut(id)?;
-        if executor.epoch != epoch {
-            return None;
-        }
         let held = executor.remove(attempt)?;
         let before = executor.free;
         executor.free += held.slots;
@@ -227,13 +253,20 @@ impl Executors {
         held.is_some_and(|held| !std::mem::replace(&mut held.stopping, true))
     }
 
-    /// An output of an attempt that ran there has been accepted.
-    pub(crate) fn accept(&mut self, id: ExecutorId, attempt: AttemptId) {
+    /// An output of an attempt that ran there has been accepted. Returns the one before, which
+    /// the task has to keep.
+    pub(crate) fn accept(
+        &mut self,
+        id: ExecutorId,
+        attempt: AttemptId,
+        is_result: bool,
+    ) -> Option<Output> {
         let job = attempt.task.job;
-        let outputs = self.get_mut(id).and_then(|e| e.jobs.get_mut(job));
-        if let Some(outputs) = outputs {
-            outputs.push((attempt.task.stage, attempt.task.task));
-        }
+        let holding = self.get_mut(id).and_then(|e| e.jobs.get_mut(job))?;
+        holding.has_result |= is_result;
+        holding
+            .last
+            .replace((attempt.task.stage, attempt.task.task))
     }
 
     /// Forgets what an executor has of a job, if nothing of the job runs there any more.
@@ -245,7 +278,7 @@ impl Executors {
     }
 
     /// In no order that means anything.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (ExecutorId, &Executor)> {
-        self.executors.iter().map(|(id, executor)| (*id, executor))
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Executor> {
+        self.records.iter()
     }
 }

@@ -1,23 +1,33 @@
-//! The jobs that may have blocks on one executor.
+//! The jobs that may have blocks on one executor, and the outputs accepted there.
 //!
 //! The job that came last is kept apart from the others: most reports are about it, and find it
-//! without a look into a tree.
-
-use std::collections::BTreeMap;
+//! without a look into a tree. The outputs are a list that runs through the tasks themselves
+//! ([`Task::next_here`](crate::stage_state::Task)), so that noting one touches no other memory
+//! than the two records that the report is about anyway.
 
 use job::{JobId, StageId};
 
-/// What an executor has of a job: the tasks that had an output accepted here. It may have been
-/// found unreadable since: the task's state tells.
-pub(crate) type Outputs = Vec<(StageId, u32)>;
+/// A task of a job.
+pub(crate) type Output = (StageId, u32);
 
-/// Outputs of a job that an executor has room for from the start.
-const OUTPUTS: usize = 16;
+/// What an executor has of a job.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Holding {
+    /// The task whose output was accepted here last, if it wasn't lost since. The others follow
+    /// from task to task while the job is active.
+    pub(crate) last: Option<Output>,
+    /// An output of the result stage was accepted here.
+    pub(crate) has_result: bool,
+}
 
+/// The latest job comes first in memory, beside what else reports look at.
 #[derive(Debug, Default)]
+#[repr(C)]
 pub(crate) struct Holdings {
-    latest: Option<(JobId, Outputs)>,
-    others: BTreeMap<JobId, Outputs>,
+    latest: Option<(JobId, Holding)>,
+    /// In order of job id. A list, which keeps its memory: to get some anew for each job on
+    /// thousands of executors is what costs most on a large cluster.
+    others: Vec<(JobId, Holding)>,
 }
 
 impl Holdings {
@@ -26,25 +36,39 @@ impl Holdings {
         if self.get_mut(job).is_some() {
             return false;
         }
-        // Room for some tasks at once: growing from nothing on thousands of executors is what costs
-        // most on a large cluster.
-        let outputs = Vec::with_capacity(OUTPUTS);
-        self.others.extend(self.latest.replace((job, outputs)));
+        if let Some(earlier) = self.latest.replace((job, Holding::default()))
+            && let Err(at) = self.find(earlier.0)
+        {
+            self.others.insert(at, earlier);
+        }
         true
     }
 
-    pub(crate) fn get_mut(&mut self, job: JobId) -> Option<&mut Outputs> {
-        match &mut self.latest {
-            Some((latest, outputs)) if *latest == job => Some(outputs),
-            _ => self.others.get_mut(&job),
+    pub(crate) fn contains(&self, job: JobId) -> bool {
+        let latest = self.latest.is_some_and(|(latest, _)| latest == job);
+        latest || self.find(job).is_ok()
+    }
+
+    pub(crate) fn get_mut(&mut self, job: JobId) -> Option<&mut Holding> {
+        if let Some((latest, holding)) = &mut self.latest
+            && *latest == job
+        {
+            return Some(holding);
         }
+        let others = &mut self.others;
+        let at = others.binary_search_by_key(&job, |(other, _)| *other);
+        others.get_mut(at.ok()?).map(|(_, holding)| holding)
     }
 
     pub(crate) fn remove(&mut self, job: JobId) -> bool {
         match &self.latest {
             Some((latest, _)) if *latest == job => self.latest.take().is_some(),
-            _ => self.others.remove(&job).is_some(),
+            _ => self.find(job).map(|at| self.others.remove(at)).is_ok(),
         }
+    }
+
+    fn find(&self, job: JobId) -> Result<usize, usize> {
+        self.others.binary_search_by_key(&job, |(other, _)| *other)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -52,14 +76,14 @@ impl Holdings {
     }
 
     /// In no order that means anything.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (JobId, &Outputs)> {
-        let latest = self.latest.iter().map(|(job, outputs)| (*job, outputs));
-        latest.chain(self.others.iter().map(|(job, outputs)| (*job, outputs)))
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (JobId, Holding)> {
+        self.latest.iter().chain(&self.others).copied()
     }
 
     /// All of them, by job.
-    pub(crate) fn into_jobs(mut self) -> BTreeMap<JobId, Outputs> {
+    pub(crate) fn into_jobs(mut self) -> Vec<(JobId, Holding)> {
         self.others.extend(self.latest);
+        self.others.sort_unstable_by_key(|(job, _)| *job);
         self.others
     }
 }

@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use job::{ExecutorId, JobGraph, StageId};
 
 use crate::Instant;
+use crate::holdings::{Holding, Output};
 use crate::pools::Place;
 use crate::stage_state::{StageState, TaskState};
 
@@ -145,13 +146,38 @@ impl JobState {
         }
     }
 
+    /// The outputs of which one was accepted last on some executor, and all accepted there before.
+    pub(crate) fn outputs_from(&self, last: Option<Output>) -> impl Iterator<Item = Output> {
+        std::iter::successors(last, |(stage, task)| {
+            let stage = self.stages.get(stage.0 as usize)?;
+            stage.tasks.get(*task as usize)?.next_here
+        })
+    }
+
+    /// Takes an output off the list of those accepted on an executor.
+    pub(crate) fn unlist(&mut self, holding: &mut Holding, output: Output) {
+        let next =
+            |job: &Self, (stage, task): Output| job.stage(stage).tasks[task as usize].next_here;
+        let after = next(self, output);
+        if holding.last == Some(output) {
+            holding.last = after;
+        } else {
+            let before = self
+                .outputs_from(holding.last)
+                .find(|before| next(self, *before) == Some(output));
+            if let Some((stage, task)) = before {
+                self.stage_mut(stage).tasks[task as usize].next_here = after;
+            }
+        }
+    }
+
     /// An accepted output is gone: the task has to run again if the stage is needed, and
     /// preferably not where the output could not be kept.
     pub(crate) fn output_lost(&mut self, stage: StageId, task: u32, holder: ExecutorId) {
         let producer = self.stage_mut(stage);
         let was_complete = producer.is_complete();
         producer.set_state(task, TaskState::Pending);
-        producer.tasks[task as usize].avoid(holder);
+        producer.avoid(task, holder);
         producer.forget_locations();
         if !producer.rerunning {
             producer.rerunning = true;

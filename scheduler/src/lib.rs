@@ -14,7 +14,7 @@
 //!   accepting a later attempt.
 //! - **stopping**: an attempt that was told to stop and still holds its slots.
 //! - **draining**: an executor that gets no new tasks and leaves when nobody needs it any more.
-//! - **excluded**: an executor that failed too many tasks and gets none for a while.
+//! - **excluded**: an executor that failed too many tasks, or was lost too often, and gets none for a while.
 //! - **active**, of an executor: it gets tasks.
 //! - **holder**: an executor that was given a task of a job, so that it may hold its blocks.
 //!
@@ -51,9 +51,12 @@
 //! straggler takes, and when a rerun turns out not to be needed; executors that drain, and the
 //! pools' first waiting jobs, when a stage is complete or memory is freed.
 //!
-//! `cargo xtask bench scheduler` measures: on a busy machine 2.1 million reports a second on 100
-//! executors and 0.8 million on 10,000. Instructions per report are within a sixth of each other;
-//! the rest is executors' records that are not in the processor's cache.
+//! `cargo xtask bench scheduler` measures: on a machine with other things to do, 2.4 million reports
+//! a second on 100 executors and 1.5 million on 10,000. The instructions per report are the same;
+//! the rest is that the records of 10,000 executors and their tasks don't fit into the processor's
+//! inner caches. So they are short, and a report looks at one of each, at once: an executor's keeps
+//! its running attempt and its latest job inside, the outputs it holds are a list through the tasks
+//! themselves, and what only failures need is elsewhere.
 
 mod admission;
 mod config;

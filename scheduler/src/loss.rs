@@ -2,10 +2,11 @@
 
 use job::{AttemptId, ErrorReport, ExecutorId, JobId, MapOutput, SqlState, StageId, TaskId};
 
+use crate::holdings::Output;
 use crate::retry::Cause;
 use crate::scheduler::Scheduler;
 use crate::stage_state::TaskState;
-use crate::{Action, JobEnd};
+use crate::{Action, ExecutorState, JobEnd};
 
 impl Scheduler {
     /// Takes a registered executor away with all it ran and held.
@@ -16,16 +17,24 @@ impl Scheduler {
         };
         self.draining.remove(&executor);
         self.perhaps_drained.remove(&executor);
+        if lost.state != ExecutorState::Drained {
+            self.note_failure(executor);
+        }
         for (attempt, held) in lost.attempts() {
             self.slots_freed(attempt.task.job, held.slots);
         }
-        let mut jobs = std::mem::take(&mut lost.jobs).into_jobs();
-        for (id, outputs) in &mut jobs {
-            if let Some(job) = self.jobs.get_mut(id) {
-                job.holders.remove(&executor);
+        let jobs = std::mem::take(&mut lost.jobs).into_jobs();
+        for (id, holding) in &jobs {
+            let Some(job) = self.jobs.get_mut(id) else {
+                continue;
+            };
+            job.holders.remove(&executor);
+            if !job.is_active() {
+                continue;
             }
+            let mut outputs: Vec<Output> = job.outputs_from(holding.last).collect();
             outputs.sort_unstable();
-            for &mut (stage, task) in outputs {
+            for (stage, task) in outputs {
                 let job = *id;
                 let task = TaskId { job, stage, task };
                 if self
@@ -42,7 +51,7 @@ impl Scheduler {
                 self.failed(executor, attempt, held, Cause::ExecutorLost, error);
             }
         }
-        for job in jobs.into_keys() {
+        for (job, _) in jobs {
             if self.is_active(job) {
                 self.settle(job);
             } else {
@@ -117,7 +126,11 @@ impl Scheduler {
         if !job.is_active() {
             return;
         }
-        if job.stage(task.stage).tasks[task.task as usize].shown {
+        let holdings = self.executors.get_mut(holder).map(|e| &mut e.jobs);
+        if let Some(holding) = holdings.and_then(|jobs| jobs.get_mut(task.job)) {
+            job.unlist(holding, (task.stage, task.task));
+        }
+        if job.stage(task.stage).shown.contains(&task.task) {
             let error = lost_error(holder, task).with_detail(
                 "It held rows of the result, of which some have reached the client already.",
             );

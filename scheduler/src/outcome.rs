@@ -11,7 +11,7 @@ use crate::exclusion::is_executors_fault;
 use crate::executor_state::Held;
 use crate::retry::{Cause, Verdict, verdict};
 use crate::scheduler::Scheduler;
-use crate::stage_state::TaskState;
+use crate::stage_state::{StageState, TaskState};
 use crate::{Action, JobEnd};
 
 impl Scheduler {
@@ -22,7 +22,12 @@ impl Scheduler {
         attempt: AttemptId,
         outcome: TaskOutcome,
     ) {
-        let Some(held) = self.executors.free(executor, epoch, attempt) else {
+        // On a large cluster, neither the executor's record nor the task's is in the processor's
+        // cache: looked at in a row, they are waited for at once.
+        let is_here = self.executors.has_job(executor, epoch, attempt.task.job);
+        let is_awaited = self.awaits(executor, attempt);
+        let held = is_here.then(|| self.executors.free(executor, attempt));
+        let Some(held) = held.flatten() else {
             self.counters.fenced += 1;
             if !self.config.fencing {
                 self.believe(executor, attempt, outcome);
@@ -34,7 +39,7 @@ impl Scheduler {
         self.check_drain(executor);
         if !self.is_active(job) {
             self.drop_blocks_at(job, executor);
-        } else if self.awaits(executor, attempt) {
+        } else if is_awaited {
             match outcome {
                 TaskOutcome::Finished(stats) => {
                     let took = self.now.since(held.since);
@@ -72,10 +77,10 @@ impl Scheduler {
         let this = (attempt.attempt, executor);
         self.jobs.get(&id.job).is_some_and(|job| {
             job.is_active()
-                && job
-                    .stage(id.stage)
-                    .running_attempts(id.task)
-                    .any(|running| running == this)
+                && job.stages.get(id.stage.0 as usize).is_some_and(|stage| {
+                    let mut running = stage.running_attempts(id.task);
+                    running.any(|running| running == this)
+                })
         })
     }
 
@@ -91,22 +96,21 @@ impl Scheduler {
             return;
         };
         let is_result = job.is_result(id.stage);
+        let before = self.executors.accept(executor, attempt, is_result);
         let stage = job.stage_mut(id.stage);
         let others = stage.running_attempts(id.task);
         let mut others = others.filter(|(other, _)| *other != attempt.attempt);
         let other = others.next();
         drop(others);
         stage.leave_to_other(id.task, attempt.attempt);
-        let task = &mut stage.tasks[id.task as usize];
-        task.failures = 0;
-        task.avoid.clear();
+        stage.forget_failures(id.task);
+        stage.tasks[id.task as usize].next_here = before;
         let accepted = TaskState::Accepted {
             attempt: attempt.attempt,
             executor,
         };
         stage.set_state(id.task, accepted);
         let complete = stage.is_complete();
-        self.executors.accept(executor, attempt);
         self.counters.accepted += 1;
         self.actions.push(Action::TaskAccepted { attempt, stats });
         if let Some((other, executor)) = other {
@@ -141,28 +145,26 @@ impl Scheduler {
         let Some(job) = self.jobs.get_mut(&id.job) else {
             return;
         };
-        let task = &mut job.stage_mut(id.stage).tasks[id.task as usize];
-        if task.shown {
+        let stage = job.stage_mut(id.stage);
+        if stage.shown.contains(&id.task) {
             // A retry would send rows twice.
             self.end_job(id.job, JobEnd::Failed(error));
             return;
         }
-        task.avoid(executor);
+        stage.avoid(id.task, executor);
         self.unwatch(id);
         if self.goes_on(attempt) {
             self.failed_beside_another(attempt, cause, error);
             return;
         }
-        let Some(job) = self.jobs.get_mut(&id.job) else {
-            return;
-        };
-        let task = &mut job.stage_mut(id.stage).tasks[id.task as usize];
         match verdict(cause) {
             Verdict::FailJob => self.end_job(id.job, JobEnd::Failed(error)),
             Verdict::RetryAtOnce => self.retry(attempt, false, error),
             Verdict::RetryLater => self.retry(attempt, true, error),
             Verdict::RetryWithMoreRoom => {
-                if held.shared || self.executors.has_other_than(&task.avoid) {
+                let job = self.jobs.get(&id.job);
+                let avoid = job.map_or(&[][..], |job| job.stage(id.stage).avoided(id.task));
+                if held.shared || self.executors.has_other_than(avoid) {
                     self.retry(attempt, true, error);
                 } else {
                     self.end_job(id.job, JobEnd::Failed(error));
@@ -189,9 +191,9 @@ impl Scheduler {
         let goes_on = stage.leave_to_other(id.task, attempt.attempt);
         if goes_on {
             // The last failure that it may have is left to the other attempt.
-            let failures = &mut stage.tasks[id.task as usize].failures;
             let most = self.config.task_attempts_max.saturating_sub(1);
-            *failures = most.min(*failures + 1);
+            let failures = most.min(stage.failures(id.task) + 1);
+            stage.set_failures(id.task, failures);
             self.watch(id, self.now);
         }
         goes_on
@@ -217,20 +219,27 @@ impl Scheduler {
             return;
         };
         let stage = job.stages.get_mut(id.stage.0 as usize);
-        let task = stage.and_then(|stage| stage.tasks.get_mut(id.task as usize));
-        let Some(task) = task.filter(|task| attempt.attempt < task.next_attempt) else {
+        let launched = |stage: &StageState| {
+            let task = stage.tasks.get(id.task as usize);
+            task.filter(|task| attempt.attempt < task.next_attempt)
+                .map(|task| task.state)
+        };
+        let Some((stage, state)) = stage.and_then(|stage| {
+            let state = launched(stage)?;
+            Some((stage, state))
+        }) else {
             // Never launched: nothing that the driver could have seen rows of.
             self.counters.fenced += 1;
             return;
         };
-        match task.state {
+        match state {
             TaskState::Running {
                 attempt: current, ..
             }
             | TaskState::Accepted {
                 attempt: current, ..
             } if current == attempt.attempt => {
-                task.shown = true;
+                stage.shown.insert(id.task);
             }
             TaskState::Pending
             | TaskState::Delayed { .. }
@@ -253,9 +262,8 @@ impl Scheduler {
             return;
         };
         let stage = job.stage_mut(id.stage);
-        let task = &mut stage.tasks[id.task as usize];
-        task.failures += 1;
-        let failures = task.failures;
+        let failures = stage.failures(id.task) + 1;
+        stage.set_failures(id.task, failures);
         if failures >= self.config.task_attempts_max {
             self.give_up(attempt, failures, error);
         } else if pause {

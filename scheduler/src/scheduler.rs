@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use job::{ErrorReport, ExecutorId, JobGraph, JobId, SqlState, TaskId};
 
 use crate::admission::Reservations;
+use crate::exclusion::Exclusion;
 use crate::executor_state::Executor;
 use crate::executors::Executors;
 use crate::job_state::{JobState, Phase};
@@ -33,8 +34,7 @@ pub struct Scheduler {
     pub(crate) reservations: Reservations,
     /// Tasks that wait out a pause, by when it ends.
     pub(crate) delayed: BTreeSet<(Instant, TaskId)>,
-    /// Excluded executors, by when that ends.
-    pub(crate) excluded: BTreeSet<(Instant, ExecutorId)>,
+    pub(crate) exclusion: Exclusion,
     /// Running tasks by when they become stragglers.
     pub(crate) watched: BTreeSet<(Instant, TaskId)>,
     /// Stragglers without a second attempt.
@@ -59,7 +59,7 @@ impl Scheduler {
             draining: BTreeSet::new(),
             perhaps_drained: BTreeSet::new(),
             delayed: BTreeSet::new(),
-            excluded: BTreeSet::new(),
+            exclusion: Exclusion::default(),
             watched: BTreeSet::new(),
             stragglers: BTreeSet::new(),
             queued: 0,
@@ -86,7 +86,7 @@ impl Scheduler {
                 epoch,
                 slots,
                 memory_bytes,
-            } => self.join(executor, Executor::new(epoch, slots, memory_bytes)),
+            } => self.join(Executor::new(executor, epoch, slots, memory_bytes)),
             Event::ExecutorLost { executor, epoch } => {
                 if self.executors.epoch(executor) == Some(epoch) {
                     self.executor_lost(executor);
@@ -112,7 +112,7 @@ impl Scheduler {
     /// When to send [`Event::Tick`] if nothing else happens before.
     pub fn next_timeout(&self) -> Option<Instant> {
         let delayed = self.delayed.first().map(|(until, _)| *until);
-        let excluded = self.excluded.first().map(|(until, _)| *until);
+        let excluded = self.exclusion.next_timeout();
         let watched = self.watched.first().map(|(until, _)| *until);
         let pauses = delayed.into_iter().chain(excluded);
         pauses.chain(watched).min()
@@ -130,7 +130,7 @@ impl Scheduler {
             && self
                 .executors
                 .iter()
-                .all(|(_, executor)| executor.free == executor.slots && executor.jobs.is_empty())
+                .all(|executor| executor.free == executor.slots && executor.jobs.is_empty())
     }
 
     fn submit(&mut self, id: JobId, graph: JobGraph, options: &JobOptions) {
@@ -192,7 +192,8 @@ impl Scheduler {
         }
     }
 
-    fn join(&mut self, id: ExecutorId, executor: Executor) {
+    fn join(&mut self, executor: Executor) {
+        let id = executor.id;
         match self.executors.epoch(id) {
             Some(present) if present >= executor.epoch => {
                 self.counters.fenced += 1;
@@ -201,7 +202,8 @@ impl Scheduler {
             Some(_) => self.executor_lost(id),
             None => {}
         }
-        self.executors.join(id, executor);
+        self.executors.join(executor);
+        self.perhaps_exclude(id);
         self.reservations.changed = true;
     }
 }

@@ -211,7 +211,7 @@ impl Scheduler {
             return Vec::new();
         };
         let stage = job.stage(id.stage);
-        let mut avoid = stage.tasks[id.task as usize].avoid.clone();
+        let mut avoid = stage.avoided(id.task).to_vec();
         avoid.extend(
             stage
                 .running_attempts(id.task)
@@ -223,8 +223,9 @@ impl Scheduler {
     fn launch_copy(&mut self, id: TaskId) -> Option<()> {
         let avoid = self.avoided_by_copy(id);
         let job = self.jobs.get_mut(&id.job)?;
-        let task = &job.stage(id.stage).tasks[id.task as usize];
-        if task.failures + 1 >= self.config.task_attempts_max
+        let stage = job.stage(id.stage);
+        let task = &stage.tasks[id.task as usize];
+        if stage.failures(id.task) + 1 >= self.config.task_attempts_max
             || task.next_attempt >= self.config.attempts_total_max()
         {
             // The one that runs is its last.

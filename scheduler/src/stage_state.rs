@@ -13,7 +13,7 @@
 //! holds exactly the tasks in state `Pending`; `running` counts those in `Running`, `accepted`
 //! those in `Accepted`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use job::{
@@ -22,6 +22,7 @@ use job::{
 
 use crate::Instant;
 use crate::executors::Room;
+use crate::holdings::Output;
 use crate::speculation::Speculation;
 
 #[derive(Debug)]
@@ -30,6 +31,12 @@ pub(crate) struct StageState {
     /// Stages that read this one, once per edge.
     pub(crate) consumers: Vec<StageId>,
     pub(crate) tasks: Vec<Task>,
+    /// Their partitions.
+    slices: Vec<Slice>,
+    /// Tasks that failed since an output of theirs was last accepted.
+    troubles: BTreeMap<u32, Trouble>,
+    /// Tasks whose rows have reached the client, so that there can't be another attempt of them.
+    pub(crate) shown: BTreeSet<u32>,
     /// The first partition that belongs to no task yet.
     pub(crate) uncut_from: u32,
     pub(crate) pending: BTreeSet<u32>,
@@ -52,20 +59,31 @@ pub(crate) struct StageState {
 /// Executors that a task remembers having failed on; it bounds the search for another one.
 const AVOIDED_MAX: usize = 8;
 
-/// A slice of a stage's partitions.
+/// What reports about a task look at. They come in any order, so it is short, and lies in one line
+/// of the processor's cache.
 #[derive(Debug)]
+#[repr(align(32))]
 pub(crate) struct Task {
-    pub(crate) first_partition: u32,
-    pub(crate) width: u32,
     pub(crate) state: TaskState,
+    /// While it is accepted: the task whose output was accepted on the same executor before.
+    pub(crate) next_here: Option<Output>,
     /// The number of the next attempt. Never reset: an attempt's id is never reused.
     pub(crate) next_attempt: u32,
-    /// Failures since an output was last accepted.
-    pub(crate) failures: u32,
-    /// Executors where it failed since, the last few.
-    pub(crate) avoid: Vec<ExecutorId>,
-    /// Rows of its attempt have reached the client, so that there can't be another one.
-    pub(crate) shown: bool,
+}
+
+/// Partitions of a stage.
+#[derive(Debug, Clone, Copy)]
+struct Slice {
+    first: u32,
+    width: u32,
+}
+
+/// A task's failures since an output of it was last accepted.
+#[derive(Debug, Default)]
+struct Trouble {
+    failures: u32,
+    /// Executors where it failed, the last few.
+    avoid: Vec<ExecutorId>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,16 +98,6 @@ pub(crate) enum TaskState {
     Accepted { attempt: u32, executor: ExecutorId },
 }
 
-impl Task {
-    /// Prefers another executor for the next attempts. The oldest is forgotten first.
-    pub(crate) fn avoid(&mut self, executor: ExecutorId) {
-        if self.avoid.len() == AVOIDED_MAX {
-            self.avoid.remove(0);
-        }
-        self.avoid.push(executor);
-    }
-}
-
 impl StageState {
     pub(crate) fn new(spec: Stage, consumers: Vec<StageId>) -> Self {
         Self {
@@ -97,6 +105,9 @@ impl StageState {
             spec,
             consumers,
             tasks: Vec::new(),
+            slices: Vec::new(),
+            troubles: BTreeMap::new(),
+            shown: BTreeSet::new(),
             uncut_from: 0,
             pending: BTreeSet::new(),
             running: 0,
@@ -123,6 +134,38 @@ impl StageState {
         self.needed && self.incomplete_inputs == 0 && (!self.pending.is_empty() || !self.is_cut())
     }
 
+    /// Where a task's next attempt should not go if it can go elsewhere.
+    pub(crate) fn avoided(&self, task: u32) -> &[ExecutorId] {
+        self.troubles
+            .get(&task)
+            .map_or(&[], |trouble| trouble.avoid.as_slice())
+    }
+
+    /// Prefers another executor for a task's next attempts. The oldest is forgotten first.
+    pub(crate) fn avoid(&mut self, task: u32, executor: ExecutorId) {
+        let avoid = &mut self.troubles.entry(task).or_default().avoid;
+        if avoid.len() == AVOIDED_MAX {
+            avoid.remove(0);
+        }
+        avoid.push(executor);
+    }
+
+    /// How often a task failed since an output of it was last accepted.
+    pub(crate) fn failures(&self, task: u32) -> u32 {
+        self.troubles
+            .get(&task)
+            .map_or(0, |trouble| trouble.failures)
+    }
+
+    pub(crate) fn set_failures(&mut self, task: u32, failures: u32) {
+        self.troubles.entry(task).or_default().failures = failures;
+    }
+
+    /// A task did well.
+    pub(crate) fn forget_failures(&mut self, task: u32) {
+        self.troubles.remove(&task);
+    }
+
     /// An output is lost: consumers must be told of others.
     pub(crate) fn forget_locations(&mut self) {
         self.locations = None;
@@ -145,24 +188,30 @@ impl StageState {
     pub(crate) fn cut(&mut self, width: u32) -> u32 {
         let task = self.tasks.len() as u32;
         self.tasks.push(Task {
-            first_partition: self.uncut_from,
-            width,
             state: TaskState::Pending,
+            next_here: None,
             next_attempt: 0,
-            failures: 0,
-            avoid: Vec::new(),
-            shown: false,
+        });
+        self.slices.push(Slice {
+            first: self.uncut_from,
+            width,
         });
         self.uncut_from += width;
         self.pending.insert(task);
         task
     }
 
+    /// A task's partitions. For good, see above.
+    pub(crate) fn partitions(&self, task: u32) -> std::ops::Range<u32> {
+        let Slice { first, width } = self.slices[task as usize];
+        first..first + width
+    }
+
     /// The most slots a task can use.
     pub(crate) fn slots_wanted(&self, task: u32) -> u32 {
         match self.spec.slicing {
             Slicing::Whole { slots } => slots,
-            Slicing::PerPartition => self.tasks[task as usize].width,
+            Slicing::PerPartition => self.slices[task as usize].width,
         }
     }
 

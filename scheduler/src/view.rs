@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use job::{AttemptId, Epoch, ExecutorId, JobId, StageId};
 
-use crate::executors::Executors;
+use crate::PoolConfig;
+use crate::executor_state::Executor;
 use crate::job_state::{JobState, Phase};
 use crate::pools::Pool;
 use crate::scheduler::Scheduler;
 use crate::stage_state::StageState;
-use crate::{Instant, PoolConfig};
 
 /// Everything the scheduler knows, at one instant.
 #[derive(Debug, Clone, PartialEq)]
@@ -168,7 +168,7 @@ impl Scheduler {
         let jobs = self.jobs.iter().map(|(id, job)| self.job_view(*id, job));
         SchedulerView {
             jobs: jobs.collect(),
-            executors: executor_views(&self.executors, self.now),
+            executors: self.executor_views(),
             pools: self.pools.iter().map(pool_view).collect(),
             reserved_bytes: self.reservations.reserved,
             counters: self.counters,
@@ -203,6 +203,23 @@ impl Scheduler {
             stages: job.stages.iter().map(stage_view).collect(),
             attempts,
         }
+    }
+
+    fn executor_views(&self) -> Vec<ExecutorView> {
+        let view = |executor: &Executor| ExecutorView {
+            executor: executor.id,
+            epoch: executor.epoch,
+            slots: executor.slots,
+            slots_free: executor.free,
+            memory_bytes: executor.memory_bytes,
+            attempts: executor.attempts().count(),
+            state: executor.state,
+            excluded_for: (executor.state == ExecutorState::Excluded)
+                .then(|| self.exclusion.until(executor.id).since(self.now)),
+        };
+        let mut views: Vec<ExecutorView> = self.executors.iter().map(view).collect();
+        views.sort_unstable_by_key(|view| view.executor);
+        views
     }
 
     fn wait_reason(&self, job: &JobState) -> WaitReason {
@@ -252,23 +269,4 @@ fn pool_view(pool: &Pool) -> PoolView {
         config: pool.config.clone(),
         slots_held: pool.held,
     }
-}
-
-fn executor_views(executors: &Executors, now: Instant) -> Vec<ExecutorView> {
-    let mut views: Vec<ExecutorView> = executors
-        .iter()
-        .map(|(id, executor)| ExecutorView {
-            executor: id,
-            epoch: executor.epoch,
-            slots: executor.slots,
-            slots_free: executor.free,
-            memory_bytes: executor.memory_bytes,
-            attempts: executor.attempts().len(),
-            state: executor.state,
-            excluded_for: (executor.state == ExecutorState::Excluded)
-                .then(|| executor.excluded_until.since(now)),
-        })
-        .collect();
-    views.sort_unstable_by_key(|view| view.executor);
-    views
 }

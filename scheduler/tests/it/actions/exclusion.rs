@@ -149,19 +149,47 @@ fn its_tasks_go_on_and_its_outputs_are_read() {
 }
 
 #[test]
-fn an_excluded_executor_may_drain_or_register_again() {
+fn an_excluded_executor_may_drain_and_stays_excluded_when_it_registers_again() {
     let mut it = fixture(2);
     fail_transient(&mut it, 1);
     fail_transient(&mut it, 2);
+    it.join(1, 1);
+    assert_eq!(states(&it), [Excluded, Active]);
     assert_eq!(it.drain(1), ["e1 drained"]);
     assert_eq!(states(&it), [Drained, Active]);
     assert_eq!(it.scheduler.next_timeout(), None);
     it.join(1, 1);
-    assert_eq!(states(&it), [Active, Active]);
-    fail_transient(&mut it, 3);
-    fail_transient(&mut it, 4);
     assert_eq!(states(&it), [Excluded, Active]);
-    it.join(1, 1);
+    it.pass_pause();
     assert_eq!(states(&it), [Active, Active]);
     assert_eq!(it.scheduler.next_timeout(), None);
+}
+
+#[test]
+fn an_executor_that_keeps_losing_its_stream_is_excluded() {
+    let mut it = fixture(2);
+    it.lose(1);
+    it.join(1, 1);
+    assert_eq!(states(&it), [Active, Active]);
+    // Noticed by the new registration, before the loss of the old one.
+    it.join(1, 1);
+    assert_eq!(states(&it), [Excluded, Active]);
+    assert_eq!(it.scheduler.snapshot().counters.exclusions, 1);
+    it.pass_pause();
+    assert_eq!(states(&it), [Active, Active]);
+    // Once more is not too often.
+    it.lose(1);
+    it.join(1, 1);
+    assert_eq!(states(&it), [Active, Active]);
+}
+
+#[test]
+fn an_executor_that_left_in_good_order_may_come_back() {
+    let mut it = fixture(2);
+    for _ in 0..5 {
+        it.drain(1);
+        it.lose(1);
+        it.join(1, 1);
+    }
+    assert_eq!(states(&it), [Active, Active]);
 }

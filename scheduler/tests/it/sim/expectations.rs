@@ -52,22 +52,24 @@ impl Checker {
             } => {
                 let present = model.executors.get(executor).map(|e| e.epoch);
                 if present.is_none_or(|present| present < *epoch) {
-                    self.must_end = model.lose(*executor, self.now);
+                    if present.is_some() {
+                        self.must_end = model.lose(&self.config, *executor, self.now);
+                    }
                     let registered = Registered {
                         epoch: *epoch,
                         slots: *slots,
                         memory_bytes: *memory_bytes,
                         drain: Drain::No,
-                        failures: Vec::new(),
                         excluded_until: None,
                     };
                     model.executors.insert(*executor, registered);
+                    model.perhaps_exclude(&self.config, self.now, *executor);
                     self.may_fail = true;
                 }
             }
             Event::ExecutorLost { executor, epoch } => {
                 if model.executors.get(executor).map(|e| e.epoch) == Some(*epoch) {
-                    self.must_end = model.lose(*executor, self.now);
+                    self.must_end = model.lose(&self.config, *executor, self.now);
                     self.may_fail = true;
                 }
             }

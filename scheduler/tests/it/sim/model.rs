@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use scheduler::JobOptions;
+use scheduler::{JobOptions, SchedulerConfig};
 
 use super::stragglers::Pace;
 use job::{AttemptId, Epoch, ExecutorId, JobGraph, JobId, Slicing, StageId, TaskId};
@@ -11,6 +11,7 @@ use job::{AttemptId, Epoch, ExecutorId, JobGraph, JobId, Slicing, StageId, TaskI
 #[derive(Default)]
 pub(crate) struct Model {
     pub(crate) executors: BTreeMap<ExecutorId, Registered>,
+    pub(crate) faults: BTreeMap<ExecutorId, Faults>,
     pub(crate) jobs: BTreeMap<JobId, JobModel>,
     /// Failures of a task that its job survives, and one.
     pub(crate) attempts_max: u32,
@@ -23,9 +24,14 @@ pub(crate) struct Registered {
     pub(crate) slots: u32,
     pub(crate) memory_bytes: u64,
     pub(crate) drain: Drain,
-    /// When tasks failed through its fault.
-    pub(crate) failures: Vec<u64>,
     pub(crate) excluded_until: Option<u64>,
+}
+
+/// What counts against an executor, over all its registrations.
+#[derive(Default)]
+pub(crate) struct Faults {
+    pub(crate) failures: Vec<u64>,
+    pub(crate) excluded_until: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -135,9 +141,17 @@ impl Model {
 
     /// Takes an executor's registration away, and all that was there. Answers with the jobs that
     /// can't survive this, because rows of theirs were on their way to the client.
-    pub(crate) fn lose(&mut self, executor: ExecutorId, now: u64) -> BTreeSet<JobId> {
+    pub(crate) fn lose(
+        &mut self,
+        config: &SchedulerConfig,
+        executor: ExecutorId,
+        now: u64,
+    ) -> BTreeSet<JobId> {
         let mut doomed = BTreeSet::new();
-        self.executors.remove(&executor);
+        let registered = self.executors.remove(&executor);
+        if registered.is_some_and(|registered| registered.drain != Drain::Done) {
+            self.count_fault(config, now, executor);
+        }
         let gone: Vec<AttemptId> = self
             .held
             .iter()
