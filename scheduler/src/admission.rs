@@ -3,7 +3,8 @@
 //! A job without a reservation is small and starts at once. One with a reservation waits in its
 //! pool's queue until the reservations of all that were admitted, and its own, fit into what the
 //! active executors have; one that is larger than that is admitted when it is the only one. A
-//! reservation lasts until its job has ended and none of its attempts runs.
+//! reservation lasts until its job has ended, or has only rows left to deliver, and none of its
+//! attempts runs. Rows that are lost then are computed again without one.
 //!
 //! The first job of a pool's queue holds up those behind it, but not other pools': their first
 //! jobs may pass it, a bounded number of times, so that a large job comes to its turn.
@@ -90,10 +91,11 @@ impl Scheduler {
         memory.saturating_sub(self.reservations.reserved)
     }
 
-    /// Takes an ended job off the queue for memory, or gives its reservation back once nothing of
-    /// it runs.
+    /// Takes a job that is over, but perhaps for its rows, off the queue for memory, or gives its
+    /// reservation back once nothing of it runs.
     pub(crate) fn unreserve(&mut self, id: JobId) {
-        let Some(job) = self.jobs.get_mut(&id).filter(|job| !job.is_active()) else {
+        let job = self.jobs.get_mut(&id);
+        let Some(job) = job.filter(|job| !job.is_active() || job.is_computed()) else {
             return;
         };
         if self.pools.unwait(id, job) {

@@ -72,10 +72,11 @@ impl Scheduler {
                 Phase::Active => job.outputs_from(holding.last).any(|(stage, task)| {
                     let stage = job.stage(stage);
                     let accepted = stage.accepted(job_id, task);
-                    stage.needed && accepted.is_some_and(|output| output.executor == id)
+                    stage.needed
+                        && !stage.delivered.contains(&task)
+                        && accepted.is_some_and(|output| output.executor == id)
                 }),
-                Phase::Finished => !job.released && holding.has_result,
-                Phase::Stopped => false,
+                Phase::Finished | Phase::Stopped => false,
             }
         })
     }

@@ -25,9 +25,9 @@ pub enum Event {
     /// `JobEnded(Cancelled)` in the answer to this very event. For a finished job it means
     /// `JobReleased`; for any other it means nothing.
     JobCancelled { job: JobId, reason: ErrorReport },
-    /// The client has received (or given up) everything: the job's blocks may be dropped. Needed
-    /// after `JobEnded(Finished)` only, where it frees the job. It may overtake the last
-    /// `TaskEnded`: then the blocks go as soon as the job ends.
+    /// The client has received (or given up) everything: the job's blocks may be dropped, and no
+    /// rows are waited for. Needed after `JobEnded(Finished)` only, where it frees the job. It may
+    /// overtake the last `TaskEnded`: then the blocks go as soon as the job ends.
     JobReleased { job: JobId },
     /// An executor registered, with nothing running. A newer epoch of an executor that is still
     /// here means the old one is lost; an older or equal one is ignored.
@@ -57,6 +57,18 @@ pub enum Event {
     /// latest before its failure or the loss of its executor is. If the attempt is void already
     /// when this arrives, the job fails at once.
     ResultStarted { attempt: AttemptId },
+    /// All rows of this result attempt have been taken, if there were any: its task is done for
+    /// good, whatever becomes of its executor. It may come before the attempt's `TaskEnded`; if
+    /// the executor is lost in between, the attempt is accepted without statistics. If the attempt
+    /// is void already when this arrives, the job fails at once.
+    ResultDelivered { attempt: AttemptId },
+    /// The rows of this result attempt can't be read to their end. If it has finished, or does, its
+    /// task runs again; the job fails if rows of it have reached the client. An attempt that fails
+    /// is judged by its own report. Late ones change nothing.
+    ResultLost {
+        attempt: AttemptId,
+        error: ErrorReport,
+    },
     /// `next_timeout` came due. (Every other event serves as one too.)
     Tick,
 }
@@ -69,6 +81,10 @@ pub struct JobOptions {
     /// Memory to reserve before it starts, decided by the planner from what the stages read; `None`
     /// is a job too small to wait.
     pub memory_bytes: Option<u64>,
+    /// Its result is rows that the driver hands on: what a result attempt has left on its executor is
+    /// lost with it until `ResultDelivered`. Any other result, files for instance, is safe when its
+    /// attempt is accepted.
+    pub rows: bool,
     /// Whether stragglers of stages that feed an exchange may be started a second time. Tasks of
     /// the result stage never are.
     pub speculation: bool,
@@ -79,6 +95,7 @@ impl Default for JobOptions {
         Self {
             pool: None,
             memory_bytes: None,
+            rows: false,
             speculation: true,
         }
     }
@@ -121,11 +138,10 @@ pub enum Action {
     /// and none of its attempts runs there any more.
     DropJob { executor: ExecutorId, job: JobId },
     /// A draining executor may go: none of its attempts runs, and no job will read what it holds:
-    /// neither map outputs that a stage still needs, nor rows of a finished job that was not
-    /// released. It stays registered until its `ExecutorLost`.
+    /// neither map outputs that a stage still needs, nor rows that were not delivered. It stays registered until its `ExecutorLost`.
     ExecutorDrained { executor: ExecutorId, epoch: Epoch },
-    /// The job is over. Sent exactly once per submitted job. `Finished` comes with the last
-    /// accepted result task. `Failed` and `Cancelled` come right behind the `CancelTask` of each
+    /// The job is over. Sent exactly once per submitted job. `Finished` comes when every result
+    /// task is accepted and, if the result is rows, delivered. `Failed` and `Cancelled` come right behind the `CancelTask` of each
     /// attempt that still runs, without waiting for those to stop; the client need not wait
     /// either. After `Finished`, map outputs and results stay until `JobReleased`.
     JobEnded { job: JobId, end: JobEnd },

@@ -255,15 +255,9 @@ impl Executors {
 
     /// An output of an attempt that ran there has been accepted. Returns the one before, which
     /// the task has to keep.
-    pub(crate) fn accept(
-        &mut self,
-        id: ExecutorId,
-        attempt: AttemptId,
-        is_result: bool,
-    ) -> Option<Output> {
+    pub(crate) fn accept(&mut self, id: ExecutorId, attempt: AttemptId) -> Option<Output> {
         let job = attempt.task.job;
         let holding = self.get_mut(id).and_then(|e| e.jobs.get_mut(job))?;
-        holding.has_result |= is_result;
         holding
             .last
             .replace((attempt.task.stage, attempt.task.task))

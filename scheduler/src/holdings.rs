@@ -16,8 +16,6 @@ pub(crate) struct Holding {
     /// The task whose output was accepted here last, if it wasn't lost since. The others follow
     /// from task to task while the job is active.
     pub(crate) last: Option<Output>,
-    /// An output of the result stage was accepted here.
-    pub(crate) has_result: bool,
 }
 
 /// The latest job comes first in memory, beside what else reports look at.

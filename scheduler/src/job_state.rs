@@ -40,6 +40,8 @@ pub(crate) struct JobState {
     pub(crate) started: bool,
     /// The client needs no blocks any more.
     pub(crate) released: bool,
+    /// Its result is rows, which are lost with their executor until they are delivered.
+    pub(crate) rows: bool,
     /// The last stage.
     pub(crate) result: StageId,
     /// By id. Emptied when the job ends.
@@ -91,6 +93,7 @@ impl JobState {
             phase: Phase::Active,
             started: false,
             released: false,
+            rows: false,
             result,
             stages: stages
                 .map(|(spec, consumers)| StageState::new(spec, consumers))
@@ -111,6 +114,11 @@ impl JobState {
             Phase::Finished => self.released,
             Phase::Stopped => true,
         }
+    }
+
+    /// Active, and all that is left to do is to deliver its rows.
+    pub(crate) fn is_computed(&self) -> bool {
+        self.is_active() && self.stage(self.result).is_complete()
     }
 
     pub(crate) fn is_result(&self, stage: StageId) -> bool {

@@ -9,6 +9,7 @@
 //! - **needed**: a stage whose outputs somebody will still read: the result stage, and each input
 //!   of a stage that is needed and not complete.
 //! - **complete**: a stage with an accepted output of every partition.
+//! - **delivered**, of a result task: its rows have been taken, or it has none.
 //! - **ready**: a stage that is needed, has a task to launch, and whose inputs are complete.
 //! - **accepted**: the one attempt per task whose output counts. Lost outputs are replaced by
 //!   accepting a later attempt.
@@ -32,6 +33,9 @@
 //! - *Losses.* An executor's loss takes the outputs it held; needed stages that are
 //!   thereby incomplete run the lost tasks again, and only those. Running consumers go on: they
 //!   may have read what they need. A rerun that is no longer needed is stopped.
+//! - *Rows.* A job whose result is rows is not finished before they are delivered: until then they
+//!   are lost with their executor like any output, and computed again unless the client has seen
+//!   some of them. Delivered ones are done, whatever becomes of their executor.
 //!
 //! # Invariants (checked after every event by the simulator)
 //! - An executor's slots are never oversubscribed, and are free again when nothing runs.
@@ -60,6 +64,7 @@
 
 mod admission;
 mod config;
+mod delivery;
 mod dispatch;
 mod drain;
 mod ending;

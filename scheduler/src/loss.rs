@@ -119,11 +119,14 @@ impl Scheduler {
     }
 
     /// An accepted output is gone. `settle` must follow.
-    fn output_lost(&mut self, task: TaskId, holder: ExecutorId) {
+    pub(crate) fn output_lost(&mut self, task: TaskId, holder: ExecutorId) {
         let Some(job) = self.jobs.get_mut(&task.job) else {
             return;
         };
         if !job.is_active() {
+            return;
+        }
+        if job.stage(task.stage).delivered.contains(&task.task) {
             return;
         }
         let holdings = self.executors.get_mut(holder).map(|e| &mut e.jobs);

@@ -11,7 +11,7 @@ use crate::exclusion::is_executors_fault;
 use crate::executor_state::Held;
 use crate::retry::{Cause, Verdict, verdict};
 use crate::scheduler::Scheduler;
-use crate::stage_state::{StageState, TaskState};
+use crate::stage_state::TaskState;
 use crate::{Action, JobEnd};
 
 impl Scheduler {
@@ -40,7 +40,7 @@ impl Scheduler {
         if !self.is_active(job) {
             self.drop_blocks_at(job, executor);
         } else if is_awaited {
-            match outcome {
+            match self.unless_unreadable(attempt, outcome) {
                 TaskOutcome::Finished(stats) => {
                     let took = self.now.since(held.since);
                     self.accept(executor, attempt, stats, Some(took));
@@ -84,7 +84,7 @@ impl Scheduler {
         })
     }
 
-    fn accept(
+    pub(crate) fn accept(
         &mut self,
         executor: ExecutorId,
         attempt: AttemptId,
@@ -96,8 +96,12 @@ impl Scheduler {
             return;
         };
         let is_result = job.is_result(id.stage);
-        let before = self.executors.accept(executor, attempt, is_result);
+        let is_safe = is_result && !job.rows;
+        let before = self.executors.accept(executor, attempt);
         let stage = job.stage_mut(id.stage);
+        if is_safe {
+            stage.delivered.insert(id.task);
+        }
         let others = stage.running_attempts(id.task);
         let mut others = others.filter(|(other, _)| *other != attempt.attempt);
         let other = others.next();
@@ -118,13 +122,15 @@ impl Scheduler {
             self.cancel_attempt(executor, AttemptId { task: id, attempt });
         }
         self.settle_stragglers(attempt, took);
-        if complete && is_result {
-            self.end_job(id.job, JobEnd::Finished);
-        } else if complete {
+        if complete {
             if let Some(job) = self.jobs.get_mut(&id.job) {
                 job.stage_completed(id.stage);
             }
+            self.finish_delivered(id.job);
             self.settle(id.job);
+            if is_result {
+                self.unreserve(id.job);
+            }
         }
     }
 
@@ -146,7 +152,14 @@ impl Scheduler {
             return;
         };
         let stage = job.stage_mut(id.stage);
-        if stage.shown.contains(&id.task) {
+        if stage.delivered.contains(&id.task)
+            && matches!(cause, Cause::StoppedUnasked | Cause::ExecutorLost)
+        {
+            // All that it was there for has been done.
+            self.accept(executor, attempt, TaskStats::default(), None);
+            return;
+        }
+        if stage.shown.contains(&id.task) || stage.delivered.contains(&id.task) {
             // A retry would send rows twice.
             self.end_job(id.job, JobEnd::Failed(error));
             return;
@@ -209,49 +222,6 @@ impl Scheduler {
                 self.take_off(attempt.task.job, *stage, outputs);
             }
             _ => {}
-        }
-    }
-
-    /// Rows of a result attempt are going out.
-    pub(crate) fn result_started(&mut self, attempt: AttemptId) {
-        let id = attempt.task;
-        let Some(job) = self.jobs.get_mut(&id.job).filter(|job| job.is_active()) else {
-            return;
-        };
-        let stage = job.stages.get_mut(id.stage.0 as usize);
-        let launched = |stage: &StageState| {
-            let task = stage.tasks.get(id.task as usize);
-            task.filter(|task| attempt.attempt < task.next_attempt)
-                .map(|task| task.state)
-        };
-        let Some((stage, state)) = stage.and_then(|stage| {
-            let state = launched(stage)?;
-            Some((stage, state))
-        }) else {
-            // Never launched: nothing that the driver could have seen rows of.
-            self.counters.fenced += 1;
-            return;
-        };
-        match state {
-            TaskState::Running {
-                attempt: current, ..
-            }
-            | TaskState::Accepted {
-                attempt: current, ..
-            } if current == attempt.attempt => {
-                stage.shown.insert(id.task);
-            }
-            TaskState::Pending
-            | TaskState::Delayed { .. }
-            | TaskState::Running { .. }
-            | TaskState::Accepted { .. } => {
-                let error = ErrorReport::new(
-                    SqlState::IO_ERROR,
-                    format!("task {id} failed after the first rows of its result were sent"),
-                )
-                .with_hint("Run the statement again.");
-                self.end_job(id.job, JobEnd::Failed(error));
-            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! The state machine itself: what it holds, and which event goes where.
 //!
 //! The work is in the modules beside it, each an `impl Scheduler` about one thing: `dispatch`
-//! (ready tasks onto free slots), `outcome` (attempts that end), `loss` (executors and outputs
+//! (ready tasks onto free slots), `outcome` (attempts that end), `delivery` (rows on their way to the client), `loss` (executors and outputs
 //! that vanish), `drain` (executors that leave in good order), `ending` (jobs that end and their blocks), `view` (what is going on).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -102,6 +102,8 @@ impl Scheduler {
                 outcome,
             } => self.task_ended(executor, epoch, attempt, outcome),
             Event::ResultStarted { attempt } => self.result_started(attempt),
+            Event::ResultDelivered { attempt } => self.result_delivered(attempt),
+            Event::ResultLost { attempt, error } => self.result_lost(attempt, error),
             Event::Tick => {}
         }
         self.dispatch();
@@ -153,6 +155,7 @@ impl Scheduler {
             let stages = job.stages.iter_mut();
             stages.for_each(StageState::allow_speculation);
         }
+        job.rows = options.rows;
         self.jobs.insert(id, job);
         self.reserve(id, options.memory_bytes);
         self.submitted += 1;
@@ -187,6 +190,7 @@ impl Scheduler {
     fn release(&mut self, id: JobId) {
         if let Some(job) = self.jobs.get_mut(&id) {
             job.released = true;
+            self.finish_delivered(id);
             self.check_drains_of(id);
             self.drop_blocks(id);
         }

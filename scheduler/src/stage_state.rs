@@ -17,7 +17,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use job::{
-    AttemptId, ExecutorId, InputLocations, JobId, MapOutput, Slicing, Stage, StageId, TaskId,
+    AttemptId, ErrorReport, ExecutorId, InputLocations, JobId, MapOutput, Slicing, Stage, StageId,
+    TaskId,
 };
 
 use crate::Instant;
@@ -35,8 +36,13 @@ pub(crate) struct StageState {
     slices: Vec<Slice>,
     /// Tasks that failed since an output of theirs was last accepted.
     troubles: BTreeMap<u32, Trouble>,
-    /// Tasks whose rows have reached the client, so that there can't be another attempt of them.
+    /// Tasks of the result stage of which rows have reached the client, so that there can't be
+    /// another attempt of them.
     pub(crate) shown: BTreeSet<u32>,
+    /// Tasks of the result stage whose output nobody will come for again.
+    pub(crate) delivered: BTreeSet<u32>,
+    /// Running attempts of the result stage whose rows can't be read, and why.
+    pub(crate) unreadable: BTreeMap<u32, (u32, ErrorReport)>,
     /// The first partition that belongs to no task yet.
     pub(crate) uncut_from: u32,
     pub(crate) pending: BTreeSet<u32>,
@@ -108,6 +114,8 @@ impl StageState {
             slices: Vec::new(),
             troubles: BTreeMap::new(),
             shown: BTreeSet::new(),
+            delivered: BTreeSet::new(),
+            unreadable: BTreeMap::new(),
             uncut_from: 0,
             pending: BTreeSet::new(),
             running: 0,
@@ -127,6 +135,11 @@ impl StageState {
     /// Every partition's output is there.
     pub(crate) fn is_complete(&self) -> bool {
         self.is_cut() && self.accepted == self.tasks.len()
+    }
+
+    /// Every partition's output is there, and nobody will come for it again.
+    pub(crate) fn is_delivered(&self) -> bool {
+        self.is_complete() && self.delivered.len() == self.tasks.len()
     }
 
     /// There is a task to launch, and its inputs are there.

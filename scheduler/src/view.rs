@@ -54,7 +54,7 @@ pub struct JobView {
     pub phase: JobPhase,
     /// Time since it was submitted.
     pub age: Duration,
-    /// Why an active job has nothing running; `None` if something runs.
+    /// Why an active job has nothing running; `None` if something runs, or nothing has to any more.
     pub waits_for: Option<WaitReason>,
     /// Empty once the job has ended.
     pub stages: Vec<StageView>,
@@ -68,7 +68,7 @@ pub enum JobPhase {
     Queued,
     /// Some task was launched and the job has not ended.
     Running,
-    /// It ended well; the client has not taken everything yet.
+    /// All tasks ended well; the client has not taken everything yet.
     Finished,
     /// It failed or was cancelled; its last attempts are stopping.
     Stopping,
@@ -193,13 +193,15 @@ impl Scheduler {
             job: id,
             pool: self.pools.get(job.pool).config.name.clone(),
             phase: match job.phase {
+                Phase::Active if job.is_computed() => JobPhase::Finished,
                 Phase::Active if job.started => JobPhase::Running,
                 Phase::Active => JobPhase::Queued,
                 Phase::Finished => JobPhase::Finished,
                 Phase::Stopped => JobPhase::Stopping,
             },
             age: self.now.since(job.submitted_at),
-            waits_for: (job.is_active() && !runs).then(|| self.wait_reason(job)),
+            waits_for: (job.is_active() && !job.is_computed() && !runs)
+                .then(|| self.wait_reason(job)),
             stages: job.stages.iter().map(stage_view).collect(),
             attempts,
         }

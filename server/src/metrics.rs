@@ -33,9 +33,30 @@ pub async fn render(services: Arc<Services>, executor: Option<Arc<Executor>>) ->
             view.counters.launched,
         );
         page.counter(
+            "firesteel_attempts_accepted",
+            "Task attempts whose output was accepted.",
+            view.counters.accepted,
+        );
+        page.counter(
             "firesteel_attempts_failed",
             "Task attempts failed.",
             view.counters.failed,
+        );
+        page.counter(
+            "firesteel_outputs_lost",
+            "Accepted outputs that were lost while somebody needed them.",
+            view.counters.outputs_lost,
+        );
+        let executors = view.executors.iter();
+        page.gauge(
+            "firesteel_executors",
+            "Executors here.",
+            executors.len() as u64,
+        );
+        page.gauge(
+            "firesteel_slots_held",
+            "Slots of all executors that task attempts hold: until their ends are reported.",
+            executors.map(|e| u64::from(e.slots - e.slots_free)).sum(),
         );
     }
     let Some(executor) = executor else {

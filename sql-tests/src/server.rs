@@ -5,7 +5,8 @@
 //! A panic in its log fails the test that owns it, whatever the test was looking at.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
@@ -29,6 +30,7 @@ pub struct Server {
     /// They go first.
     executors: Vec<Executor>,
     port: u16,
+    http_port: Option<u16>,
     cluster_port: Option<u16>,
     arguments: Vec<String>,
     log: PathBuf,
@@ -70,6 +72,7 @@ impl Server {
             child: ready.child,
             executors: Vec::new(),
             port: ready.port,
+            http_port: ready.http_port,
             cluster_port: ready.cluster_port,
             arguments,
             log,
@@ -106,6 +109,20 @@ impl Server {
     /// Where executors join.
     pub fn cluster_port(&self) -> Option<u16> {
         self.cluster_port
+    }
+
+    /// A number of the metrics page of a server that was started with `--http-listen`.
+    pub fn metric(&self, name: &str) -> io::Result<u64> {
+        let Some(port) = self.http_port else {
+            return Err(io::Error::other("the server has no metrics page"));
+        };
+        let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")?;
+        let mut page = String::new();
+        stream.read_to_string(&mut page)?;
+        page.lines()
+            .find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
+            .ok_or_else(|| io::Error::other(format!("no {name} in {page}")))
     }
 
     pub fn pid(&self) -> u32 {
@@ -184,6 +201,7 @@ impl Server {
         let ready = spawn(&self.data_dir(), &self.log, &self.arguments)?;
         self.child = ready.child;
         self.port = ready.port;
+        self.http_port = ready.http_port;
         self.cluster_port = ready.cluster_port;
         Ok(())
     }
@@ -231,8 +249,14 @@ fn panics(log: &str) -> String {
 
 fn command(data_dir: &Path, arguments: &[String]) -> Command {
     let mut command = Command::new(places::firesteel());
+    let http = arguments.iter().any(|argument| argument == "--http-listen");
     command
-        .args(["serve", "--listen", "127.0.0.1:0", "--http-listen", ""])
+        .args(["serve", "--listen", "127.0.0.1:0"])
+        .args(if http {
+            &[][..]
+        } else {
+            &["--http-listen", ""]
+        })
         .arg("--data-dir")
         .arg(data_dir)
         .args(arguments)
@@ -246,6 +270,7 @@ fn command(data_dir: &Path, arguments: &[String]) -> Command {
 struct Ready {
     child: Child,
     port: u16,
+    http_port: Option<u16>,
     cluster_port: Option<u16>,
 }
 
@@ -266,6 +291,7 @@ fn spawn(data_dir: &Path, log: &Path, arguments: &[String]) -> io::Result<Ready>
         Some(port) => Ok(Ready {
             child,
             port,
+            http_port: port_after(&line, "http on 127.0.0.1:"),
             cluster_port: port_after(&line, "executors on 127.0.0.1:"),
         }),
         None => {

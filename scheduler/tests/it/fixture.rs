@@ -99,6 +99,15 @@ impl Fixture {
         self.submit_with(job, graph, JobOptions::default())
     }
 
+    /// A job whose result is rows.
+    pub(crate) fn select(&mut self, job: u64, graph: JobGraph) -> Vec<String> {
+        let options = JobOptions {
+            rows: true,
+            ..JobOptions::default()
+        };
+        self.submit_with(job, graph, options)
+    }
+
     pub(crate) fn submit_to(&mut self, pool: &str, job: u64, graph: JobGraph) -> Vec<String> {
         let pool = Some(pool.to_owned());
         let options = JobOptions {
@@ -137,6 +146,17 @@ impl Fixture {
     pub(crate) fn result_started(&mut self, attempt: &str) -> Vec<String> {
         let attempt = parse(attempt);
         self.event(Event::ResultStarted { attempt })
+    }
+
+    pub(crate) fn delivered(&mut self, attempt: &str) -> Vec<String> {
+        let attempt = parse(attempt);
+        self.event(Event::ResultDelivered { attempt })
+    }
+
+    pub(crate) fn rows_lost(&mut self, attempt: &str) -> Vec<String> {
+        let attempt = parse(attempt);
+        let error = ErrorReport::new(SqlState::CONNECTION_FAILURE, "cut off");
+        self.event(Event::ResultLost { attempt, error })
     }
 
     /// Time passes; a tick comes at its end.

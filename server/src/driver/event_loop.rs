@@ -16,7 +16,7 @@ use scheduler::{Action, Event, Instant, JobEnd, JobOptions, Scheduler, Scheduler
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, error};
 
-use super::result_gate::ResultGate;
+use super::result_gate::{ResultGate, Sent};
 use super::result_stream::ResultPart;
 use super::{AttachedExecutor, ClusterShape, JobSummary};
 
@@ -26,6 +26,15 @@ pub(super) enum Message {
     Cancel {
         job: JobId,
         reason: ErrorReport,
+    },
+    /// The session has read an attempt's rows to their end.
+    Delivered {
+        attempt: AttemptId,
+    },
+    /// An attempt's rows broke off.
+    RowsLost {
+        attempt: AttemptId,
+        error: ErrorReport,
     },
     /// The session has all rows it wants.
     Release {
@@ -131,6 +140,17 @@ impl EventLoop {
         match message {
             Message::Submit(submission) => self.on_submit(submission),
             Message::Cancel { job, reason } => self.handle(Event::JobCancelled { job, reason }),
+            Message::Delivered { attempt } => {
+                if let Some(running) = self.jobs.get_mut(&attempt.task.job) {
+                    running.senders.remove(&attempt);
+                }
+                self.handle(Event::ResultDelivered { attempt });
+            }
+            Message::RowsLost { attempt, error } => {
+                debug!(%attempt, %error, "rows broke off");
+                self.tell_sent(attempt);
+                self.handle(Event::ResultLost { attempt, error });
+            }
             Message::Release { job } => self.handle(Event::JobReleased { job }),
             Message::View(reply) => {
                 // The asker may be gone; then nobody wants the view.
@@ -177,20 +197,26 @@ impl EventLoop {
         self.reshape();
         // Rows of it may have reached clients already: the scheduler must know before it decides
         // about retries.
-        let mut shown = Vec::new();
+        let mut lost = Vec::new();
         for job in self.jobs.values_mut() {
-            job.senders.retain(|attempt, holder| {
-                let lost = *holder == executor;
-                if lost && job.gate.failed(*attempt) {
-                    shown.push(*attempt);
-                }
-                !lost
-            });
+            let gone = job.senders.extract_if(.., |_, holder| *holder == executor);
+            lost.extend(gone.map(|(attempt, _)| attempt));
         }
-        for attempt in shown {
-            self.handle(Event::ResultStarted { attempt });
+        for attempt in lost {
+            self.tell_sent(attempt);
         }
         self.handle(Event::ExecutorLost { executor, epoch });
+    }
+
+    /// An attempt failed or is about to: tells the scheduler of rows that the client has already,
+    /// before it decides about a retry.
+    fn tell_sent(&mut self, attempt: AttemptId) {
+        let job = self.jobs.get(&attempt.task.job);
+        match job.map(|job| job.gate.failed(attempt)) {
+            Some(Sent::Some) => self.handle(Event::ResultStarted { attempt }),
+            Some(Sent::All) => self.handle(Event::ResultDelivered { attempt }),
+            Some(Sent::Nothing) | None => {}
+        }
     }
 
     fn reshape(&self) {
@@ -205,6 +231,8 @@ impl EventLoop {
             session_config,
             ..
         } = *submission.planned;
+        let result = plans.last().map(|plan| &plan.sink);
+        let rows = matches!(result, Some(Sink::Rows(_)));
         self.jobs.insert(
             submission.job,
             RunningJob {
@@ -220,24 +248,19 @@ impl EventLoop {
         self.handle(Event::JobSubmitted {
             job: submission.job,
             graph,
-            options: submission.options,
+            options: JobOptions {
+                rows,
+                ..submission.options
+            },
         });
     }
 
     fn on_report(&mut self, report: ExecutorReport) {
-        let job = report.attempt.task.job;
-        if let Some(running) = self.jobs.get_mut(&job) {
-            if let TaskOutcome::Failed(failure) = &report.outcome {
-                debug!(attempt = %report.attempt, kind = ?failure.kind, error = %failure.error, "task failed");
-            }
-            // The client may have seen rows already: the scheduler must know before it decides
-            // about a retry.
-            let ended_well = matches!(report.outcome, TaskOutcome::Finished(_));
-            if !ended_well && running.gate.failed(report.attempt) {
-                self.handle(Event::ResultStarted {
-                    attempt: report.attempt,
-                });
-            }
+        if let TaskOutcome::Failed(failure) = &report.outcome {
+            debug!(attempt = %report.attempt, kind = ?failure.kind, error = %failure.error, "task failed");
+        }
+        if !matches!(report.outcome, TaskOutcome::Finished(_)) {
+            self.tell_sent(report.attempt);
         }
         self.handle(Event::TaskEnded {
             executor: report.executor,

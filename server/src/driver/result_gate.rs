@@ -1,9 +1,9 @@
 //! Decides whose result rows may reach the client.
 //!
-//! A result task may be retried as long as the client has seen none of its rows. Two parties race
-//! for that decision: the session, about to hand out the first rows, and the event loop, about to
-//! retry a failed attempt. The gate orders them: whichever takes the lock first wins, so a row is
-//! never sent twice and never lost.
+//! A result task may be retried as long as the client has seen none of its rows, and need not be once
+//! it has seen all. Two parties race for that decision: the session, about to hand out the first
+//! rows or at the end of the last, and the event loop, about to retry a failed attempt. The gate
+//! orders them: whichever takes the lock first wins, so a row is never sent twice and never lost.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -18,14 +18,23 @@ pub(super) struct ResultGate {
 /// What is known of a job's result tasks, by task index.
 #[derive(Debug, Default)]
 struct State {
-    /// The attempt whose rows count, and whether some went out already.
+    /// The attempt whose rows count, and which of them went out already.
     live: BTreeMap<u32, Live>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
 struct Live {
     attempt: u32,
-    started: bool,
+    sent: Sent,
+}
+
+/// Which of an attempt's rows went out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sent {
+    Nothing,
+    Some,
+    /// Its stream has come to its end, perhaps without a row.
+    All,
 }
 
 impl ResultGate {
@@ -33,31 +42,40 @@ impl ResultGate {
     pub(super) fn launched(&self, attempt: AttemptId) {
         let live = Live {
             attempt: attempt.attempt,
-            started: false,
+            sent: Sent::Nothing,
         };
         self.lock().live.insert(attempt.task.task, live);
     }
 
-    /// An attempt failed. Returns whether rows of it went out; if not, none will any more.
-    pub(super) fn failed(&self, attempt: AttemptId) -> bool {
+    /// An attempt failed. Returns what of it went out; if nothing, nothing will any more.
+    pub(super) fn failed(&self, attempt: AttemptId) -> Sent {
         let mut state = self.lock();
         match state.live.get(&attempt.task.task) {
             Some(live) if live.attempt == attempt.attempt => {
-                let started = live.started;
-                if !started {
+                let sent = live.sent;
+                if sent == Sent::Nothing {
                     state.live.remove(&attempt.task.task);
                 }
-                started
+                sent
             }
-            Some(_) | None => false,
+            Some(_) | None => Sent::Nothing,
         }
     }
 
     /// The session is about to send rows of `attempt`: may it?
     pub(super) fn admit(&self, attempt: AttemptId) -> bool {
+        self.note(attempt, Sent::Some)
+    }
+
+    /// The session has read the rows of `attempt` to their end: do they count?
+    pub(super) fn delivered(&self, attempt: AttemptId) -> bool {
+        self.note(attempt, Sent::All)
+    }
+
+    fn note(&self, attempt: AttemptId, sent: Sent) -> bool {
         match self.lock().live.get_mut(&attempt.task.task) {
             Some(live) if live.attempt == attempt.attempt => {
-                live.started = true;
+                live.sent = sent;
                 true
             }
             Some(_) | None => false,
@@ -91,8 +109,9 @@ mod tests {
     fn rows_of_a_failed_attempt_are_refused_and_of_its_retry_admitted() {
         let gate = ResultGate::default();
         gate.launched(attempt(0, 0));
-        assert!(!gate.failed(attempt(0, 0)), "no row went out yet");
+        assert_eq!(gate.failed(attempt(0, 0)), Sent::Nothing);
         assert!(!gate.admit(attempt(0, 0)));
+        assert!(!gate.delivered(attempt(0, 0)));
         gate.launched(attempt(0, 1));
         assert!(gate.admit(attempt(0, 1)));
     }
@@ -103,7 +122,19 @@ mod tests {
         gate.launched(attempt(0, 0));
         gate.launched(attempt(1, 0));
         assert!(gate.admit(attempt(0, 0)));
-        assert!(gate.failed(attempt(0, 0)), "its rows went out");
-        assert!(!gate.failed(attempt(1, 0)), "none of task 1's rows did");
+        assert_eq!(gate.failed(attempt(0, 0)), Sent::Some);
+        assert_eq!(gate.failed(attempt(1, 0)), Sent::Nothing);
+    }
+
+    #[test]
+    fn a_failure_after_the_last_row_is_seen_as_such() {
+        let gate = ResultGate::default();
+        gate.launched(attempt(0, 0));
+        gate.launched(attempt(1, 0));
+        assert!(gate.admit(attempt(0, 0)));
+        assert!(gate.delivered(attempt(0, 0)));
+        assert!(gate.delivered(attempt(1, 0)), "it had no rows");
+        assert_eq!(gate.failed(attempt(0, 0)), Sent::All);
+        assert_eq!(gate.failed(attempt(1, 0)), Sent::All);
     }
 }

@@ -2,8 +2,10 @@
 //!
 //! Rows are pulled: nothing is taken from an executor before the session asks, so a slow client
 //! holds the executor's bounded result buffer and no driver memory.
+//!
+//! The driver is told when the rows of an attempt have been read to their end, or can't be: a job is
+//! finished when all are, and rows that were lost before one of them went out are computed again.
 
-use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -34,8 +36,6 @@ pub struct JobHandle {
     /// No part will come any more.
     parts_done: bool,
     open: SelectAll<PartStream>,
-    /// By result task: its latest attempt, and why its rows ended too early, if they did.
-    latest: BTreeMap<u32, (AttemptId, Option<ErrorReport>)>,
     end: End,
     driver: mpsc::UnboundedSender<Message>,
 }
@@ -44,8 +44,6 @@ pub struct JobHandle {
 enum End {
     /// Still running.
     Awaited(oneshot::Receiver<(JobEnd, JobSummary)>),
-    /// All rows are with us or in open streams; they are drained before the end is told.
-    Finished(JobSummary),
     /// Told to the caller already.
     Told,
 }
@@ -64,7 +62,6 @@ impl JobHandle {
             parts,
             parts_done: false,
             open: SelectAll::new(),
-            latest: BTreeMap::new(),
             end: End::Awaited(end),
             driver,
         }
@@ -118,31 +115,28 @@ impl JobHandle {
         loop {
             while !self.parts_done {
                 match self.parts.poll_recv(cx) {
-                    Poll::Ready(Some(part)) => {
-                        let attempt = part.attempt;
-                        self.latest.insert(attempt.task.task, (attempt, None));
-                        self.open.push(PartStream(part));
-                    }
+                    Poll::Ready(Some(part)) => self.open.push(PartStream(Some(part))),
                     Poll::Ready(None) => self.parts_done = true,
                     Poll::Pending => break,
                 }
             }
             if !self.open.is_empty() {
                 match self.open.poll_next_unpin(cx) {
-                    Poll::Ready(Some((attempt, Ok(chunk)))) => {
+                    Poll::Ready(Some((attempt, PartItem::Rows(chunk)))) => {
                         if self.gate.admit(attempt) {
                             return Poll::Ready(Progress::Rows(chunk));
                         }
                         continue;
                     }
-                    // The scheduler hears of the failure too, and its verdict (retry or fail)
-                    // counts. Only if it takes the attempt for finished, rows are missing.
-                    Poll::Ready(Some((attempt, Err(error)))) => {
-                        if let Some((latest, broken)) = self.latest.get_mut(&attempt.task.task)
-                            && *latest == attempt
-                        {
-                            *broken = Some(error);
+                    Poll::Ready(Some((attempt, PartItem::Done))) => {
+                        if self.gate.delivered(attempt) {
+                            let _ = self.driver.send(Message::Delivered { attempt });
                         }
+                        continue;
+                    }
+                    // The scheduler hears of a failure too, and its verdict (retry or fail) counts.
+                    Poll::Ready(Some((attempt, PartItem::Broken(error)))) => {
+                        let _ = self.driver.send(Message::RowsLost { attempt, error });
                         continue;
                     }
                     Poll::Ready(None) | Poll::Pending => {}
@@ -150,23 +144,16 @@ impl JobHandle {
             }
             match &mut self.end {
                 End::Awaited(receiver) => match ready!(receiver.poll_unpin(cx)) {
-                    Ok((JobEnd::Finished, summary)) => self.end = End::Finished(summary),
+                    // All rows have been given out, or there are none.
+                    Ok((JobEnd::Finished, summary)) => {
+                        self.end = End::Told;
+                        return Poll::Ready(Progress::Finished(summary));
+                    }
                     Ok((JobEnd::Failed(error) | JobEnd::Cancelled(error), _)) => {
                         return self.fail(error);
                     }
                     Err(_) => return self.fail(driver_gone()),
                 },
-                End::Finished(_) if !(self.parts_done && self.open.is_empty()) => {
-                    return Poll::Pending;
-                }
-                End::Finished(summary) => {
-                    if let Some(error) = self.latest.values_mut().find_map(|(_, e)| e.take()) {
-                        return self.fail(rows_lost(error));
-                    }
-                    let summary = std::mem::take(summary);
-                    self.end = End::Told;
-                    return Poll::Ready(Progress::Finished(summary));
-                }
                 End::Told => {
                     return Poll::Ready(Progress::Failed(ErrorReport::new(
                         SqlState::INTERNAL_ERROR,
@@ -196,31 +183,37 @@ impl Drop for JobHandle {
     }
 }
 
-/// The job ended well, but its rows did not all come here.
-fn rows_lost(error: ErrorReport) -> ErrorReport {
-    ErrorReport::new(
-        SqlState::IO_ERROR,
-        "lost rows of the result on their way from an executor",
-    )
-    .with_detail(format!("The reason was: {error}."))
-    .with_hint("Run the statement again.")
-}
-
 enum Progress {
     Rows(RowChunk),
     Finished(JobSummary),
     Failed(ErrorReport),
 }
 
-/// Tags each chunk with the attempt it is from.
-struct PartStream(ResultPart);
+/// Tags what comes with the attempt it is from. Ends with `Done` or `Broken`.
+struct PartStream(Option<ResultPart>);
+
+enum PartItem {
+    Rows(RowChunk),
+    Done,
+    Broken(ErrorReport),
+}
 
 impl Stream for PartStream {
-    type Item = (AttemptId, Result<RowChunk, ErrorReport>);
+    type Item = (AttemptId, PartItem);
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let attempt = self.0.attempt;
-        let item = ready!(self.0.rows.poll_next_unpin(cx));
-        Poll::Ready(item.map(|chunk| (attempt, chunk)))
+        let Some(part) = &mut self.0 else {
+            return Poll::Ready(None);
+        };
+        let attempt = part.attempt;
+        let item = match ready!(part.rows.poll_next_unpin(cx)) {
+            Some(Ok(chunk)) => PartItem::Rows(chunk),
+            Some(Err(error)) => PartItem::Broken(error),
+            None => PartItem::Done,
+        };
+        if !matches!(item, PartItem::Rows(_)) {
+            self.0 = None;
+        }
+        Poll::Ready(Some((attempt, item)))
     }
 }

@@ -17,6 +17,8 @@ use sql_tests::tpch;
 use sql_tests::wire::{Answer, Wire};
 use tempfile::TempDir;
 
+mod results;
+
 type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
 
 /// Joins, aggregates and sorts, cut into stages of many small tasks.

@@ -26,7 +26,7 @@ fn an_idle_executor_may_go_at_once_and_is_told_once() {
 #[test]
 fn what_runs_there_finishes_and_nothing_new_starts() {
     let mut it = Fixture::executors(&[1]);
-    it.submit(1, graph([sliced(2, &[])]));
+    it.select(1, graph([sliced(2, &[])]));
     assert!(it.drain(1).is_empty());
     assert_eq!(it.finish("1.0.0#0"), ["accept 1.0.0#0"]);
     let view = it.scheduler.snapshot();
@@ -37,11 +37,10 @@ fn what_runs_there_finishes_and_nothing_new_starts() {
         it.join(2, 1),
         ["launch 1.0.1#0 on e2: partitions 1..2, 1 slots (result)"]
     );
-    assert_eq!(it.finish("1.0.1#0"), ["accept 1.0.1#0", "job 1 finished"]);
-    assert_eq!(
-        it.release(1),
-        ["drop job 1 on e1", "drop job 1 on e2", "e1 drained"]
-    );
+    assert_eq!(it.finish("1.0.1#0"), ["accept 1.0.1#0"]);
+    assert_eq!(it.delivered("1.0.0#0"), ["e1 drained"]);
+    assert_eq!(it.delivered("1.0.1#0"), ["job 1 finished"]);
+    assert_eq!(it.release(1), ["drop job 1 on e1", "drop job 1 on e2"]);
     assert!(it.scheduler.is_idle());
 }
 

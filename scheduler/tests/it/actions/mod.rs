@@ -1,6 +1,7 @@
 //! Event -> action tests: one behaviour each, by topic.
 
 mod admission;
+mod delivery;
 mod draining;
 mod ending;
 mod exclusion;

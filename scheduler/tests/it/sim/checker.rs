@@ -4,7 +4,7 @@
 //! actions one by one, each of which must be allowed by the model as it is at that point; then it
 //! checks what must hold between events.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use job::{AttemptId, Epoch, ExecutorId, InputLocations, JobId, SqlState};
 use scheduler::{Action, JobEnd, Scheduler, SchedulerConfig, WaitReason};
@@ -22,8 +22,8 @@ pub(crate) struct Checker {
     pub(crate) model: Model,
     pub(super) config: SchedulerConfig,
     pub(super) now: u64,
-    /// The answer to the event at hand must accept this attempt, and may accept no other.
-    pub(super) must_accept: Option<(AttemptId, ExecutorId)>,
+    /// The answer to the event at hand must accept these attempts, and may accept no other.
+    pub(super) must_accept: BTreeMap<AttemptId, ExecutorId>,
     /// The answer to the event at hand must end these jobs.
     pub(super) must_end: BTreeSet<JobId>,
     /// The client of this job has just cancelled it.
@@ -59,7 +59,7 @@ impl Checker {
             memory_waits: 0,
             config,
             now: 0,
-            must_accept: None,
+            must_accept: BTreeMap::new(),
             must_end: BTreeSet::new(),
             cancelled: None,
             stopped: Vec::new(),
@@ -89,9 +89,11 @@ impl Checker {
                 Action::JobEnded { job, end } => self.end(*job, end)?,
             }
         }
-        must(self.must_accept.is_none(), || {
-            format!("{:?} was not accepted", self.must_accept)
-        })?;
+        for attempt in self.must_accept.keys() {
+            must(self.model.active(attempt.task.job).is_none(), || {
+                format!("{attempt} was not accepted")
+            })?;
+        }
         for job in &self.must_end {
             must(self.model.active(*job).is_none(), || {
                 format!("job {job} goes on")
@@ -174,9 +176,10 @@ impl Checker {
             must(over, || {
                 format!("{attempt} launched while {:?}", task.status)
             })?;
-            must(!job.shown.contains(&id), || {
-                format!("{attempt} launched after rows were sent")
-            })?;
+            must(
+                !job.shown.contains(&id) && !job.delivered.contains(&id),
+                || format!("{attempt} launched after rows were sent"),
+            )?;
         } else {
             let cut = job.partitions_cut(id.stage) as u32;
             must(attempt.attempt == 0, || format!("{attempt} is the first"))?;
@@ -277,8 +280,7 @@ impl Checker {
     }
 
     fn accept(&mut self, attempt: AttemptId) -> Checked {
-        let expected = self.must_accept.take();
-        let Some((_, executor)) = expected.filter(|(expected, _)| *expected == attempt) else {
+        let Some(executor) = self.must_accept.remove(&attempt) else {
             return Err(Violation(format!("{attempt} accepted out of the blue")));
         };
         let Some(task) = self.model.task_mut(attempt.task) else {
@@ -291,6 +293,7 @@ impl Checker {
         task.failures = 0;
         task.copy = None;
         self.note_pace(attempt, self.took);
+        self.model.unreserve();
         Ok(())
     }
 
@@ -348,6 +351,9 @@ impl Checker {
                 must(job.complete(job.graph.result_stage()), || {
                     format!("job {id} finished without all its results")
                 })?;
+                must(job.is_delivered(), || {
+                    format!("job {id} finished before its rows were delivered")
+                })?;
                 Ended::Finished
             }
             JobEnd::Failed(error) if error.sqlstate == SqlState::TOO_MANY_CONNECTIONS => {
@@ -370,11 +376,18 @@ impl Checker {
                 Ended::Cancelled
             }
         });
+        self.model.unreserve();
         Ok(())
     }
 
     /// What must hold between events.
     pub(crate) fn between(&mut self) -> Checked {
+        for (id, job) in &self.model.jobs {
+            must(!job.is_delivered(), || {
+                format!("job {id} goes on with all rows delivered")
+            })?;
+        }
+        self.model.unreserve();
         self.model.admit();
         self.note_hunger();
         self.check_running()?;

@@ -2,7 +2,7 @@
 //!
 //! Fencing by the book: a report counts if its attempt holds slots of that very registration.
 
-use job::{AttemptId, ExecutorId, FailureKind, TaskOutcome};
+use job::{AttemptId, ErrorReport, ExecutorId, FailureKind, SqlState, TaskFailure, TaskOutcome};
 use scheduler::{Event, Instant};
 
 use super::checker::Checker;
@@ -12,7 +12,8 @@ impl Checker {
     /// Notes what an event means, before the scheduler hears of it.
     pub(crate) fn event(&mut self, now: Instant, event: &Event) {
         self.now = now.0;
-        (self.must_accept, self.cancelled, self.may_fail) = (None, None, false);
+        (self.cancelled, self.may_fail) = (None, false);
+        self.must_accept.clear();
         self.must_end.clear();
         self.stopped.clear();
         let model = &mut self.model;
@@ -53,7 +54,8 @@ impl Checker {
                 let present = model.executors.get(executor).map(|e| e.epoch);
                 if present.is_none_or(|present| present < *epoch) {
                     if present.is_some() {
-                        self.must_end = model.lose(&self.config, *executor, self.now);
+                        (self.must_end, self.must_accept) =
+                            model.lose(&self.config, *executor, self.now);
                     }
                     let registered = Registered {
                         epoch: *epoch,
@@ -69,7 +71,8 @@ impl Checker {
             }
             Event::ExecutorLost { executor, epoch } => {
                 if model.executors.get(executor).map(|e| e.epoch) == Some(*epoch) {
-                    self.must_end = model.lose(&self.config, *executor, self.now);
+                    (self.must_end, self.must_accept) =
+                        model.lose(&self.config, *executor, self.now);
                     self.may_fail = true;
                 }
             }
@@ -93,6 +96,16 @@ impl Checker {
                 if let Some(held) = held.filter(|held| registered && held.executor == *executor) {
                     model.held.remove(attempt);
                     if !held.stopping {
+                        let job = model.jobs.get_mut(&attempt.task.job);
+                        let unreadable = job.is_some_and(|job| job.unreadable.remove(attempt));
+                        let failed = TaskOutcome::Failed(TaskFailure {
+                            kind: FailureKind::Transient,
+                            error: ErrorReport::new(SqlState::IO_ERROR, "unreadable"),
+                        });
+                        let outcome = match outcome {
+                            TaskOutcome::Finished(_) if unreadable => &failed,
+                            outcome => outcome,
+                        };
                         model.count_failure(&self.config, self.now, *executor, outcome);
                         if let TaskOutcome::Finished(_) = outcome {
                             self.took = self.now - held.since;
@@ -101,39 +114,78 @@ impl Checker {
                     }
                 }
             }
-            Event::ResultStarted { attempt } => {
-                let id = attempt.task;
-                let active = model.active(id.job).is_some();
-                if let Some(job) = model.jobs.get_mut(&id.job).filter(|_| active)
-                    && let Some(task) = job.tasks.get(&id)
-                {
-                    let current = match task.status {
-                        Status::Running(current) | Status::Accepted(current, _) => Some(current),
-                        Status::Waiting { .. } | Status::Lost => None,
-                    };
-                    if current == Some(attempt.attempt) {
-                        job.shown.insert(id);
-                    } else {
-                        self.must_end.insert(id.job);
-                        self.may_fail = true;
-                    }
-                }
+            Event::ResultStarted { attempt } | Event::ResultDelivered { attempt } => {
+                let all = matches!(event, Event::ResultDelivered { .. });
+                self.sent(*attempt, all);
             }
+            Event::ResultLost { attempt, .. } => self.unreadable(*attempt),
             Event::Tick => {}
         }
         self.model.readmit(self.now);
     }
 
+    /// Some or all rows of an attempt have gone out.
+    fn sent(&mut self, attempt: AttemptId, all: bool) {
+        let id = attempt.task;
+        let active = self.model.active(id.job).is_some();
+        if let Some(job) = self.model.jobs.get_mut(&id.job).filter(|_| active)
+            && let Some(task) = job.tasks.get(&id)
+        {
+            if task.current() != Some(attempt.attempt) {
+                self.must_end.insert(id.job);
+                self.may_fail = true;
+            } else if all {
+                job.unreadable.remove(&attempt);
+                job.delivered.insert(id);
+            } else {
+                job.shown.insert(id);
+            }
+        }
+    }
+
+    /// Rows of an attempt can't be read.
+    fn unreadable(&mut self, attempt: AttemptId) {
+        let id = attempt.task;
+        let active = self.model.active(id.job).is_some();
+        let Some(job) = self.model.jobs.get_mut(&id.job).filter(|_| active) else {
+            return;
+        };
+        let is_safe = job.is_safe(id);
+        if let Some(task) = job.tasks.get_mut(&id)
+            && task.current() == Some(attempt.attempt)
+            && !job.delivered.contains(&id)
+        {
+            if !matches!(task.status, Status::Accepted(..)) {
+                job.unreadable.insert(attempt);
+                return;
+            }
+            // If it runs again, its stage may have done so too often.
+            self.may_fail = true;
+            if is_safe {
+                return;
+            }
+            if job.shown.contains(&id) {
+                self.must_end.insert(id.job);
+            } else {
+                task.status = Status::Lost;
+            }
+        }
+    }
+
     /// A report that counts.
     fn outcome(&mut self, executor: ExecutorId, attempt: AttemptId, outcome: &TaskOutcome) {
         if let TaskOutcome::Finished(_) = outcome {
-            self.must_accept = Some((attempt, executor));
+            self.must_accept.insert(attempt, executor);
             return;
         }
         let id = attempt.task;
         let Some(job) = self.model.jobs.get_mut(&id.job) else {
             return;
         };
+        if matches!(outcome, TaskOutcome::Cancelled) && job.delivered.contains(&id) {
+            self.must_accept.insert(attempt, executor);
+            return;
+        }
         let lost_inputs = match outcome {
             TaskOutcome::Finished(_) | TaskOutcome::Cancelled => None,
             TaskOutcome::Failed(failure) => match &failure.kind {
@@ -169,7 +221,7 @@ impl Checker {
         } else {
             from += self.config.retry_backoff_max.as_micros() as u64;
         }
-        let shown = job.shown.contains(&id);
+        let shown = job.shown.contains(&id) || job.delivered.contains(&id);
         if let Some(task) = job.tasks.get_mut(&id) {
             let beside_another = task.copy.is_some();
             if lost_inputs.is_none() || beside_another {

@@ -129,7 +129,12 @@ impl World {
             Happening::Arrives(Event::JobCancelled { job, .. } | Event::JobReleased { job }) => {
                 !submitted.contains(job)
             }
-            Happening::Arrives(Event::ResultStarted { .. }) => false,
+            Happening::Arrives(
+                Event::ResultStarted { .. }
+                | Event::ResultDelivered { .. }
+                | Event::ResultLost { .. },
+            )
+            | Happening::Reads(..) => false,
             _ => true,
         });
         for (executor, epoch) in self.alive() {
@@ -142,6 +147,8 @@ impl World {
             }
         }
         self.links.clear();
+        self.selects.clear();
+        self.results.clear();
         for job in submitted {
             if self.dice.chance(0.5) {
                 let delay = self.dice.between(0, SECOND / 2);

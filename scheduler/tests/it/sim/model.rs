@@ -57,6 +57,8 @@ pub(crate) struct JobModel {
     pub(crate) pool: usize,
     pub(crate) memory_wanted: Option<u64>,
     pub(crate) admitted: bool,
+    /// It has what it wanted.
+    pub(crate) reserves: bool,
     pub(crate) passed: u32,
     pub(crate) speculation: bool,
     pub(crate) paces: BTreeMap<StageId, Pace>,
@@ -64,6 +66,12 @@ pub(crate) struct JobModel {
     pub(crate) released: bool,
     /// Tasks of which rows have gone out.
     pub(crate) shown: BTreeSet<TaskId>,
+    /// Its result is rows.
+    pub(crate) rows: bool,
+    /// Tasks of the result of which all rows have gone out.
+    pub(crate) delivered: BTreeSet<TaskId>,
+    /// Running attempts whose rows can't be read.
+    pub(crate) unreadable: BTreeSet<AttemptId>,
     pub(crate) launched: bool,
     pub(crate) tasks: BTreeMap<TaskId, TaskModel>,
     /// Registered executors that were given a task and were not told to drop the job.
@@ -117,15 +125,11 @@ impl Model {
             return Some(format!("{attempt} runs there"));
         }
         self.jobs.iter().find_map(|(id, job)| {
-            let read = |stage: StageId| match job.ended {
-                None => job.needed(stage),
-                Some(Ended::Finished) => !job.released && job.is_result(stage),
-                Some(Ended::Failed | Ended::Cancelled) => false,
-            };
-            let mut tasks = job.tasks.iter();
+            let mut tasks = job.tasks.iter().filter(|_| job.ended.is_none());
             let (task, _) = tasks.find(|(task, state)| {
                 matches!(state.status, Status::Accepted(_, at) if at == executor)
-                    && read(task.stage)
+                    && job.needed(task.stage)
+                    && !job.is_safe(**task)
             })?;
             Some(format!("job {id} needs what {task} left there"))
         })
@@ -140,14 +144,16 @@ impl Model {
     }
 
     /// Takes an executor's registration away, and all that was there. Answers with the jobs that
-    /// can't survive this, because rows of theirs were on their way to the client.
+    /// can't survive this, because rows of theirs were on their way to the client, and with the
+    /// attempts that have done all they were there for.
     pub(crate) fn lose(
         &mut self,
         config: &SchedulerConfig,
         executor: ExecutorId,
         now: u64,
-    ) -> BTreeSet<JobId> {
+    ) -> (BTreeSet<JobId>, BTreeMap<AttemptId, ExecutorId>) {
         let mut doomed = BTreeSet::new();
+        let mut done = BTreeMap::new();
         let registered = self.executors.remove(&executor);
         if registered.is_some_and(|registered| registered.drain != Drain::Done) {
             self.count_fault(config, now, executor);
@@ -164,6 +170,10 @@ impl Model {
                 && let Some(task) = job.tasks.get_mut(&attempt.task)
                 && task.runs(attempt.attempt)
             {
+                if job.ended.is_none() && job.delivered.contains(&attempt.task) {
+                    done.insert(attempt, executor);
+                    continue;
+                }
                 task.attempt_failed(attempt.attempt, now, self.attempts_max);
                 if job.shown.contains(&attempt.task) {
                     doomed.insert(attempt.task.job);
@@ -173,7 +183,9 @@ impl Model {
         for (id, job) in &mut self.jobs {
             job.holders.remove(&executor);
             for (task_id, task) in &mut job.tasks {
-                if matches!(task.status, Status::Accepted(_, at) if at == executor) {
+                let is_safe = job.delivered.contains(task_id)
+                    || !job.rows && task_id.stage == job.graph.result_stage();
+                if matches!(task.status, Status::Accepted(_, at) if at == executor) && !is_safe {
                     task.status = Status::Lost;
                     if job.shown.contains(task_id) {
                         doomed.insert(*id);
@@ -182,7 +194,8 @@ impl Model {
             }
         }
         doomed.retain(|job| self.active(*job).is_some());
-        doomed
+        done.retain(|attempt, _| !doomed.contains(&attempt.task.job));
+        (doomed, done)
     }
 }
 
@@ -194,12 +207,16 @@ impl JobModel {
             pool,
             memory_wanted: options.memory_bytes,
             admitted: options.memory_bytes.is_none(),
+            reserves: options.memory_bytes.is_none(),
             passed: 0,
             speculation: options.speculation,
             paces: BTreeMap::new(),
             ended: None,
             released: false,
             shown: BTreeSet::new(),
+            rows: options.rows,
+            delivered: BTreeSet::new(),
+            unreadable: BTreeSet::new(),
             launched: false,
             tasks: BTreeMap::new(),
             holders: BTreeSet::new(),
@@ -208,6 +225,22 @@ impl JobModel {
 
     pub(crate) fn is_result(&self, stage: StageId) -> bool {
         stage == self.graph.result_stage()
+    }
+
+    /// Nobody will come for what a task has put out, if it is accepted.
+    pub(crate) fn is_safe(&self, task: TaskId) -> bool {
+        self.is_result(task.stage) && (!self.rows || self.delivered.contains(&task))
+    }
+
+    /// Nothing has to run any more.
+    pub(crate) fn is_computed(&self) -> bool {
+        self.ended.is_none() && self.complete(self.graph.result_stage())
+    }
+
+    /// All that the client wants has gone out.
+    pub(crate) fn is_delivered(&self) -> bool {
+        let mut tasks = self.tasks_of(self.graph.result_stage());
+        self.is_computed() && (self.released || tasks.all(|(id, _)| self.is_safe(*id)))
     }
 
     pub(crate) fn tasks_of(&self, stage: StageId) -> impl Iterator<Item = (&TaskId, &TaskModel)> {

@@ -80,12 +80,20 @@ pub(crate) enum Mutant {
     KeepsTheSlower,
     /// Accepts the slower of two attempts too.
     AcceptsTheSlower,
+    /// Ends jobs of rows as if their result were files.
+    FinishesUndelivered,
+    /// Never hears that rows were delivered.
+    ForgetsDelivery,
+    /// Takes rows that were sent in part for all.
+    DeliversTooSoon,
+    /// Takes no notice of rows that can't be read.
+    IgnoresLostRows,
     /// Says that a job has finished as soon as one of its tasks has.
     FinishesEarly,
 }
 
 /// Each mutant with words of the violation that some seed must find.
-pub(crate) const BROKEN: [(Mutant, &str); 33] = [
+pub(crate) const BROKEN: [(Mutant, &str); 37] = [
     (Mutant::NoFencing, "accepted out of the blue"),
     (Mutant::IgnoresEpochs, "accepted out of the blue"),
     (Mutant::IgnoresLosses, "which is not registered"),
@@ -118,6 +126,13 @@ pub(crate) const BROKEN: [(Mutant, &str); 33] = [
     (Mutant::SpeculatesTooSoon, "is no straggler"),
     (Mutant::KeepsTheSlower, "goes on for nothing"),
     (Mutant::AcceptsTheSlower, "accepted out of the blue"),
+    (
+        Mutant::FinishesUndelivered,
+        "finished before its rows were delivered",
+    ),
+    (Mutant::ForgetsDelivery, "goes on with all rows delivered"),
+    (Mutant::DeliversTooSoon, "finished before its rows"),
+    (Mutant::IgnoresLostRows, "slots are idle"),
     (Mutant::FinishesEarly, "finished without all its results"),
 ];
 
@@ -221,6 +236,8 @@ impl Subject {
             (Mutant::IgnoresLosses, Event::ExecutorLost { .. })
             | (Mutant::IgnoresDrains, Event::ExecutorDraining { .. })
             | (Mutant::IgnoresSentRows, Event::ResultStarted { .. })
+            | (Mutant::ForgetsDelivery, Event::ResultDelivered { .. })
+            | (Mutant::IgnoresLostRows, Event::ResultLost { .. })
             | (
                 Mutant::LeaksSlots,
                 Event::TaskEnded {
@@ -228,6 +245,15 @@ impl Subject {
                     ..
                 },
             ) => return None,
+            (Mutant::DeliversTooSoon, event @ Event::ResultStarted { .. }) => {
+                if let Event::ResultStarted { attempt } = event {
+                    let attempt = *attempt;
+                    *event = Event::ResultDelivered { attempt };
+                }
+            }
+            (Mutant::FinishesUndelivered, Event::JobSubmitted { options, .. }) => {
+                options.rows = false;
+            }
             (Mutant::IgnoresReservations, Event::JobSubmitted { options, .. }) => {
                 options.memory_bytes = None;
             }

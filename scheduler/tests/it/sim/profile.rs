@@ -41,6 +41,8 @@ pub(crate) struct Profile {
     pub(crate) releases_early: f64,
     /// A client sees rows of a result task while it runs.
     pub(crate) sees_rows: f64,
+    /// Rows of a result task can't be read, though its executor is there.
+    pub(crate) loses_rows: f64,
 }
 
 /// One second.
@@ -110,6 +112,7 @@ impl Profile {
             cancels: wild(dice, 0.5),
             releases_early: wild(dice, 0.2),
             sees_rows: wild(dice, 0.5),
+            loses_rows: wild(dice, 0.2),
         }
     }
 
@@ -148,6 +151,7 @@ pub(crate) fn draw_options(dice: &mut Dice) -> JobOptions {
             .then(|| dice.pick(&POOLS).map(|name| (*name).to_owned()))
             .flatten(),
         memory_bytes: dice.chance(0.4).then(|| dice.between(1, 250)),
+        rows: dice.chance(0.7),
         speculation: dice.chance(0.7),
     }
 }

@@ -79,15 +79,21 @@ impl Model {
 
     /// What admitted jobs have reserved.
     pub(crate) fn reserved(&self) -> u64 {
-        let jobs = self
-            .jobs
-            .iter()
-            .filter(|(id, job)| job.admitted && (job.ended.is_none() || self.job_holds(**id) > 0));
+        let jobs = self.jobs.iter().filter(|(_, job)| job.reserves);
         jobs.filter_map(|(_, job)| job.memory_wanted).sum()
+    }
+
+    /// Takes reservations back: for good, also if rows have to be computed again later.
+    pub(crate) fn unreserve(&mut self) {
+        let held: Vec<bool> = self.jobs.keys().map(|id| self.job_holds(*id) > 0).collect();
+        for (job, holds) in self.jobs.values_mut().zip(held) {
+            job.reserves &= holds || (job.ended.is_none() && !job.is_computed());
+        }
     }
 
     /// Admits what fits: the oldest first, one pool's jobs in order.
     pub(crate) fn admit(&mut self) {
+        self.unreserve();
         let active = self.executors.values().filter(|e| e.is_active());
         let memory: u64 = active.map(|e| e.memory_bytes).sum();
         'again: loop {
@@ -116,7 +122,8 @@ impl Model {
                     for (_, passed) in &waiting[..place] {
                         self.jobs.get_mut(passed).unwrap().passed += 1;
                     }
-                    self.jobs.get_mut(id).unwrap().admitted = true;
+                    let job = self.jobs.get_mut(id).unwrap();
+                    (job.admitted, job.reserves) = (true, true);
                     continue 'again;
                 }
                 if job.passed >= PASSES_MAX {

@@ -17,6 +17,14 @@ impl TaskModel {
         self.status == Status::Running(attempt) || self.copy == Some(attempt)
     }
 
+    /// The attempt whose rows count.
+    pub(crate) fn current(&self) -> Option<u32> {
+        match self.status {
+            Status::Running(current) | Status::Accepted(current, _) => Some(current),
+            Status::Waiting { .. } | Status::Lost => None,
+        }
+    }
+
     /// An attempt failed in a way that counts. The last failure that a task may have is left to
     /// the other one of two attempts.
     pub(crate) fn attempt_failed(&mut self, attempt: u32, from: u64, attempts_max: u32) {

@@ -40,6 +40,8 @@ tally! {
     drained
     fenced
     outputs_lost
+    delivered
+    lost_rows
     excluded
     speculated
     memory_waits

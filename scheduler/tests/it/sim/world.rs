@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use job::{
     AttemptId, Epoch, ErrorReport, ExecutorId, FailureKind, InputLocations, JobId, SqlState,
-    TaskFailure, TaskOutcome, TaskStats,
+    TaskFailure, TaskId, TaskOutcome, TaskStats,
 };
 use scheduler::{Action, Event, Instant, JobEnd};
 
@@ -36,6 +36,10 @@ pub(crate) struct World {
     pub(super) epochs: BTreeMap<ExecutorId, Epoch>,
     /// Jobs that the driver has heard of.
     pub(super) submitted: BTreeSet<JobId>,
+    /// Jobs whose result is rows.
+    pub(super) selects: BTreeSet<JobId>,
+    /// The newest attempt of each result task.
+    pub(super) results: BTreeMap<TaskId, u32>,
     /// Executors that got a SIGTERM.
     pub(super) draining: BTreeSet<ExecutorId>,
 }
@@ -46,6 +50,8 @@ pub(crate) enum Happening {
     Arrives(Event),
     /// A task body comes to its end.
     BodyEnds(ExecutorId, Epoch, AttemptId),
+    /// A client reads the rows of an attempt to their end.
+    Reads(ExecutorId, Epoch, AttemptId),
     /// A `CancelTask` reaches its executor.
     StopArrives(ExecutorId, Epoch, AttemptId),
     /// An executor dies or is cut off.
@@ -90,6 +96,8 @@ impl World {
             links: BTreeMap::new(),
             epochs: BTreeMap::new(),
             submitted: BTreeSet::new(),
+            selects: BTreeSet::new(),
+            results: BTreeMap::new(),
             draining: BTreeSet::new(),
         };
         world.plan_everything();
@@ -182,6 +190,7 @@ impl World {
             Happening::BodyEnds(executor, epoch, attempt) => {
                 self.body_ends(executor, epoch, attempt);
             }
+            Happening::Reads(executor, epoch, attempt) => self.reads(executor, epoch, attempt),
             Happening::StopArrives(executor, epoch, attempt) => {
                 self.stop_arrives(executor, epoch, attempt);
             }
@@ -212,14 +221,19 @@ impl World {
                     self.links.remove(executor);
                 }
             }
-            Event::JobSubmitted { job, .. } => {
+            Event::JobSubmitted { job, options, .. } => {
                 self.submitted.insert(*job);
+                if options.rows {
+                    self.selects.insert(*job);
+                }
             }
             Event::JobCancelled { .. }
             | Event::JobReleased { .. }
             | Event::ExecutorDraining { .. }
             | Event::TaskEnded { .. }
             | Event::ResultStarted { .. }
+            | Event::ResultDelivered { .. }
+            | Event::ResultLost { .. }
             | Event::Tick => {}
         }
     }
@@ -283,6 +297,9 @@ impl World {
         let slow = self.dice.chance(self.profile.slow);
         let duration = self.dice.between(1, SECOND / 5) * if slow { 10 } else { 1 };
         let sees_rows = is_result && self.dice.chance(self.profile.sees_rows);
+        if is_result && self.selects.contains(&attempt.task.job) {
+            self.results.insert(attempt.task, attempt.attempt);
+        }
         let Some(epoch) = self.links.get(&executor).copied() else {
             return;
         };
@@ -311,8 +328,33 @@ impl World {
             (&outcome, self.processes.get_mut(&(executor, epoch)))
         {
             process.blocks.insert(attempt);
+            if self.results.get(&attempt.task) == Some(&attempt.attempt) {
+                // Sometimes before the report arrives.
+                let delay = self.dice.between(0, SECOND / 10);
+                self.plan(delay, Happening::Reads(executor, epoch, attempt));
+            }
         }
         self.report(executor, epoch, attempt, outcome);
+    }
+
+    /// The driver sees to it that rows of a void attempt go nowhere.
+    fn reads(&mut self, executor: ExecutorId, epoch: Epoch, attempt: AttemptId) {
+        if self.results.get(&attempt.task) != Some(&attempt.attempt) {
+            return;
+        }
+        let process = self.processes.get(&(executor, epoch));
+        let readable = process.is_some_and(|process| {
+            !process.zombie && !process.broken && process.blocks.contains(&attempt)
+        });
+        let faulty = self.now < self.profile.faults_until;
+        if readable && !(faulty && self.dice.chance(self.profile.loses_rows)) {
+            self.tally.delivered += 1;
+            self.plan_event(0, Event::ResultDelivered { attempt });
+        } else {
+            self.tally.lost_rows += 1;
+            let error = ErrorReport::new(SqlState::CONNECTION_FAILURE, "cut off");
+            self.plan_event(0, Event::ResultLost { attempt, error });
+        }
     }
 
     fn stop_arrives(&mut self, executor: ExecutorId, epoch: Epoch, attempt: AttemptId) {
