@@ -167,7 +167,8 @@ impl Executor {
         }
     }
 
-    async fn no_attempts(&self) {
+    /// Waits until no attempt runs.
+    pub(crate) async fn no_attempts(&self) {
         let mut count = self.shared.running_count.subscribe();
         // The sender is ours, so the channel can't close.
         let _ = count.wait_for(|n| *n == 0).await;

@@ -28,6 +28,8 @@ pub struct ExecutorView {
     pub spill_bytes_written: u64,
     /// Exchange data ever moved out of memory.
     pub moved_bytes: u64,
+    /// Exchange data ever read from other executors, as it came over the network.
+    pub fetched_bytes: u64,
 }
 
 /// The ledger's totals.
@@ -93,6 +95,7 @@ impl ExecutorView {
             spill_bytes: blocks.disk().used_bytes(),
             spill_bytes_written: blocks.disk().written_bytes(),
             moved_bytes: blocks.moved_bytes(),
+            fetched_bytes: blocks.fetched_bytes(),
         }
     }
 }

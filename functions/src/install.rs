@@ -9,6 +9,7 @@ use datafusion::logical_expr::planner::{ExprPlanner, TypePlanner};
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF, WindowUDF};
 use datafusion::optimizer::{Analyzer, AnalyzerRule, Optimizer, OptimizerRule};
 
+use crate::aggregates::filtered::FilterIsArgument;
 use crate::aggregates::single_distinct::TypedSingleDistinct;
 use crate::type_planner::PgTypePlanner;
 use crate::typing::{OperatorPlanner, PgTyping};
@@ -118,9 +119,10 @@ pub fn type_planner() -> Arc<dyn TypePlanner> {
     Arc::new(PgTypePlanner)
 }
 
-/// DataFusion's, one of them kept from changing the types of aggregates.
+/// DataFusion's, one of them kept from changing the types of aggregates, and one of ours.
 fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     let ours: Arc<dyn OptimizerRule + Send + Sync> = Arc::new(TypedSingleDistinct::default());
+    let last: Arc<dyn OptimizerRule + Send + Sync> = Arc::new(FilterIsArgument);
     Optimizer::new()
         .rules
         .into_iter()
@@ -131,6 +133,7 @@ fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
                 rule
             }
         })
+        .chain([last])
         .collect()
 }
 

@@ -21,6 +21,7 @@ mod text;
 mod type_planner;
 mod typing;
 
+pub use aggregates::filtered::{filtered, unfiltered};
 pub use install::{
     aggregate_udfs, analyzer_rules, expr_planners, install, scalar_udfs, session_config,
     type_planner, window_udfs,

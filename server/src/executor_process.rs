@@ -48,6 +48,7 @@ pub async fn run(
             driver: driver.clone(),
             advertise,
             security: security(&config, address).map_err(ClusterError::from)?,
+            drain_timeout: config.duration(KeyId::ExecutorDrainTimeout),
             executor: executor_size(&config).config(&config, &data_dir),
             services: ExecutorServices {
                 caches: Some(Arc::clone(&runtime.cache_manager)),

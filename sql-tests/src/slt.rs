@@ -133,6 +133,20 @@ pub fn run_file(folder: &Path, name: &str, target: &Target) -> FileReport {
     report
 }
 
+/// The statements of a file, each with its line, for who compares something else than its answers.
+pub fn statements(file: &Path) -> Result<Vec<(u32, String)>, sqllogictest::ParseError> {
+    let records = sqllogictest::parse_file::<DefaultColumnType>(file)?;
+    Ok(records
+        .into_iter()
+        .filter_map(|record| match record {
+            Record::Statement { loc, sql, .. } | Record::Query { loc, sql, .. } => {
+                Some((loc.line(), sql))
+            }
+            _ => None,
+        })
+        .collect())
+}
+
 /// The corpora expect the order in which another engine happens to give rows: without ORDER BY
 /// there is none. Rows that are one value to a line, or a hash, stay as they are.
 fn ignore_order(record: &mut Record<DefaultColumnType>) {

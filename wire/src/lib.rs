@@ -4,6 +4,7 @@ mod convert;
 mod error;
 mod plan;
 mod session;
+mod strangers;
 mod transport;
 
 /// The messages and the gRPC stubs, generated from `proto/firesteel.proto`.
@@ -15,10 +16,11 @@ pub mod proto {
 pub use convert::{input, read_input, read_report, report};
 pub use error::{Result, WireError};
 pub use plan::{decode_stage_plan, encode_stage_plan};
+pub use strangers::{Caller, Connection, log_refused, peer};
 pub use transport::{
     Guard, Secured, Security, TLS_NAME, TlsFiles, TransportError, incoming, is_loopback,
     message_bytes_max,
 };
 
 /// Both ends must speak the same one: a cluster is upgraded by draining, not by guessing.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;

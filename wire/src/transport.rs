@@ -5,10 +5,12 @@
 //! secret and the data could be read on the way, so that is for loopback, or for those who say
 //! that they want it.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::{Stream, TryStreamExt};
 use subtle::ConstantTimeEq;
 use tokio::net::TcpListener;
 use tonic::metadata::{Ascii, MetadataValue};
@@ -21,6 +23,7 @@ use tonic::{Request, Status};
 
 use crate::proto::blocks_client::BlocksClient;
 use crate::proto::cluster_client::ClusterClient;
+use crate::strangers::{self, Connection};
 
 /// The name that the cluster's certificates are made out to.
 pub const TLS_NAME: &str = "firesteel";
@@ -156,8 +159,10 @@ impl Security {
 }
 
 /// The connections of a listener, without Nagle's delay: what is said here is short and urgent.
-pub fn incoming(listener: TcpListener) -> TcpIncoming {
-    TcpIncoming::from(listener).with_nodelay(Some(true))
+pub fn incoming(listener: TcpListener) -> impl Stream<Item = io::Result<Connection>> {
+    TcpIncoming::from(listener)
+        .with_nodelay(Some(true))
+        .map_ok(Connection::new)
 }
 
 /// The size limit of a service's messages, to be set on each server.
@@ -192,6 +197,7 @@ pub struct Guard(Option<MetadataValue<Ascii>>);
 
 impl Interceptor for Guard {
     fn call(&mut self, request: Request<()>) -> Result<Request<()>, Status> {
+        strangers::note_call(&request);
         let Some(expected) = &self.0 else {
             return Ok(request);
         };
@@ -202,10 +208,8 @@ impl Interceptor for Guard {
         if matches {
             return Ok(request);
         }
-        let peer = request
-            .remote_addr()
-            .map_or_else(|| "an unknown address".to_owned(), |peer| peer.to_string());
-        tracing::warn!(%peer, "refused a call without the right cluster secret");
+        let peer = strangers::peer(&request);
+        strangers::log_refused(&peer, "a call without the right cluster secret");
         Err(Status::unauthenticated("the cluster secret is not right"))
     }
 }

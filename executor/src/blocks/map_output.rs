@@ -16,11 +16,13 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use job::AttemptId;
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use super::disk::{DiskFile, DiskStore};
 use super::frame::{self, Frame};
@@ -29,6 +31,8 @@ use super::frame::{self, Frame};
 pub(crate) struct MapOutput {
     attempt: AttemptId,
     state: Mutex<State>,
+    /// Signalled when it is sealed or dropped.
+    ended: Notify,
 }
 
 #[derive(Debug)]
@@ -40,6 +44,8 @@ struct State {
     sealed: bool,
     /// Its job is over or its attempt failed: no parts any more.
     dropped: bool,
+    /// It is a copy of what another executor no longer has, and why.
+    lost: Option<String>,
 }
 
 #[derive(Debug, Default)]
@@ -87,6 +93,17 @@ pub(crate) enum PartRead {
 #[derive(Debug)]
 pub(crate) struct Dropped;
 
+/// What became of a map output that somebody else writes.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// It can be read.
+    Sealed,
+    /// It is gone; another may try.
+    Dropped,
+    /// It can't be had.
+    Lost(String),
+}
+
 /// Rows and in-memory bytes of each segment, and what is on disk already.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct SegmentSizes {
@@ -112,7 +129,9 @@ impl MapOutput {
                 file: None,
                 sealed: false,
                 dropped: false,
+                lost: None,
             }),
+            ended: Notify::new(),
         }
     }
 
@@ -150,6 +169,7 @@ impl MapOutput {
             return Err(Dropped);
         }
         state.sealed = true;
+        self.ended.notify_waiters();
         Ok(SegmentSizes {
             rows: state.segments.iter().map(|segment| segment.rows).collect(),
             bytes: state.segments.iter().map(|segment| segment.bytes).collect(),
@@ -159,6 +179,32 @@ impl MapOutput {
 
     pub(crate) fn is_sealed(&self) -> bool {
         self.state.lock().sealed
+    }
+
+    /// For those who wait for it, before it is dropped.
+    pub(crate) fn set_lost(&self, reason: String) {
+        self.state.lock().lost = Some(reason);
+    }
+
+    /// Waits until its writer is done with it.
+    pub(crate) async fn ended(&self) -> End {
+        loop {
+            let mut notified = pin!(self.ended.notified());
+            notified.as_mut().enable();
+            {
+                let state = self.state.lock();
+                if state.dropped {
+                    return match &state.lost {
+                        Some(reason) => End::Lost(reason.clone()),
+                        None => End::Dropped,
+                    };
+                }
+                if state.sealed {
+                    return End::Sealed;
+                }
+            }
+            notified.await;
+        }
     }
 
     pub(crate) fn segments(&self) -> u32 {
@@ -306,6 +352,7 @@ impl MapOutput {
         if let Some(file) = state.file.take() {
             file.remove();
         }
+        self.ended.notify_waiters();
         release();
     }
 }

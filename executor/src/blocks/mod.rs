@@ -19,6 +19,7 @@ mod spill;
 mod writer;
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,7 +30,7 @@ use tokio::sync::Notify;
 
 pub(crate) use compact::shown_bytes;
 pub(crate) use disk::{DiskFile, DiskStore};
-pub(crate) use map_output::SegmentSizes;
+pub(crate) use map_output::{End, SegmentSizes};
 pub(crate) use reader::{LocalReader, StoredPart, lost};
 pub(crate) use spill::SpillFactory;
 pub(crate) use writer::{MapOutputHandle, SegmentWriter};
@@ -46,6 +47,17 @@ pub(crate) struct BlockManager {
     outputs: Mutex<BTreeMap<AttemptId, Arc<MapOutput>>>,
     disk: Arc<DiskStore>,
     moved_bytes: AtomicU64,
+    fetched_bytes: AtomicU64,
+}
+
+/// What is here of a map output of another executor.
+pub(crate) enum Copy {
+    /// All of it.
+    Here,
+    /// Somebody fetches it.
+    Coming(Arc<MapOutput>),
+    /// Nothing: the caller is to fetch it.
+    Wanted(MapOutputHandle),
 }
 
 /// Why memory was refused.
@@ -65,6 +77,7 @@ impl BlockManager {
             outputs: Mutex::new(BTreeMap::new()),
             disk,
             moved_bytes: AtomicU64::new(0),
+            fetched_bytes: AtomicU64::new(0),
         })
     }
 
@@ -80,6 +93,15 @@ impl BlockManager {
     /// Bytes of exchange data ever moved to disk, as they were in memory.
     pub(crate) fn moved_bytes(&self) -> u64 {
         self.moved_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Bytes ever read from other executors, as they came over the network.
+    pub(crate) fn fetched_bytes(&self) -> u64 {
+        self.fetched_bytes.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn count_fetched(&self, bytes: u64) {
+        self.fetched_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Gives memory back, and tells who waits for an empty ledger.
@@ -172,6 +194,21 @@ impl BlockManager {
         MapOutputHandle::new(Arc::clone(self), output)
     }
 
+    /// Looks for a copy of another executor's map output, and starts one if there is none. It is
+    /// kept as our own outputs are: charged for, moved to disk, dropped with its job.
+    pub(crate) fn copy_of(self: &Arc<Self>, attempt: AttemptId, segments: u32) -> Copy {
+        let mut outputs = self.outputs.lock();
+        match outputs.get(&attempt) {
+            Some(output) if output.is_sealed() => Copy::Here,
+            Some(output) => Copy::Coming(Arc::clone(output)),
+            None => {
+                let output = Arc::new(MapOutput::new(attempt, segments));
+                outputs.insert(attempt, Arc::clone(&output));
+                Copy::Wanted(MapOutputHandle::new(Arc::clone(self), output))
+            }
+        }
+    }
+
     /// A finished map output of this executor.
     fn sealed_output(&self, attempt: AttemptId) -> Option<Arc<MapOutput>> {
         let output = self.outputs.lock().get(&attempt).cloned()?;
@@ -184,9 +221,16 @@ impl BlockManager {
     }
 
     /// Frees one map output, if it is still there.
-    fn drop_output(&self, attempt: AttemptId) {
-        let output = self.outputs.lock().remove(&attempt);
-        self.free(attempt, output);
+    fn drop_output(&self, output: &Arc<MapOutput>) {
+        let mut outputs = self.outputs.lock();
+        // A copy may have been started again since.
+        if let Entry::Occupied(entry) = outputs.entry(output.attempt())
+            && Arc::ptr_eq(entry.get(), output)
+        {
+            entry.remove();
+        }
+        drop(outputs);
+        self.free(output);
     }
 
     /// Frees every map output of a job: memory and files.
@@ -201,23 +245,20 @@ impl BlockManager {
             ids.iter().filter_map(|id| outputs.remove(id)).collect()
         };
         for output in dropped {
-            self.free(output.attempt(), Some(output));
+            self.free(&output);
         }
     }
 
-    fn free(&self, attempt: AttemptId, output: Option<Arc<MapOutput>>) {
-        let settle = || self.release(|ledger| ledger.drop_block(attempt));
-        match output {
-            Some(output) => output.drop_parts(settle),
-            None => settle(),
-        }
+    fn free(&self, output: &MapOutput) {
+        let attempt = output.attempt();
+        output.drop_parts(|| self.release(|ledger| ledger.drop_block(attempt)));
     }
 
     /// Frees every map output.
     pub(crate) fn drop_all(&self) {
         let outputs = std::mem::take(&mut *self.outputs.lock());
-        for (attempt, output) in outputs {
-            self.free(attempt, Some(output));
+        for output in outputs.values() {
+            self.free(output);
         }
     }
 }

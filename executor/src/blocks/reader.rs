@@ -41,6 +41,10 @@ impl LocalReader {
         Self { blocks }
     }
 
+    pub(crate) fn blocks(&self) -> &Arc<BlockManager> {
+        &self.blocks
+    }
+
     /// A segment's batches. Opened at the first poll.
     pub(crate) fn batches(
         &self,

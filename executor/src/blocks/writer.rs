@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use datafusion::error::{DataFusionError, Result};
+use job::AttemptId;
 
 use super::BlockManager;
 use super::compact::{compact, memory_bytes};
@@ -39,6 +40,15 @@ impl MapOutputHandle {
         }
     }
 
+    pub(crate) fn attempt(&self) -> AttemptId {
+        self.output.attempt()
+    }
+
+    /// It is a copy of what is no longer there: those who wait for it need not try.
+    pub(crate) fn lose(self, reason: String) {
+        self.output.set_lost(reason);
+    }
+
     /// All writers are done: readers may come, until the job is dropped.
     pub(crate) fn seal(mut self) -> Result<SegmentSizes> {
         let attempt = self.output.attempt();
@@ -54,7 +64,7 @@ impl MapOutputHandle {
 impl Drop for MapOutputHandle {
     fn drop(&mut self) {
         if !self.sealed {
-            self.blocks.drop_output(self.output.attempt());
+            self.blocks.drop_output(&self.output);
         }
     }
 }

@@ -5,6 +5,9 @@
 //! the batch it broke at; segments never change once they are sealed. When that was tried often
 //! enough, or when the holder says that it does not have the output, it is `LostInput`: its
 //! producer runs again somewhere.
+//!
+//! What is broadcast goes to every task, so the first one that wants it here fetches a copy, kept
+//! like a map output of our own ([`crate::blocks`]), and all of them read that.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,16 +15,17 @@ use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use datafusion::error::Result;
+use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReservation};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use job::{AttemptId, ExecutorId};
+use futures::{StreamExt, TryStreamExt};
+use job::{AttemptId, ExchangeKind, ExecutorId};
 use operators::exchange::{ExchangeReader, SegmentId};
 use tonic::Streaming;
 use wire::proto;
 
-use crate::blocks::{LocalReader, frame, lost};
+use crate::blocks::{BlockManager, Copy, End, LocalReader, MapOutputHandle, frame, lost};
 use crate::config::Membership;
 use crate::error::ExecutorError;
 
@@ -44,12 +48,13 @@ impl ExchangeReader for ClusterReader {
     fn read_segments(
         &self,
         wanted: Vec<SegmentId>,
+        kind: ExchangeKind,
         schema: &SchemaRef,
         memory: &Arc<dyn MemoryPool>,
     ) -> Vec<SendableRecordBatchStream> {
         let mut streams = Vec::new();
         // In order of the first segment wanted of each holder, of which there are few.
-        let mut remote: Vec<(ExecutorId, VecDeque<Wanted>)> = Vec::new();
+        let mut remote: Vec<(ExecutorId, Vec<Wanted>)> = Vec::new();
         for SegmentId { output, segment } in wanted {
             if output.executor == self.executor {
                 streams.push(self.local.batches(output.attempt, segment, schema));
@@ -64,21 +69,23 @@ impl ExchangeReader for ClusterReader {
                 .iter_mut()
                 .find(|(holder, _)| *holder == output.executor)
             {
-                Some((_, segments)) => segments.push_back(wanted),
-                None => remote.push((output.executor, VecDeque::from([wanted]))),
+                Some((_, segments)) => segments.push(wanted),
+                None => remote.push((output.executor, vec![wanted])),
             }
         }
         streams.extend(remote.into_iter().map(|(holder, wanted)| {
-            let fetch = Fetch {
-                holder,
+            let from = Holder {
+                executor: holder,
                 membership: self.membership.clone(),
-                wanted,
-                call: None,
-                calls: 0,
-                reservation: MemoryConsumer::new("ExchangeFetch").register(memory),
+                blocks: Arc::clone(self.local.blocks()),
+                memory: Arc::clone(memory),
             };
-            let batches = futures::stream::try_unfold(fetch, |mut fetch| async move {
-                Ok(fetch.next().await?.map(|batch| (batch, fetch)))
+            if kind == ExchangeKind::Broadcast {
+                return self.copied(from, wanted, schema);
+            }
+            let batches = futures::stream::try_unfold(from.fetch(wanted), |mut fetch| async move {
+                let next = fetch.next().await.map_err(DataFusionError::from)?;
+                Ok(next.map(|(_, batch)| (batch, fetch)))
             });
             Box::pin(RecordBatchStreamAdapter::new(Arc::clone(schema), batches))
                 as SendableRecordBatchStream
@@ -87,7 +94,123 @@ impl ExchangeReader for ClusterReader {
     }
 }
 
+impl ClusterReader {
+    /// Reads copies, once they are here.
+    fn copied(
+        &self,
+        from: Holder,
+        wanted: Vec<Wanted>,
+        schema: &SchemaRef,
+    ) -> SendableRecordBatchStream {
+        let segments: Vec<_> = wanted.iter().map(|w| (w.output, w.segment)).collect();
+        let (local, columns) = (self.local.clone(), Arc::clone(schema));
+        let batches = futures::stream::once(async move {
+            from.copy(wanted).await?;
+            let opened = segments
+                .into_iter()
+                .map(move |(output, segment)| local.batches(output, segment, &columns));
+            Ok::<_, DataFusionError>(futures::stream::iter(opened).flatten())
+        })
+        .try_flatten();
+        Box::pin(RecordBatchStreamAdapter::new(Arc::clone(schema), batches))
+    }
+}
+
+/// Where segments are, and what it takes to have them here.
+struct Holder {
+    executor: ExecutorId,
+    membership: Option<Membership>,
+    blocks: Arc<BlockManager>,
+    /// Charged for batches on their way.
+    memory: Arc<dyn MemoryPool>,
+}
+
+impl Holder {
+    fn fetch(&self, wanted: Vec<Wanted>) -> Fetch {
+        Fetch {
+            holder: self.executor,
+            membership: self.membership.clone(),
+            blocks: Arc::clone(&self.blocks),
+            wanted: wanted.into(),
+            call: None,
+            calls: 0,
+            reservation: MemoryConsumer::new("ExchangeFetch").register(&self.memory),
+        }
+    }
+
+    /// Returns when whole map outputs, all of whose segments are wanted, are here. Those that
+    /// nobody fetches yet come in one call. Who fetches never waits for others before that is done,
+    /// so that two tasks that each fetch some of them don't wait for each other.
+    async fn copy(&self, mut wanted: Vec<Wanted>) -> Result<(), DataFusionError> {
+        while !wanted.is_empty() {
+            let mut mine: Vec<MapOutputHandle> = Vec::new();
+            let mut coming: Vec<(AttemptId, _)> = Vec::new();
+            for of in wanted.chunk_by(|a, b| a.output == b.output) {
+                let [first, ..] = of else { continue };
+                let segments = of.iter().map(|w| w.segment + 1).max().unwrap_or(0);
+                match self.blocks.copy_of(first.output, segments) {
+                    Copy::Here => {}
+                    Copy::Coming(output) => coming.push((first.output, output)),
+                    Copy::Wanted(handle) => mine.push(handle),
+                }
+            }
+            if !mine.is_empty() {
+                let of_mine = |w: &&Wanted| mine.iter().any(|handle| handle.attempt() == w.output);
+                let fetch = self.fetch(wanted.iter().filter(of_mine).cloned().collect());
+                fetch_into(fetch, mine).await?;
+            }
+            let mut again = Vec::new();
+            for (attempt, output) in coming {
+                match output.ended().await {
+                    End::Sealed => {}
+                    // Its task was cancelled, or failed by itself.
+                    End::Dropped => again.push(attempt),
+                    End::Lost(reason) => return Err(lost(attempt, reason).into()),
+                }
+            }
+            wanted.retain(|w| again.contains(&w.output));
+        }
+        Ok(())
+    }
+}
+
+/// Stores all that comes. Copies that are not complete go when this is dropped.
+async fn fetch_into(
+    mut fetch: Fetch,
+    mut copies: Vec<MapOutputHandle>,
+) -> Result<(), DataFusionError> {
+    let mut writers: Vec<_> = copies
+        .iter()
+        .map(|copy| (copy.attempt(), copy.writer()))
+        .collect();
+    loop {
+        match fetch.next().await {
+            Ok(Some(((output, segment), batch))) => {
+                let mut writers = writers.iter_mut();
+                if let Some((_, writer)) = writers.find(|(of, _)| *of == output) {
+                    writer.append(segment, batch)?;
+                }
+            }
+            Ok(None) => break,
+            Err(error) => {
+                if let ExecutorError::LostInput { output, reason } = &error
+                    && let Some(at) = copies.iter().position(|copy| copy.attempt() == *output)
+                {
+                    copies.swap_remove(at).lose(reason.clone());
+                }
+                return Err(error.into());
+            }
+        }
+    }
+    drop(writers);
+    for copy in copies {
+        copy.seal()?;
+    }
+    Ok(())
+}
+
 /// A segment that is not read to its end yet.
+#[derive(Clone)]
 struct Wanted {
     output: AttemptId,
     segment: u32,
@@ -99,6 +222,8 @@ struct Wanted {
 struct Fetch {
     holder: ExecutorId,
     membership: Option<Membership>,
+    /// Counts what comes.
+    blocks: Arc<BlockManager>,
     wanted: VecDeque<Wanted>,
     call: Option<Streaming<proto::SegmentPart>>,
     /// Calls made since a batch was last received.
@@ -116,26 +241,26 @@ enum Broken {
 }
 
 impl Fetch {
-    /// The next batch; `None` when all segments were read.
-    async fn next(&mut self) -> Result<Option<RecordBatch>> {
+    /// The next batch and its segment; `None` when all segments were read.
+    async fn next(&mut self) -> Result<Option<((AttemptId, u32), RecordBatch)>, ExecutorError> {
         loop {
-            let Some(segment) = self.wanted.front() else {
+            let Some(front) = self.wanted.front() else {
                 return Ok(None);
             };
-            let output = segment.output;
+            let (output, segment) = (front.output, front.segment);
             let reason = match self.step().await {
                 Ok(Some(batch)) => {
                     self.calls = 0;
-                    return Ok(Some(batch));
+                    return Ok(Some(((output, segment), batch)));
                 }
                 Ok(None) => continue,
-                Err(Broken::Lost(output, reason)) => return Err(lost(output, reason).into()),
+                Err(Broken::Lost(output, reason)) => return Err(lost(output, reason)),
                 Err(Broken::Call(reason)) => reason,
             };
             self.call = None;
             if self.calls >= CALLS_MAX {
                 let reason = format!("executor {}: {reason}", self.holder);
-                return Err(lost(output, reason).into());
+                return Err(lost(output, reason));
             }
             tracing::debug!(holder = %self.holder, %output, reason, "fetching again");
             tokio::time::sleep(CALL_BACKOFF * (1 << self.calls.saturating_sub(1))).await;
@@ -236,6 +361,7 @@ impl Fetch {
                 if crc32fast::hash(bytes) != crc {
                     return Err(Broken::Call("a batch was damaged on the way".to_owned()));
                 }
+                self.blocks.count_fetched(bytes.len() as u64);
                 return Ok(Some(std::mem::take(bytes)));
             }
         }

@@ -3,6 +3,7 @@
 //! The loop has a thread and a runtime of its own, so that no amount of work here makes the
 //! driver think that this process is gone.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,6 +41,9 @@ pub struct MemberConfig {
     /// HOST:PORT where others reach this process.
     pub advertise: String,
     pub security: Security,
+    /// How long it stays for those who need what it holds, once it was told to go and nothing runs
+    /// here. `None`: until nobody does.
+    pub drain_timeout: Option<Duration>,
     /// Without the numbers that a registration gives.
     pub executor: ExecutorConfig,
     pub services: ExecutorServices,
@@ -62,6 +66,8 @@ pub enum MemberError {
 pub enum MemberEnd {
     /// Nothing of it is needed any more.
     Drained,
+    /// What is still needed of it must be computed again: it was waited for long enough.
+    OutOfPatience,
     /// It had no driver that could need anything.
     Alone,
 }
@@ -70,7 +76,7 @@ pub enum MemberEnd {
 enum Session {
     /// The stream broke, or the driver fell silent.
     Broken(String),
-    Drained,
+    Left(MemberEnd),
 }
 
 /// An executor process's place in a cluster.
@@ -123,7 +129,7 @@ impl Member {
         let mut pause = RECONNECT_PAUSE;
         loop {
             match self.register().await {
-                Ok(Session::Drained) => return Ok(MemberEnd::Drained),
+                Ok(Session::Left(end)) => return Ok(end),
                 Ok(Session::Broken(reason)) => {
                     tracing::warn!(driver = self.config.driver, reason, "lost the driver");
                     pause = RECONNECT_PAUSE;
@@ -207,6 +213,7 @@ impl Member {
             membership,
             plans: Plans::default(),
             outbox,
+            drain_timeout: config.drain_timeout,
         };
         let end = registration
             .run(inbox, reported, &registered, &self.drain)
@@ -242,6 +249,7 @@ struct Registration {
     membership: Membership,
     plans: Plans,
     outbox: mpsc::UnboundedSender<proto::ToDriver>,
+    drain_timeout: Option<Duration>,
 }
 
 impl Registration {
@@ -258,13 +266,14 @@ impl Registration {
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut heard = Instant::now();
         let mut draining = false;
+        let mut leave = pin!(patience(Arc::clone(&self.executor), self.drain_timeout));
         loop {
             tokio::select! {
                 message = inbox.next() => match message {
                     Some(Ok(message)) => {
                         heard = Instant::now();
                         if self.obey(message.message) {
-                            return Session::Drained;
+                            return Session::Left(MemberEnd::Drained);
                         }
                     }
                     Some(Err(status)) => return Session::Broken(status.to_string()),
@@ -285,6 +294,14 @@ impl Registration {
                     draining = true;
                     tracing::info!("draining: no new tasks, what is needed stays");
                     self.send(to_driver::Message::Draining(proto::Draining {}));
+                }
+                () = &mut leave, if draining => {
+                    // The driver sees the stream end and has lost outputs computed again.
+                    tracing::warn!(
+                        map_outputs = self.executor.view().map_outputs,
+                        "leaving although what is here may still be needed: executor_drain_timeout"
+                    );
+                    return Session::Left(MemberEnd::OutOfPatience);
                 }
             }
         }
@@ -348,6 +365,16 @@ impl Registration {
             session_config,
         });
     }
+}
+
+/// Ends when nothing runs here any more and the rest was waited for long enough. Polled first when
+/// the draining begins.
+async fn patience(executor: Arc<Executor>, timeout: Option<Duration>) {
+    let Some(timeout) = timeout else {
+        return std::future::pending().await;
+    };
+    executor.no_attempts().await;
+    tokio::time::sleep(timeout).await;
 }
 
 fn to_driver(message: to_driver::Message) -> proto::ToDriver {

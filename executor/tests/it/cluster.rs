@@ -21,6 +21,9 @@ const ROWS: usize = 200_000;
 const INCARNATION: u64 = 77;
 const HOLDER: ExecutorId = ExecutorId(1);
 
+/// Tasks that read the same broadcast.
+const READERS: u32 = 6;
+
 const PRODUCER: &str =
     "SELECT value, repeat(value::text, 8) AS text FROM generate_series(1, 200000)";
 
@@ -124,6 +127,10 @@ struct Cluster {
 
 impl Cluster {
     async fn new(fault: Fault, holder_memory: u64) -> Self {
+        Self::new_with(fault, holder_memory, 256 * MIB).await
+    }
+
+    async fn new_with(fault: Fault, holder_memory: u64, reader_memory: u64) -> Self {
         let mut holder = Fixture::with(HOLDER.0, holder_memory, 1 << 40);
         let current = CurrentExecutor::default();
         current.set(INCARNATION, Arc::clone(&holder.executor));
@@ -141,7 +148,7 @@ impl Cluster {
         let network = Network::before(address, fault).await;
         let membership = Membership::new(INCARNATION, security);
         membership.learn(HOLDER, &network.address.to_string());
-        let reader = Fixture::member(2, 256 * MIB, 1 << 40, Some(membership));
+        let reader = Fixture::member(2, reader_memory, 1 << 40, Some(membership));
         let plan = plan(&session(2), PRODUCER).await;
         let output = attempt(1, 0, 0);
         let sink = hash_sink(&plan, SEGMENTS);
@@ -168,6 +175,47 @@ impl Cluster {
         let partitions = (0..SEGMENTS).collect();
         self.reader.launch_slice(id, &consumer, partitions, inputs);
         (id, rows)
+    }
+
+    /// Launches a task of a stage that each read all segments: a broadcast.
+    fn launch_broadcast_reader(&self, task: u32, outputs: &[AttemptId]) -> (AttemptId, RowStream) {
+        let id = attempt(1, 2, task);
+        let source = broadcast_source(&self.plan, SEGMENTS);
+        let rows = self.reader.executor.open_rows(id);
+        let inputs = self.holder.inputs(outputs);
+        self.reader
+            .launch_slice(id, &stage(2, source, rows_sink()), vec![0], inputs);
+        (id, rows)
+    }
+
+    /// Several tasks at once read two outputs, each of which comes over the network once.
+    async fn read_broadcast(&mut self) {
+        let second = attempt(1, 0, 1);
+        let sink = hash_sink(&self.plan, SEGMENTS);
+        self.holder
+            .launch(second, &stage(0, Arc::clone(&self.plan), sink));
+        self.holder.finished(second).await;
+        let outputs = [self.output, second];
+        let mut reading = Vec::new();
+        for task in 0..READERS {
+            let (_, rows) = self.launch_broadcast_reader(task, &outputs);
+            reading.push(tokio::spawn(collect(rows)));
+        }
+        for reading in reading {
+            let rows = reading.await.unwrap().unwrap();
+            let sum: usize = rows
+                .iter()
+                .map(|row| row[0].parse::<usize>().unwrap())
+                .sum();
+            assert_eq!((rows.len(), sum), (2 * ROWS, ROWS * (ROWS + 1)));
+        }
+        for _ in 0..READERS {
+            let report = self.reader.reports.recv().await.unwrap();
+            assert!(
+                matches!(report.outcome, job::TaskOutcome::Finished(_)),
+                "{report:?}"
+            );
+        }
     }
 
     /// Every row once, over the network.
@@ -208,6 +256,68 @@ impl Cluster {
 async fn segments_are_read_from_another_executor() {
     let mut cluster = Cluster::new(Fault::None, 256 * MIB).await;
     cluster.read_all().await;
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broadcast_comes_once_for_all_tasks() {
+    let mut cluster = Cluster::new(Fault::None, 256 * MIB).await;
+    cluster.read_broadcast().await;
+    let once = cluster.reader.executor.view();
+    assert_eq!(once.map_outputs, 2, "copies: {once:?}");
+    assert!(once.memory.storage > 0, "{once:?}");
+    // As much as one task would read for itself alone, twice: there are two outputs.
+    cluster.read_all().await;
+    let alone = cluster.reader.executor.view().fetched_bytes - once.fetched_bytes;
+    assert_eq!(once.fetched_bytes, 2 * alone);
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn copies_of_a_broadcast_move_to_disk_like_outputs() {
+    let mut cluster = Cluster::new_with(Fault::None, 256 * MIB, 24 * MIB).await;
+    cluster.read_broadcast().await;
+    let view = cluster.reader.executor.view();
+    assert!(view.moved_bytes > 0, "{view:?}");
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broadcast_survives_resets_and_a_reader_that_is_cancelled() {
+    let fault = Fault::Reset {
+        connections: 3,
+        after: 1 << 20,
+    };
+    let mut cluster = Cluster::new(fault, 256 * MIB).await;
+    // Whoever fetches when it is cancelled, another takes over.
+    let (cancelled, rows) = cluster.launch_broadcast_reader(READERS, &[cluster.output]);
+    cluster.reader.executor.cancel(cancelled);
+    drop(rows);
+    cluster.reader.outcome(cancelled).await;
+    cluster.read_broadcast().await;
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broadcast_that_is_gone_is_lost_to_all_tasks() {
+    let mut cluster = Cluster::new(Fault::None, 256 * MIB).await;
+    cluster.holder.executor.drop_job(JobId(1));
+    let outputs = [cluster.output];
+    let launched: Vec<_> = (0..READERS)
+        .map(|task| cluster.launch_broadcast_reader(task, &outputs))
+        .collect();
+    for (_, rows) in launched {
+        assert!(collect(rows).await.is_err(), "it must not look whole");
+        let report = cluster.reader.reports.recv().await.unwrap();
+        let job::TaskOutcome::Failed(failure) = report.outcome else {
+            panic!("{report:?}");
+        };
+        let lost = FailureKind::LostInput {
+            stage: StageId(0),
+            outputs: vec![cluster.output],
+        };
+        assert_eq!(failure.kind, lost, "{failure:?}");
+    }
     cluster.end().await;
 }
 

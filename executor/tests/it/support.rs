@@ -99,6 +99,23 @@ pub(crate) fn source(of: &Arc<dyn ExecutionPlan>, segments: u32) -> Arc<dyn Exec
     )
 }
 
+/// One partition that reads all segments of stage 0, as every task of its stage does.
+pub(crate) fn broadcast_source(
+    of: &Arc<dyn ExecutionPlan>,
+    segments: u32,
+) -> Arc<dyn ExecutionPlan> {
+    Arc::new(
+        ExchangeSourceExec::try_new(
+            StageId(0),
+            ExchangeKind::Broadcast,
+            Segments::All { count: segments },
+            Partitioning::UnknownPartitioning(1),
+            EquivalenceProperties::new(of.schema()),
+        )
+        .unwrap(),
+    )
+}
+
 impl Fixture {
     pub(crate) fn new(memory_bytes: u64) -> Self {
         Self::with(1, memory_bytes, 1 << 40)

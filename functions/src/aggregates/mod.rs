@@ -13,12 +13,14 @@
 //! - [`exact`]: sums and averages in 128 or 256 bits, of rows and of groups
 //! - [`variance`]: variances and standard deviations, exact likewise
 //! - [`arrays`]: `array_agg` that keeps its element's type
+//! - [`filtered`]: FILTER before OVER
 //! - [`ordered_set`]: mode and percentile_disc
 //! - [`single_distinct`]: an optimizer rule of DataFusion's, kept from changing types
 //! - [`windows`]: signed window functions
 
 mod arrays;
 mod exact;
+pub(crate) mod filtered;
 mod ordered_set;
 pub(crate) mod single_distinct;
 mod variance;

@@ -71,8 +71,17 @@ impl AggregateUDFImpl for OrderedSet {
         true
     }
 
+    /// It sorts for itself, so that input in order is welcome and no more. Of an aggregate that
+    /// doesn't care at all DataFusion would not tell by what it sorts.
     fn order_sensitivity(&self) -> AggregateOrderSensitivity {
-        AggregateOrderSensitivity::Insensitive
+        AggregateOrderSensitivity::Beneficial
+    }
+
+    fn with_beneficial_ordering(
+        self: Arc<Self>,
+        _ordered: bool,
+    ) -> Result<Option<Arc<dyn AggregateUDFImpl>>> {
+        Ok(Some(self))
     }
 
     fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::memory_pool::MemoryPool;
-use job::{InputLocations, MapOutput};
+use job::{ExchangeKind, InputLocations, MapOutput};
 
 pub use partitioner::{Dealt, Partitioner};
 pub use source::{ExchangeSourceExec, Segments};
@@ -34,10 +34,12 @@ pub trait ExchangeReader: Send + Sync {
     /// segment or several, in the order wanted and stored; the streams come in that order too,
     /// but for segments that are fetched together. Nothing is opened before the first poll. A
     /// segment that got no rows yields no batches; a map output that is gone is an error item.
-    /// Batches on their way from elsewhere are charged to `memory`.
+    /// Batches on their way from elsewhere are charged to `memory`. What is broadcast is wanted by
+    /// other tasks here as well.
     fn read_segments(
         &self,
         wanted: Vec<SegmentId>,
+        kind: ExchangeKind,
         schema: &SchemaRef,
         memory: &Arc<dyn MemoryPool>,
     ) -> Vec<SendableRecordBatchStream>;

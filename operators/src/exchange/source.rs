@@ -233,9 +233,10 @@ impl ExecutionPlan for ExchangeSourceExec {
                 segments.map(move |segment| SegmentId { output, segment })
             })
             .collect();
-        let readers = inputs
-            .reader
-            .read_segments(wanted, &schema, context.memory_pool());
+        let readers =
+            inputs
+                .reader
+                .read_segments(wanted, self.kind, &schema, context.memory_pool());
         let readers = futures::stream::iter(readers);
         // A sorted partition is one producer partition: one reader has its rows and the others
         // are empty, so reading them one after the other keeps the order.

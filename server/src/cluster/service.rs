@@ -164,11 +164,9 @@ impl cluster_server::Cluster for Cluster {
         request: Request<Streaming<proto::ToDriver>>,
     ) -> Result<Response<Self::RegisterStream>, Status> {
         let shared = &self.shared;
-        let peer = request
-            .remote_addr()
-            .map_or_else(|| "unknown".to_owned(), |peer| peer.to_string());
+        let peer = wire::peer(&request);
         let refuse = |status: Status| {
-            warn!(peer, reason = status.message(), "refused an executor");
+            wire::log_refused(&peer, status.message());
             status
         };
         let mut inbox = request.into_inner();

@@ -257,6 +257,8 @@ keys! {
         "How often driver and executors let each other know that they are there.";
     ExecutorTimeout: "firesteel.executor_timeout", Cluster, Kind::Duration { min: 200, max: 3_600_000 }, "10s", Restart,
         "An executor that was silent for so long is lost, with all it ran and held.";
+    ExecutorDrainTimeout: "firesteel.executor_drain_timeout", Cluster, TIMEOUT, "1min", Restart,
+        "How long `firesteel executor` stays after SIGTERM, when its tasks are done, for statements that still need what it holds. Then they compute that again, or fail if some of their rows were sent. 0 means as long as they need it.";
 
     ForceExchange: "firesteel.force_exchange", Planner, Kind::Bool, "off", Session,
         "Splits every statement at exchanges, even where one process could run it whole.";

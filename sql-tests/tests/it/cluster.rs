@@ -63,6 +63,21 @@ fn create(wire: &mut Wire, data: &Path) -> Result {
     Ok(())
 }
 
+/// The server's log, once it is as wanted.
+fn said(server: &Server, wanted: impl Fn(&str) -> bool) -> Result<String> {
+    let start = Instant::now();
+    loop {
+        let log = server.log();
+        if wanted(&log) {
+            return Ok(log);
+        }
+        if start.elapsed() > PATIENCE {
+            return Err(format!("the log does not say what it should: {log}").into());
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
 fn staged(server: &Server) -> Result<Wire> {
     let mut wire = server.connect()?;
     wire.simple("SET firesteel.force_exchange = on; SET firesteel.partitions = 8")?;
@@ -141,6 +156,39 @@ fn an_executor_that_drains_is_not_missed() -> Result {
         Ok(())
     })?;
     assert_eq!(lost, 0);
+    Ok(())
+}
+
+/// A cursor that nobody fetches from keeps its rows where they are, but no executor for ever.
+#[test]
+fn an_executor_that_drains_does_not_wait_for_ever() -> Result {
+    let directory = TempDir::with_prefix("firesteel-config-")?;
+    let config = directory.path().join("firesteel.toml");
+    std::fs::write(
+        &config,
+        format!("{SHORT_TIMEOUTS}executor_drain_timeout = \"500ms\"\n"),
+    )?;
+    let config = ["--config".to_owned(), config.display().to_string()];
+    let mut server = Server::start_cluster(2, &["--slots", "2", &config[0], &config[1]])?;
+    let mut wire = with_tables(&server)?;
+    wire.simple("SET firesteel.force_exchange = on; SET firesteel.partitions = 4; BEGIN")?;
+    wire.simple("DECLARE c CURSOR FOR SELECT * FROM lineitem")?;
+    assert_eq!(rows(wire.simple("FETCH 1 FROM c")?).len(), 1);
+    server.add_executor(&config)?;
+    let mut logs = String::new();
+    for leaving in &mut server.executors()[..2] {
+        leaving.signal("TERM")?;
+        let status = leaving.wait()?;
+        assert!(status.success(), "{status}: {}", leaving.log());
+        logs += &leaving.log();
+    }
+    assert!(logs.contains("leaving although"), "{logs}");
+    // The rows that were to come are lost, the session and the cluster are not.
+    let gone = wire.simple("FETCH ALL FROM c").err();
+    let sqlstate = gone.as_ref().and_then(|error| error.sqlstate());
+    assert_eq!(sqlstate, Some("58030"), "{gone:?}");
+    wire.simple("ROLLBACK")?;
+    assert_eq!(rows(wire.simple(QUERY)?).len(), 5);
     Ok(())
 }
 
@@ -247,11 +295,31 @@ fn strangers_are_refused_and_change_nothing() -> Result {
         // It may hang up before it has read everything.
         drop(socket.write_all(garbage));
     }
-    let log = server.log();
+    // One line for each, with the address it came from.
+    let expected = [
+        "a call without the right cluster secret",
+        "it ended before its first call",
+        "began with \\\"GET / HTTP/1.0",
+        "began with \\\"\\\\xff\\\\xff",
+        "began with \\\"PRI * HTTP/2.0",
+    ];
+    let log = said(&server, |log| {
+        expected.iter().all(|line| log.contains(line))
+    })?;
+    let refusals = || log.lines().filter(|line| line.contains("refused on the"));
+    assert_eq!(refusals().count(), 4, "{log}");
     assert!(
-        log.contains("refused a call without the right cluster secret"),
+        refusals().all(|line| line.contains("WARN") && line.contains("127.0.0.1:")),
         "{log}"
     );
+    // A scanner can't fill the log.
+    for _ in 0..500 {
+        let mut socket = TcpStream::connect(("127.0.0.1", port))?;
+        drop(socket.write_all(b"USER root\r\n"));
+    }
+    let lines = |log: &str| log.matches("began with \\\"USER root").count();
+    let log = said(&server, |log| lines(log) >= 10)?;
+    assert!(lines(&log) < 40, "{log}");
     assert_eq!(
         wire.value("SELECT sum(x) FROM t")?.as_deref(),
         Some("500500")

@@ -5,6 +5,7 @@ mod cluster;
 mod copy;
 mod data_files;
 mod lifecycle;
+mod modes;
 mod robustness;
 mod slt;
 mod subqueries;

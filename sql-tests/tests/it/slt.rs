@@ -202,7 +202,7 @@ fn say(text: &str) {
 }
 
 /// All `.slt` files below a folder, by their names relative to it.
-fn files(folder: &Path) -> std::result::Result<Vec<String>, Box<dyn Error>> {
+pub(crate) fn files(folder: &Path) -> std::result::Result<Vec<String>, Box<dyn Error>> {
     let mut open: Vec<PathBuf> = vec![folder.to_path_buf()];
     let mut files = Vec::new();
     while let Some(folder_open) = open.pop() {

@@ -7,11 +7,11 @@
 //! receiver compares.
 
 mod copy;
+mod empty_sets;
 mod exchange;
 mod fields;
 mod nodes;
 mod others;
-mod refusals;
 mod scans;
 mod subqueries;
 
@@ -20,10 +20,11 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
-use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
 use datafusion::error::DataFusionError;
 use datafusion::execution::TaskContext;
 use datafusion::execution::runtime_env::RuntimeEnv;
+use datafusion::physical_plan::execution_plan::{ChildrenPropertiesMode, ReplaceChildrenOptions};
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use datafusion::prelude::SessionConfig;
 use datafusion_proto::physical_plan::{PhysicalPlanDecodeContext, PhysicalProtoConverterExtension};
@@ -57,9 +58,9 @@ pub fn encode_stage_plan(
 fn encode(job: JobId, plan: &StagePlan, config: &SessionConfig) -> Result<proto::StagePlan> {
     let codec = Codec::of(&plan.plan)?;
     let converter = FieldConverter;
-    refusals::check(&plan.plan)?;
     let ours = subqueries::from_stock(Arc::clone(&plan.plan))?;
     let stock = subqueries::to_stock(Arc::clone(&ours))?;
+    let stock = empty_sets::to_stock(stock)?;
     let node = converter.execution_plan_to_proto(&stock, &codec)?;
     Ok(proto::StagePlan {
         job: job.0,
@@ -68,7 +69,7 @@ fn encode(job: JobId, plan: &StagePlan, config: &SessionConfig) -> Result<proto:
         sink: Some(encode_sink(&plan.sink, &codec)?),
         session: Some(session::encode(config)),
         files: scans::file_versions(&plan.plan)?,
-        properties: properties(&ours),
+        properties: properties(&rebuilt(ours)?),
     })
 }
 
@@ -98,7 +99,10 @@ fn decode(message: proto::StagePlan) -> Result<(JobId, StagePlan, Arc<SessionCon
     let node = PhysicalPlanNode::decode(message.plan).map_err(not_a_plan)?;
     let plan = converter.proto_to_execution_plan(&node, &context)?;
     let plan = subqueries::from_stock(plan)?;
-    let plan = scans::with_file_versions(plan, message.files)?;
+    let mut plan = scans::with_file_versions(plan, message.files)?;
+    if config.options().optimizer.enable_sort_pushdown {
+        plan = scans::with_wanted_orders(plan)?;
+    }
     check(&properties(&plan), &message.properties)?;
     let sink = required(message.sink, "a stage plan without its sink")?;
     let sink = decode_sink(sink, plan.as_ref(), &context)?;
@@ -112,6 +116,20 @@ fn decode(message: proto::StagePlan) -> Result<(JobId, StagePlan, Arc<SessionCon
 
 fn not_a_plan(error: prost::DecodeError) -> DataFusionError {
     DataFusionError::External(Box::new(error))
+}
+
+/// The plan as the receiver builds it, from the leaves up. Optimizer rules leave nodes behind whose
+/// columns are nullable, say, though their inputs' no longer are.
+fn rebuilt(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+    let anew = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
+    let plan = plan.transform_up(|node| {
+        let children: Vec<_> = node.children().into_iter().cloned().collect();
+        if children.is_empty() {
+            return Ok(Transformed::no(node));
+        }
+        Ok(Transformed::yes(node.replace_children(children, anew)?))
+    });
+    Ok(plan.data()?)
 }
 
 /// What a parent relies on, node by node in preorder.

@@ -25,8 +25,9 @@ use operators::exchange::ExchangeSourceExec;
 use operators::rows::copy::CopySourceExec;
 use prost::Message;
 
+use super::empty_sets::EmptySetsExec;
 use super::fields::with_field;
-use super::{copy, exchange, not_a_plan, others};
+use super::{copy, empty_sets, exchange, not_a_plan, others};
 use crate::proto;
 use crate::proto::plan_node::Node;
 
@@ -61,6 +62,10 @@ static STOCK: LazyLock<Registry> =
 
 /// What a plan says of a function of [`STOCK`] beside its name.
 const FROM_STOCK: &[u8] = &[1];
+
+/// What a plan says of an aggregate with a condition ([`functions::filtered`]). What it says of the
+/// aggregate itself follows, and its name.
+const FILTERED: u8 = 2;
 
 /// The nodes that `datafusion-proto` leaves to us, and all functions.
 #[derive(Debug, Default)]
@@ -100,6 +105,10 @@ impl PhysicalExtensionCodec for Codec {
             Node::WorkTable(others::encode_work_table(table, &self.recursive)?)
         } else if let Some(sort) = node.downcast_ref::<PartialSortExec>() {
             Node::PartialSort(others::encode_partial_sort(sort, self, converter)?)
+        } else if let Some(groups) = node.downcast_ref::<EmptySetsExec>() {
+            Node::EmptySets(proto::EmptySets {
+                sets: groups.sets(),
+            })
         } else {
             return not_impl_err!("{} has no form in bytes", node.name());
         };
@@ -132,6 +141,7 @@ impl PhysicalExtensionCodec for Codec {
             Some(Node::PartialSort(sort)) => Arc::new(others::decode_partial_sort(
                 &sort, inputs, &context, converter,
             )?),
+            Some(Node::EmptySets(groups)) => empty_sets::decode(groups.sets, inputs)?,
             None => return internal_err!("a node of no kind"),
         })
     }
@@ -159,6 +169,16 @@ impl PhysicalExtensionCodec for Codec {
     }
 
     fn try_encode_udaf(&self, node: &AggregateUDF, buf: &mut Vec<u8>) -> Result<()> {
+        if let Some(inner) = functions::unfiltered(node) {
+            let mut whose = Vec::new();
+            self.try_encode_udaf(inner, &mut whose)?;
+            let length = u8::try_from(whose.len())
+                .map_err(|_| internal_datafusion_err!("a condition of a condition of …"))?;
+            buf.extend([FILTERED, length]);
+            buf.extend(whose);
+            buf.extend(inner.name().as_bytes());
+            return Ok(());
+        }
         let kind = |function: &AggregateUDF| {
             let function: &dyn Any = function.inner().as_ref();
             function.type_id()
@@ -170,6 +190,15 @@ impl PhysicalExtensionCodec for Codec {
     }
 
     fn try_decode_udaf(&self, name: &str, buf: &[u8]) -> Result<Arc<AggregateUDF>> {
+        if let [FILTERED, length, rest @ ..] = buf {
+            let Some((whose, name)) = rest.split_at_checked(usize::from(*length)) else {
+                return internal_err!("a condition of no aggregate");
+            };
+            let name =
+                str::from_utf8(name).map_err(|error| DataFusionError::External(Box::new(error)))?;
+            let inner = self.try_decode_udaf(name, whose)?;
+            return Ok(Arc::new(functions::filtered(inner)));
+        }
         found(&registry(buf)?.aggregate, name)
     }
 

@@ -96,27 +96,35 @@ pub(super) fn encode_work_table(
     };
     let columns = WorkTableExec::schema(table);
     // The node does not say which columns it gives out, but they are those of these names.
-    let projection = if columns.fields().len() == all.fields().len() {
-        None
+    let (schema, projection) = if columns.fields().len() == all.fields().len() {
+        (columns, None)
     } else {
-        let columns = columns.fields().iter().map(|field| {
+        // A column may be nullable in the query's rows and not in the table's.
+        let mut fields = all.fields().to_vec();
+        let mut projection = Vec::with_capacity(columns.fields().len());
+        for field in columns.fields() {
             let mut places = all.fields().iter().enumerate();
             let mut found = places.by_ref().filter(|(_, of)| of.name() == field.name());
-            match (found.next(), found.next()) {
-                (Some((index, _)), None) => Ok(index as u32),
-                _ => not_impl_err!(
+            let (Some((index, _)), None) = (found.next(), found.next()) else {
+                return not_impl_err!(
                     "the recursive query {name} has several columns called {}",
                     field.name()
-                ),
-            }
-        });
-        Some(proto::Projection {
-            columns: columns.collect::<Result<_>>()?,
-        })
+                );
+            };
+            fields[index] = Arc::clone(field);
+            projection.push(index as u32);
+        }
+        let schema = Schema::new_with_metadata(fields, columns.metadata().clone());
+        (
+            Arc::new(schema),
+            Some(proto::Projection {
+                columns: projection,
+            }),
+        )
     };
     Ok(proto::WorkTable {
         name: name.to_owned(),
-        schema: encode_schema(all)?,
+        schema: encode_schema(&schema)?,
         projection,
     })
 }

@@ -1,4 +1,5 @@
-//! What DataFusion's bytes of a file scan leave out: which version of each file is meant.
+//! What DataFusion's bytes of a file scan leave out: which version of each file is meant, and in
+//! which order a sort would like to see the rows.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -7,7 +8,9 @@ use datafusion::common::Result;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
 use datafusion::datasource::physical_plan::FileScanConfig;
 use datafusion::datasource::source::DataSourceExec;
-use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::execution_plan::{ChildrenPropertiesMode, ReplaceChildrenOptions};
+use datafusion::physical_plan::sorts::sort::SortExec;
+use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, SortOrderPushdownResult};
 
 use crate::proto;
 
@@ -69,6 +72,29 @@ pub(super) fn with_file_versions(
             }
         }
         Ok(Transformed::yes(DataSourceExec::from_data_source(scan) as _))
+    })
+    .data()
+}
+
+/// Tells scans again what the sender's optimizer told them: which rows a sort above wants first. A
+/// TopK then sees the best row groups first, and its filter spares the others.
+pub(super) fn with_wanted_orders(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+    let same = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Keep);
+    plan.transform_up(|node| {
+        let Some(sort) = node.downcast_ref::<SortExec>() else {
+            return Ok(Transformed::no(node));
+        };
+        // It needs the sort all the same. A scan that needs none comes without a sort above.
+        match sort.input().try_pushdown_sort(sort.expr())? {
+            SortOrderPushdownResult::Inexact { inner }
+                if inner.output_ordering() == sort.input().output_ordering() =>
+            {
+                Ok(Transformed::yes(node.replace_children(vec![inner], same)?))
+            }
+            SortOrderPushdownResult::Inexact { .. }
+            | SortOrderPushdownResult::Exact { .. }
+            | SortOrderPushdownResult::Unsupported => Ok(Transformed::no(node)),
+        }
     })
     .data()
 }

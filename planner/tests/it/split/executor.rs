@@ -14,8 +14,8 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::prelude::SessionContext;
 use futures::StreamExt;
 use job::{
-    AttemptId, ExecutorId, InputLocations, JobId, MapOutput, OperatorMetrics, Reading, Slicing,
-    StageId, TaskId,
+    AttemptId, ExchangeKind, ExecutorId, InputLocations, JobId, MapOutput, OperatorMetrics,
+    Reading, Slicing, StageId, TaskId,
 };
 use operators::exchange::{ExchangeReader, Partitioner, SegmentId, TaskInputs};
 use operators::{Sink, StagePlan, restrict};
@@ -213,6 +213,7 @@ impl ExchangeReader for Reader {
     fn read_segments(
         &self,
         wanted: Vec<SegmentId>,
+        _kind: ExchangeKind,
         schema: &SchemaRef,
         _memory: &Arc<dyn MemoryPool>,
     ) -> Vec<SendableRecordBatchStream> {
