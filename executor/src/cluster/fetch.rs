@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use datafusion::common::runtime::SpawnedTask;
 use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReservation};
@@ -105,7 +106,12 @@ impl ClusterReader {
         let segments: Vec<_> = wanted.iter().map(|w| (w.output, w.segment)).collect();
         let (local, columns) = (self.local.clone(), Arc::clone(schema));
         let batches = futures::stream::once(async move {
-            from.copy(wanted).await?;
+            // Others wait for it too: it goes on while nobody polls this task's stream.
+            let copying = SpawnedTask::spawn(async move { from.copy(wanted).await });
+            copying
+                .join_unwind()
+                .await
+                .map_err(|error| DataFusionError::ExecutionJoin(Box::new(error)))??;
             let opened = segments
                 .into_iter()
                 .map(move |(output, segment)| local.batches(output, segment, &columns));
