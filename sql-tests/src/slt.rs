@@ -176,7 +176,7 @@ fn ignore_order(record: &mut Record<DefaultColumnType>) {
 }
 
 /// An ORDER BY in brackets is a subquery's or a window's.
-fn is_ordered(sql: &str) -> bool {
+pub fn is_ordered(sql: &str) -> bool {
     let outside = sql.rsplit(')').next().unwrap_or(sql);
     outside.to_ascii_lowercase().contains("order by")
 }

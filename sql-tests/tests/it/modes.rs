@@ -16,7 +16,7 @@ use tempfile::TempDir;
 type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
 
 /// What both have, each executor of the cluster too.
-const SIZE: [&str; 4] = ["--slots", "2", "--memory", "1GiB"];
+const SIZE: [&str; 4] = ["--slots", "3", "--memory", "1GiB"];
 
 /// How statements are cut.
 const CUTS: [&str; 2] = [
@@ -52,6 +52,7 @@ fn every_statement_is_answered_alike() -> Result {
     );
     let data = local.scratch().join("files");
     crate::data_files::write(&data)?;
+    let places = [local.scratch(), cluster.scratch()].map(|place| place.display().to_string());
     let mut problems = Vec::new();
     let (mut asked, mut skipped) = (0, 0);
     for cut in CUTS {
@@ -68,6 +69,13 @@ fn every_statement_is_answered_alike() -> Result {
                 }
                 asked += 1;
                 let [here, there] = sides.each_mut().map(|side| answered(side, &sql));
+                // Where temporary tables are.
+                let [here, there] = [here, there].map(|mut answer| {
+                    for place in &places {
+                        answer = answer.replace(place.trim_start_matches('/'), "…");
+                    }
+                    answer
+                });
                 if here != there {
                     problems.push(format!(
                         "{file}:{line} ({cut})\n{sql}\n  local: {here}\n  cluster: {there}"
@@ -116,47 +124,56 @@ fn answered(wire: &mut Wire, sql: &str) -> String {
 
 fn shown(mut answer: Answer, sql: &str) -> String {
     if sql.trim_start().to_ascii_lowercase().starts_with("explain") {
-        let lines = answer.rows.into_iter().flatten().flatten();
+        let lines: Vec<String> = answer.rows.into_iter().flatten().flatten().collect();
         return lines
-            .map(|line| without_measures(&line))
-            .collect::<Vec<_>>()
-            .join("\n");
+            .chunk_by(|_, next| !next.starts_with("Stage "))
+            .map(plan_of_stage)
+            .collect();
     }
     // Without ORDER BY there is no order. Those that have one are compared as they came.
-    if !sql.to_ascii_lowercase().contains("order by") {
+    if !slt::is_ordered(sql) {
         answer.rows.sort();
     }
     format!("{answer:?}")
 }
 
-/// A line of EXPLAIN without what is measured or depends on time.
-fn without_measures(line: &str) -> String {
-    if line.starts_with("Planning Time") || line.starts_with("Execution Time") {
-        return String::new();
-    }
-    let mut kept = String::new();
-    let mut rest = line;
-    // `(rows=3 bytes=12 B time=0.123 ms …)` at the end of operators.
-    if let Some(at) = rest.rfind("  (rows=") {
-        rest = &rest[..at];
-    }
-    // `(tasks=2 rows=10 exchange=1 kB)` at the end of stages: the rows alone.
-    if let Some(at) = rest.rfind("  (tasks=") {
-        let rows = rest[at..]
-            .split(['=', ' ', ')'])
-            .skip_while(|w| *w != "rows");
-        let _ = write!(kept, " rows={}", rows.skip(1).next().unwrap_or_default());
-        rest = &rest[..at];
-    }
-    // What a dynamic filter has reached.
-    let rest = match rest.split_once("DynamicFilter [") {
-        Some((before, after)) => {
-            let after = after.split_once(']').map_or("", |(_, after)| after);
-            format!("{before}DynamicFilter []{after}")
+/// A stage without what is measured or depends on time. How many rows come out of it is compared,
+/// but for partial aggregates and TopKs: what they let through depends on who got which rows when.
+fn plan_of_stage(lines: &[String]) -> String {
+    let is_partial = |line: &String| line.contains("mode=Partial") || line.contains("TopK(");
+    let is_partial = lines.iter().any(is_partial);
+    let mut text = String::new();
+    for line in lines {
+        if line.starts_with("Planning Time") || line.starts_with("Execution Time") {
+            continue;
         }
-        None => rest.to_owned(),
-    };
-    format!("{rest}{kept}")
+        let (plan, measured) = line
+            .rfind("  (rows=")
+            .or_else(|| line.rfind("  (tasks="))
+            .map_or((line.as_str(), ""), |at| line.split_at(at));
+        // What a filter or a subquery has reached by then.
+        let plan = without_values(plan, "DynamicFilter [", ']');
+        text += &without_values(&plan, "scalar_subquery(", ')');
+        if measured.starts_with("  (tasks=") && !is_partial {
+            let rows = measured.split_once("rows=").map_or("", |(_, rest)| rest);
+            let rows = rows.split([' ', ')']).next().unwrap_or_default();
+            let _ = write!(text, "  (rows={rows})");
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// The text with what is between `open` and `close` cut out.
+fn without_values(text: &str, open: &str, close: char) -> String {
+    let mut parts = text.split(open);
+    let mut kept = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let rest = part.find(close).map_or("", |at| &part[at..]);
+        kept += open;
+        kept += rest;
+    }
+    kept
 }
 
 #[test]
@@ -207,56 +224,4 @@ fn with_tables(server: &Server, data: &Path) -> Result<Wire> {
         ))?;
     }
     Ok(wire)
-}
-
-/// A join's build side and a TopK spare a task of an executor row groups as they spare one here.
-#[test]
-fn filters_that_come_while_a_task_runs_spare_scans_on_executors_too() -> Result {
-    let data = TempDir::with_prefix("firesteel-modes-")?;
-    generate(data.path(), 0.1)?;
-    // The row counts of the scans that such a filter reaches.
-    let statements = [
-        // Sorted by key within each file: the best row group is read first, the rest not at all.
-        (
-            "SELECT l_orderkey, l_comment FROM lineitem ORDER BY l_orderkey DESC LIMIT 5",
-            "lineitem",
-        ),
-        // Few keys on the build side.
-        (
-            "SELECT sum(l_quantity) FROM orders JOIN lineitem ON o_orderkey = l_orderkey \
-             WHERE o_orderkey < 100",
-            "lineitem",
-        ),
-    ];
-    for executors in [0, 3] {
-        let server = Server::start_cluster(executors, &SIZE)?;
-        let mut wire = with_tables(&server, data.path())?;
-        wire.simple("SET firesteel.partitions = 2")?;
-        let total = wire.value("SELECT count(*) FROM lineitem")?;
-        let total: u64 = total.ok_or("no rows")?.parse()?;
-        for (sql, table) in statements {
-            let answers = wire.simple(&format!("EXPLAIN ANALYZE {sql}"))?;
-            let lines: Vec<String> = answers
-                .into_iter()
-                .flat_map(|answer| answer.rows)
-                .flatten()
-                .flatten()
-                .collect();
-            let text = lines.join("\n");
-            let scan = lines
-                .iter()
-                .find(|line| line.contains("DynamicFilter") && line.contains(table))
-                .ok_or_else(|| format!("no scan of {table} with a filter:\n{text}"))?;
-            let rows: u64 = scan
-                .rsplit_once("(rows=")
-                .and_then(|(_, rest)| rest.split([' ', ')']).next())
-                .ok_or_else(|| format!("no rows: {scan}"))?
-                .parse()?;
-            assert!(
-                rows * 2 < total,
-                "{executors} executors: {rows} of {total} rows were read\n{text}"
-            );
-        }
-    }
-    Ok(())
 }

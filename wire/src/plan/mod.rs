@@ -25,6 +25,7 @@ use datafusion::error::DataFusionError;
 use datafusion::execution::TaskContext;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::physical_plan::execution_plan::{ChildrenPropertiesMode, ReplaceChildrenOptions};
+use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use datafusion::prelude::SessionConfig;
 use datafusion_proto::physical_plan::{PhysicalPlanDecodeContext, PhysicalProtoConverterExtension};
@@ -126,6 +127,16 @@ fn rebuilt(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
         let children: Vec<_> = node.children().into_iter().cloned().collect();
         if children.is_empty() {
             return Ok(Transformed::no(node));
+        }
+        if let ([input], Some(projection)) =
+            (children.as_slice(), node.downcast_ref::<ProjectionExec>())
+        {
+            // Otherwise it would keep its columns as they are.
+            let schema = projection.schema();
+            let exprs = projection.expr().to_vec();
+            let input = Arc::clone(input);
+            let anew = ProjectionExec::try_new_with_schema_metadata(exprs, input, &schema)?;
+            return Ok(Transformed::yes(Arc::new(anew)));
         }
         Ok(Transformed::yes(node.replace_children(children, anew)?))
     });

@@ -142,6 +142,11 @@ const STATEMENTS: &[(&[&str], &str)] = &[
         "SELECT count(*) FROM t WHERE a > (SELECT min(a) FROM u) GROUP BY GROUPING SETS ((), ())",
     ),
     (&[], "SELECT 'c' FROM t GROUP BY GROUPING SETS (())"),
+    // Columns that were nullable until statistics answered for the aggregate.
+    (
+        &[],
+        "SELECT m + u.a AS x, n * 2 AS y FROM (SELECT max(a) AS m, count(b) AS n FROM t) CROSS JOIN u ORDER BY 1",
+    ),
     (&[], "SELECT 1 AS one WHERE false"),
     (&[], "SELECT 1 AS one"),
     (
