@@ -59,7 +59,7 @@ pub(crate) async fn job(
         .optimize(bound.plan, &optimizer, |_, _| {})
         .map_err(error)?;
     let settings = view.settings;
-    let (state, (graph, plans)) = match placement {
+    let (state, (graph, plans), memory_bytes) = match placement {
         Placement::Driver => {
             let state = states.variant(Variant {
                 partitions: 1,
@@ -72,7 +72,7 @@ pub(crate) async fn job(
                 .create_physical_plan(&optimized, state.as_ref())
                 .await
                 .map_err(error)?;
-            (state, single_stage(plan, sink))
+            (state, single_stage(plan, sink), None)
         }
         Placement::Executors => {
             let split: &SplitOptions = &settings.split;
@@ -85,7 +85,7 @@ pub(crate) async fn job(
             let split = plan_stages(&state, &optimized, split, sink)
                 .await
                 .map_err(error)?;
-            (state, (split.graph, split.plans))
+            (state, (split.graph, split.plans), split.memory_bytes)
         }
     };
     graph.check().map_err(PlanError::from)?;
@@ -93,6 +93,7 @@ pub(crate) async fn job(
         graph,
         plans,
         placement,
+        memory_bytes,
         schema,
         session_config: statement_config(&state, view.session),
     })

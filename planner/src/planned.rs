@@ -19,6 +19,9 @@ pub struct PlannedJob {
     /// `plans[i]` belongs to `graph.stages[i]`.
     pub plans: Vec<Arc<StagePlan>>,
     pub placement: Placement,
+    /// Memory that its hash tables are expected to take on all executors together; `None` where
+    /// that is little.
+    pub memory_bytes: Option<u64>,
     /// Columns of the result, with `firesteel.pg_type` metadata where Arrow has no such type.
     pub schema: SchemaRef,
     /// Session configuration the tasks run under: batch size, time zone, session facts.

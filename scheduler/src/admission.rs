@@ -49,6 +49,7 @@ impl Scheduler {
             };
             if let Some(job) = self.jobs.get_mut(&id) {
                 job.admitted = true;
+                self.counters.admitted += 1;
                 self.reservations.reserved += job.memory_wanted;
                 self.pools.unwait(id, job);
                 self.pools.requeue(id, job);

@@ -30,6 +30,8 @@ pub struct SchedulerView {
 /// Totals since the driver started.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counters {
+    /// Jobs that waited for memory and got it.
+    pub admitted: u64,
     /// Attempts launched.
     pub launched: u64,
     /// Attempts accepted.
@@ -173,6 +175,17 @@ impl Scheduler {
             reserved_bytes: self.reservations.reserved,
             counters: self.counters,
         }
+    }
+
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// Why a job has no task running, if it should have one. O(stages of the job).
+    pub fn waits_for(&self, job: JobId) -> Option<WaitReason> {
+        let job = self.jobs.get(&job)?;
+        let waits = job.is_active() && !job.is_computed() && job.held == 0;
+        waits.then(|| self.wait_reason(job))
     }
 
     fn job_view(&self, id: JobId, job: &JobState) -> JobView {

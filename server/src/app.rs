@@ -116,7 +116,11 @@ impl App {
             memory_bytes: size.memory_bytes,
             link: Arc::clone(executor) as Arc<dyn ExecutorLink>,
         });
-        let driver = Driver::start(SchedulerConfig::default(), attached.collect(), reports);
+        let scheduling = SchedulerConfig {
+            pools: config.pools().to_vec(),
+            ..SchedulerConfig::default()
+        };
+        let driver = Driver::start(scheduling, attached.collect(), reports);
         let cluster = cluster_port.map(|port| {
             let embedded = executor
                 .as_ref()

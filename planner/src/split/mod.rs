@@ -36,7 +36,12 @@ pub use options::SplitOptions;
 pub struct SplitPlan {
     pub graph: JobGraph,
     pub plans: Vec<Arc<StagePlan>>,
+    /// Memory to reserve for its hash tables; `None` where they are small.
+    pub memory_bytes: Option<u64>,
 }
+
+/// Hash tables of less than this need no reservation: there is always so much.
+const RESERVED_BYTES_MIN: u64 = 64 << 20;
 
 /// Plans `optimized` (already through `SessionState::optimize`) physically and splits it.
 ///
@@ -68,15 +73,27 @@ pub async fn plan_stages(
             }
         }
     };
-    let split = match stages {
+    let mut split = match stages {
         Some(split) => split,
         None => stages::fused(fused, estimate.scan_bytes, options, sink)?,
     };
+    split.memory_bytes = memory_bytes(&estimate, split.graph.stages.len());
     split
         .graph
         .check()
         .map_err(|report| datafusion::common::DataFusionError::External(Box::new(report)))?;
     Ok(split)
+}
+
+/// Memory that a statement's hash tables take at a time: as one task all of them, in stages the
+/// largest, because stages follow each other.
+fn memory_bytes(estimate: &estimate::Estimate, stages: usize) -> Option<u64> {
+    let largest = estimate.largest_state_bytes;
+    let bytes = match stages {
+        1 => estimate.state_bytes.max(largest),
+        _ => largest,
+    };
+    (bytes >= RESERVED_BYTES_MIN).then_some(bytes)
 }
 
 async fn physical_plan(

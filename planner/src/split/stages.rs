@@ -52,6 +52,7 @@ pub(super) fn fused(
             stages: vec![stage],
         },
         plans: vec![Arc::new(plan)],
+        memory_bytes: None,
     })
 }
 
@@ -155,6 +156,7 @@ impl<'a> Stages<'a> {
                 stages: self.stages,
             },
             plans: self.plans,
+            memory_bytes: None,
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::keys::{KEYS, Key, Kind, Scope, Section};
+use super::pools;
 
 /// The whole page. A test keeps the checked-in file equal to it.
 pub fn render_markdown() -> String {
@@ -30,6 +31,16 @@ pub fn render_markdown() -> String {
         for key in KEYS.iter().filter(|key| key.section == section) {
             push_row(&mut page, key);
         }
+    }
+    page.push_str(
+        "\n## [pools.NAME]\n\n\
+         Any number of pools, each a table of its own; the one named `default` is always there. Names have lower-case\n\
+         letters, digits, hyphens and underscores. In the environment: `FIRESTEEL__POOLS__NAME__WEIGHT`.\n\n\
+         | key | type | default | meaning |\n| --- | --- | --- | --- |\n",
+    );
+    for (key, kind, default, doc) in pools::KEYS {
+        let kind = describe(kind);
+        let _ = writeln!(page, "| `{key}` | {kind} | `{default}` | {doc} |");
     }
     page
 }

@@ -265,7 +265,11 @@ keys! {
     Partitions: "firesteel.partitions", Planner, Kind::Int { min: 0, max: 4096 }, "0", Session,
         "Partitions per stage. 0 means one per slot.";
     Pool: "firesteel.pool", Planner, Kind::Text, "", Session,
-        "The scheduler's pool that statements run in. Empty, or a name that is not configured, means the default pool.";
+        "The scheduler's pool that statements run in, of those configured. Empty means the one named default.";
+    ReserveMemory: "firesteel.reserve_memory", Planner, Kind::Bool, "on", Session,
+        "Whether a statement with large hash tables waits until the executors have the memory they are expected to take.";
+    Speculation: "firesteel.speculation", Planner, Kind::Bool, "on", Session,
+        "Whether tasks that take much longer than their like may be started a second time. Those of statements that write never are.";
 
     ApplicationName: "application_name", Session, Kind::Text, "", Session,
         "Name of the application, shown in pg_stat_activity.";

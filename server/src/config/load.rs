@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use job::{ErrorReport, SqlError, SqlState};
+use scheduler::PoolConfig;
 
 use super::keys::{KEYS, Key, KeyId, Kind, Scope, Section};
+use super::pools;
 use super::value::Value;
 
 /// Prefix of environment variables that set keys.
@@ -54,12 +56,15 @@ impl SqlError for ConfigError {
 pub struct Config {
     /// Parallel to [`KEYS`].
     values: Vec<Value>,
+    /// In the order they were first named.
+    pools: Vec<PoolConfig>,
 }
 
 impl Default for Config {
     fn default() -> Self {
         Self {
             values: KEYS.iter().map(Key::default_value).collect(),
+            pools: Vec::new(),
         }
     }
 }
@@ -74,6 +79,10 @@ impl Config {
             if let Some(path) = name.strip_prefix(ENV_PREFIX) {
                 let source_name = format!("environment variable {name}");
                 let path = path.replace("__", ".").to_ascii_lowercase();
+                if let [pools::SECTION, pool, key] = path.split('.').collect::<Vec<_>>()[..] {
+                    pools::set(&mut config.pools, &source_name, pool, key, text)?;
+                    continue;
+                }
                 let key = find_path(&source_name, &path)?;
                 config.set(&source_name, key, text)?;
             }
@@ -82,6 +91,12 @@ impl Config {
             let flag = format!("--{}", id.key().file_key().replace('_', "-"));
             config.set(&flag, id.key(), text)?;
         }
+        let pool = config.text(KeyId::Pool);
+        check_pool(pool, &config.pool_names()).map_err(|error| ConfigError::BadValue {
+            source_name: "the configuration".to_owned(),
+            message: error.message,
+            hint: error.hint,
+        })?;
         Ok(config)
     }
 
@@ -99,6 +114,10 @@ impl Config {
                     message: format!("\"{section}\" must be inside a section such as [server]"),
                 });
             };
+            if section == pools::SECTION {
+                self.merge_pools(file, entries)?;
+                continue;
+            }
             if Section::ALL.iter().all(|known| known.name() != section) {
                 let sections = Section::ALL.iter().map(|s| s.name().to_owned());
                 return Err(ConfigError::UnknownKey {
@@ -109,23 +128,40 @@ impl Config {
             }
             for (key, value) in entries {
                 let key = find_path(file, &format!("{section}.{key}"))?;
-                let text = match value {
-                    toml::Value::String(text) => text.clone(),
-                    toml::Value::Integer(n) => n.to_string(),
-                    toml::Value::Float(n) => n.to_string(),
-                    toml::Value::Boolean(flag) => flag.to_string(),
-                    toml::Value::Datetime(_) | toml::Value::Array(_) | toml::Value::Table(_) => {
-                        return Err(ConfigError::BadValue {
-                            source_name: file.to_owned(),
-                            message: format!("{} must be a string, number or Boolean", key.path()),
-                            hint: None,
-                        });
-                    }
-                };
+                let text = scalar(file, &key.path(), value)?;
                 self.set(file, key, &text)?;
             }
         }
         Ok(())
+    }
+
+    fn merge_pools(&mut self, file: &str, tables: &toml::Table) -> Result<(), ConfigError> {
+        for (pool, entries) in tables {
+            let toml::Value::Table(entries) = entries else {
+                return Err(ConfigError::Syntax {
+                    file: file.to_owned(),
+                    message: format!("\"{pool}\" must be a table such as [pools.{pool}]"),
+                });
+            };
+            for (key, value) in entries {
+                let text = scalar(file, &format!("{}.{pool}.{key}", pools::SECTION), value)?;
+                pools::set(&mut self.pools, file, pool, key, &text)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The scheduler's pools that were configured. There is always one named `default` too.
+    pub fn pools(&self) -> &[PoolConfig] {
+        &self.pools
+    }
+
+    pub fn pool_names(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.pools.iter().map(|pool| pool.name.clone()).collect();
+        names.push(PoolConfig::DEFAULT.to_owned());
+        names.sort_unstable();
+        names.dedup();
+        names
     }
 
     fn set(&mut self, source_name: &str, key: &Key, text: &str) -> Result<(), ConfigError> {
@@ -171,6 +207,10 @@ impl Config {
                 };
                 text.push_str(&format!("{} = {value}\n", key.file_key()));
             }
+        }
+        for pool in &self.pools {
+            text.push('\n');
+            text.push_str(&pools::describe(pool));
         }
         text
     }
@@ -221,6 +261,36 @@ impl Config {
     }
 }
 
+/// Whether a pool may be named as the one that statements run in. Nothing means the default one.
+pub fn check_pool(pool: &str, names: &[String]) -> Result<(), ErrorReport> {
+    if pool.is_empty() || names.iter().any(|name| name == pool) {
+        return Ok(());
+    }
+    let key = KeyId::Pool.key().name;
+    let error = ErrorReport::new(
+        SqlState::INVALID_PARAMETER_VALUE,
+        format!("invalid value for parameter \"{key}\": \"{pool}\""),
+    );
+    Err(error.with_hint(format!("Available values: {}.", names.join(", "))))
+}
+
+/// The text of a value in a file.
+fn scalar(file: &str, path: &str, value: &toml::Value) -> Result<String, ConfigError> {
+    match value {
+        toml::Value::String(text) => Ok(text.clone()),
+        toml::Value::Integer(n) => Ok(n.to_string()),
+        toml::Value::Float(n) => Ok(n.to_string()),
+        toml::Value::Boolean(flag) => Ok(flag.to_string()),
+        toml::Value::Datetime(_) | toml::Value::Array(_) | toml::Value::Table(_) => {
+            Err(ConfigError::BadValue {
+                source_name: file.to_owned(),
+                message: format!("{path} must be a string, number or Boolean"),
+                hint: None,
+            })
+        }
+    }
+}
+
 fn find_path(source_name: &str, path: &str) -> Result<&'static Key, ConfigError> {
     if let Some(key) = KEYS.iter().find(|key| key.path() == path) {
         return Ok(key);
@@ -249,6 +319,8 @@ pub fn nearest(name: &str, candidates: impl Iterator<Item = String>) -> Option<S
 
 #[cfg(test)]
 mod tests {
+    use scheduler::PoolMode;
+
     use super::*;
 
     fn env(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
@@ -302,6 +374,42 @@ mod tests {
             Some(std::time::Duration::from_secs(5))
         );
         assert_eq!(config.duration(KeyId::LockTimeout), None);
+    }
+
+    #[test]
+    fn pools_are_tables_of_their_own() {
+        let load = |text: &str, pairs: &[(&str, &str)]| {
+            Config::load(&Sources {
+                file: Some(("f.toml".into(), text.into())),
+                env: env(pairs),
+                ..Sources::default()
+            })
+        };
+        let text = "[pools.etl]\nweight = 2\nmin_share = 3\n\n[pools.default]\nmode = \"fair\"\n\n\
+                    [planner]\npool = \"etl\"\n";
+        let config = load(text, &[("FIRESTEEL__POOLS__ETL__WEIGHT", "5")]).expect("valid");
+        assert_eq!(config.pool_names(), ["default", "etl"]);
+        let etl = config.pools().iter().find(|pool| pool.name == "etl");
+        let etl = etl.expect("configured");
+        assert_eq!((etl.weight, etl.min_share), (5, 3));
+        assert_eq!(etl.mode, PoolMode::Fifo);
+        let again = load(&config.describe(), &[]).expect("valid");
+        assert_eq!(again.pools(), config.pools());
+
+        let error = |text: &str| load(text, &[]).expect_err("invalid").to_string();
+        assert_eq!(
+            error("[pools.etl]\nwait = 2"),
+            "f.toml: unknown key \"pools.etl.wait\", did you mean \"pools.etl.weight\"?"
+        );
+        assert!(error("[pools]\netl = 2").contains("[pools.etl]"));
+        assert!(error("[pools.etl]\nweight = 0").contains("pools.etl.weight"));
+        assert!(error("[pools.etl]\nmode = \"lifo\"").contains("fifo"));
+        assert!(error("[pools.\"a b\"]\nweight = 1").contains("a b"));
+        assert_eq!(
+            error("[planner]\npool = \"etl\""),
+            "the configuration: invalid value for parameter \"firesteel.pool\": \"etl\" \
+             (Available values: default.)"
+        );
     }
 
     #[test]

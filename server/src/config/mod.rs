@@ -13,9 +13,10 @@
 mod docs;
 mod keys;
 mod load;
+mod pools;
 mod value;
 
 pub use docs::render_markdown;
 pub use keys::{KEYS, Key, KeyId, Kind, REPORTED, Scope, Section, Special};
-pub use load::{Config, ConfigError, Sources, nearest};
+pub use load::{Config, ConfigError, Sources, check_pool, nearest};
 pub use value::{Value, parse_bool, split_identifiers};

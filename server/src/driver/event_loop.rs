@@ -3,7 +3,7 @@
 //! All decisions are the scheduler's; all waiting is here. One task owns everything below, so
 //! there are no locks but the result gates shared with sessions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,13 +12,13 @@ use executor::{ExecutorReport, TaskLaunch};
 use job::{AttemptId, Epoch, ErrorReport, ExecutorId, JobId, TaskId, TaskOutcome, TaskStats};
 use operators::{Sink, StagePlan};
 use planner::PlannedJob;
-use scheduler::{Action, Event, Instant, JobEnd, JobOptions, Scheduler, SchedulerView};
+use scheduler::{Action, Event, Instant, JobEnd, JobOptions, Scheduler, SchedulerView, WaitReason};
 use tokio::sync::{mpsc, oneshot, watch};
-use tracing::{debug, error};
+use tracing::{debug, error, info};
 
 use super::result_gate::{ResultGate, Sent};
 use super::result_stream::ResultPart;
-use super::{AttachedExecutor, ClusterShape, JobSummary};
+use super::{AttachedExecutor, ClusterShape, JobSummary, Waits};
 
 /// What sessions tell the loop.
 pub(super) enum Message {
@@ -60,6 +60,7 @@ pub(super) struct Submission {
     pub(super) planned: Box<PlannedJob>,
     pub(super) options: JobOptions,
     pub(super) gate: Arc<ResultGate>,
+    pub(super) waits: Arc<Waits>,
     pub(super) parts: mpsc::UnboundedSender<ResultPart>,
     pub(super) end: oneshot::Sender<(JobEnd, JobSummary)>,
 }
@@ -70,6 +71,8 @@ pub(super) struct EventLoop {
     /// What planners are told of the executors.
     shape: watch::Sender<ClusterShape>,
     jobs: BTreeMap<JobId, RunningJob>,
+    /// Those that have not started.
+    waiting: BTreeSet<JobId>,
     started: std::time::Instant,
 }
 
@@ -78,6 +81,7 @@ struct RunningJob {
     plans: Vec<Arc<StagePlan>>,
     session_config: Arc<SessionConfig>,
     gate: Arc<ResultGate>,
+    waits: Arc<Waits>,
     parts: mpsc::UnboundedSender<ResultPart>,
     end: oneshot::Sender<(JobEnd, JobSummary)>,
     /// Where attempts that send rows were launched.
@@ -97,6 +101,7 @@ impl EventLoop {
             executors: BTreeMap::new(),
             shape,
             jobs: BTreeMap::new(),
+            waiting: BTreeSet::new(),
             started: std::time::Instant::now(),
         };
         for executor in executors {
@@ -239,20 +244,24 @@ impl EventLoop {
                 plans,
                 session_config: Arc::new(session_config),
                 gate: submission.gate,
+                waits: submission.waits,
                 parts: submission.parts,
                 end: submission.end,
                 senders: BTreeMap::new(),
                 stats: BTreeMap::new(),
             },
         );
+        let job = submission.job;
+        self.waiting.insert(job);
         self.handle(Event::JobSubmitted {
-            job: submission.job,
+            job,
             graph,
             options: JobOptions {
                 rows,
                 ..submission.options
             },
         });
+        self.note_wait(job);
     }
 
     fn on_report(&mut self, report: ExecutorReport) {
@@ -272,8 +281,42 @@ impl EventLoop {
 
     fn handle(&mut self, event: Event) {
         let now = self.now();
+        let others_wait = matches!(
+            event,
+            Event::ExecutorJoined { .. }
+                | Event::ExecutorLost { .. }
+                | Event::ExecutorDraining { .. }
+        );
+        let admitted = self.scheduler.counters().admitted;
         for action in self.scheduler.handle(now, event) {
             self.perform(action);
+        }
+        if others_wait || admitted != self.scheduler.counters().admitted {
+            for job in self.waiting.clone() {
+                self.note_wait(job);
+            }
+        }
+    }
+
+    /// Lets others see why a job has not started.
+    fn note_wait(&self, job: JobId) {
+        if let Some(running) = self.jobs.get(&job)
+            && self.waiting.contains(&job)
+        {
+            let reason = self.scheduler.waits_for(job);
+            if let Some(WaitReason::Memory { wanted, free }) = reason {
+                info!(%job, wanted, free, "waits for memory");
+            }
+            running.waits.set(reason);
+        }
+    }
+
+    /// A job has started, or will not.
+    fn waits_no_more(&mut self, job: JobId) {
+        if self.waiting.remove(&job)
+            && let Some(running) = self.jobs.get(&job)
+        {
+            running.waits.set(None);
         }
     }
 
@@ -287,6 +330,7 @@ impl EventLoop {
                 inputs,
                 is_result,
             } => {
+                self.waits_no_more(attempt.task.job);
                 let (Some(at), Some(running)) = (
                     self.executors.get(&executor),
                     self.jobs.get_mut(&attempt.task.job),
@@ -340,6 +384,7 @@ impl EventLoop {
                 }
             }
             Action::JobEnded { job, end } => {
+                self.waits_no_more(job);
                 if let Some(running) = self.jobs.remove(&job) {
                     debug!(%job, ?end, "job ended");
                     let mut summary = JobSummary::default();

@@ -13,6 +13,7 @@
 mod event_loop;
 mod result_gate;
 mod result_stream;
+mod waits;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use event_loop::{EventLoop, Message};
 use result_gate::ResultGate;
 pub use result_stream::JobHandle;
+pub use waits::Waits;
 
 /// An executor as the driver starts with it: how to reach it and what it offers.
 pub struct AttachedExecutor {
@@ -125,6 +127,7 @@ impl Driver {
     pub fn submit(&self, planned: PlannedJob, options: JobOptions) -> JobHandle {
         let job = JobId(self.next_job.fetch_add(1, Ordering::Relaxed));
         let gate = Arc::new(ResultGate::default());
+        let waits = Arc::new(Waits::default());
         let (parts_sender, parts) = mpsc::unbounded_channel();
         let (end_sender, end) = oneshot::channel();
         // A closed inbox drops the senders with the message, which the handle reports as an
@@ -134,10 +137,11 @@ impl Driver {
             planned: Box::new(planned),
             options,
             gate: Arc::clone(&gate),
+            waits: Arc::clone(&waits),
             parts: parts_sender,
             end: end_sender,
         }));
-        JobHandle::new(job, gate, parts, end, self.messages.clone())
+        JobHandle::new(job, gate, waits, parts, end, self.messages.clone())
     }
 
     /// What the scheduler holds now; for logs, metrics and system tables.

@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::event_loop::Message;
 use super::result_gate::ResultGate;
-use super::{JobSummary, driver_gone};
+use super::{JobSummary, Waits, driver_gone};
 
 /// Rows of one launched result attempt.
 pub(super) struct ResultPart {
@@ -32,6 +32,7 @@ pub(super) struct ResultPart {
 pub struct JobHandle {
     job: JobId,
     gate: Arc<ResultGate>,
+    waits: Arc<Waits>,
     parts: mpsc::UnboundedReceiver<ResultPart>,
     /// No part will come any more.
     parts_done: bool,
@@ -52,6 +53,7 @@ impl JobHandle {
     pub(super) fn new(
         job: JobId,
         gate: Arc<ResultGate>,
+        waits: Arc<Waits>,
         parts: mpsc::UnboundedReceiver<ResultPart>,
         end: oneshot::Receiver<(JobEnd, JobSummary)>,
         driver: mpsc::UnboundedSender<Message>,
@@ -59,6 +61,7 @@ impl JobHandle {
         Self {
             job,
             gate,
+            waits,
             parts,
             parts_done: false,
             open: SelectAll::new(),
@@ -69,6 +72,11 @@ impl JobHandle {
 
     pub fn job(&self) -> JobId {
         self.job
+    }
+
+    /// What it waits for before it starts.
+    pub fn waits(&self) -> Arc<Waits> {
+        Arc::clone(&self.waits)
     }
 
     /// Stops the job: its end becomes `reason`. Harmless after the end.

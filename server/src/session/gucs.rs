@@ -16,7 +16,9 @@ use functions::pg_type::FormatSettings;
 use job::{ErrorReport, SqlState};
 
 use super::transaction::SavepointDepth;
-use crate::config::{Config, KEYS, Key, KeyId, REPORTED, Scope, Value, split_identifiers};
+use crate::config::{
+    Config, KEYS, Key, KeyId, REPORTED, Scope, Value, check_pool, split_identifiers,
+};
 
 /// Names of our own settings: unknown ones under this prefix are errors, not placeholders.
 const RESERVED_PREFIX: &str = "firesteel";
@@ -70,6 +72,8 @@ pub struct Gucs {
     custom: BTreeMap<String, Setting>,
     /// What RESET goes back to; parallel to [`KEYS`].
     defaults: Vec<Value>,
+    /// What `firesteel.pool` may be.
+    pools: Vec<String>,
     /// One per open transaction and savepoint, the transaction's first.
     levels: Vec<Notes>,
     /// Counts changes, so that readers know when to look again.
@@ -87,6 +91,7 @@ impl Gucs {
             keys: defaults.iter().cloned().map(Setting::new).collect(),
             custom: BTreeMap::new(),
             defaults,
+            pools: config.pool_names(),
             levels: Vec::new(),
             version: 0,
             format: None,
@@ -139,6 +144,9 @@ impl Gucs {
         let value = match text {
             None => self.defaults[id as usize].clone(),
             Some(text) => {
+                if id == KeyId::Pool {
+                    check_pool(text, &self.pools)?;
+                }
                 let current = self.keys[id as usize].value();
                 let text = if id == KeyId::ApplicationName {
                     &printable(text)

@@ -19,6 +19,7 @@ use datafusion::sql::sqlparser::ast::Expr;
 use functions::pg_type::{Format, FormatSettings, PgType, TypeError};
 use functions::session::{Session as FunctionSession, SessionFacts};
 use job::{ErrorReport, SqlError, SqlState, WrittenFile};
+use operators::Sink;
 use operators::rows::RowEncoder;
 use operators::rows::copy::CopyDirection;
 use planner::explain::{Measured, lines};
@@ -291,12 +292,21 @@ impl Session {
     }
 
     pub(super) fn submit(&self, job: PlannedJob) -> JobHandle {
-        let pool = lock(&self.gucs).text(KeyId::Pool).to_owned();
+        let gucs = lock(&self.gucs);
+        let pool = gucs.text(KeyId::Pool);
+        let sink = job.plans.last().map(|plan| &plan.sink);
+        // What a second attempt has written is not fenced.
+        let writes = matches!(sink, Some(Sink::Files(_)));
         let options = JobOptions {
-            pool: (!pool.is_empty()).then_some(pool),
+            pool: (!pool.is_empty()).then(|| pool.to_owned()),
+            memory_bytes: job.memory_bytes.filter(|_| gucs.flag(KeyId::ReserveMemory)),
+            speculation: !writes && gucs.flag(KeyId::Speculation),
             ..JobOptions::default()
         };
-        self.services.driver.submit(job, options)
+        drop(gucs);
+        let job = self.services.driver.submit(job, options);
+        self.registration.handle.set_waits(job.waits());
+        job
     }
 
     /// Constants and catalog tables are computed here and now; the rest is for executors.

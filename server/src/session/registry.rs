@@ -13,6 +13,7 @@ use subtle::ConstantTimeEq;
 use tokio::sync::Notify;
 
 use super::interrupt::Interrupt;
+use crate::driver::Waits;
 
 /// What a session is doing, as `pg_stat_activity.state` has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +44,8 @@ pub struct Activity {
     pub query: Arc<str>,
     pub query_start: Option<SystemTime>,
     pub application_name: String,
+    /// What its job waits for, if it has one.
+    pub waits: Option<Arc<Waits>>,
 }
 
 /// A session as others see it.
@@ -82,6 +85,12 @@ impl SessionHandle {
         activity.state_change = now;
         activity.query_start = Some(now);
         activity.query = query;
+        activity.waits = None;
+    }
+
+    /// Its statement has a job now.
+    pub(crate) fn set_waits(&self, waits: Arc<Waits>) {
+        lock(&self.activity).waits = Some(waits);
     }
 
     pub(crate) fn set_application_name(&self, name: String) {
@@ -153,6 +162,7 @@ impl SessionRegistry {
                 query: Arc::from(""),
                 query_start: None,
                 application_name: String::new(),
+                waits: None,
             }),
         });
         sessions.insert(pid, Arc::clone(&handle));

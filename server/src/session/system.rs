@@ -163,6 +163,13 @@ fn category(section: &str) -> String {
 fn activity(session: &SessionHandle) -> ActivityRow {
     let now = session.activity();
     let idle = now.state != super::ActivityState::Active;
+    let waits = now.waits.filter(|_| !idle);
+    let waits = waits.and_then(|waits| waits.event());
+    let (wait_event_type, wait_event) = match waits {
+        _ if idle => (Some("Client"), Some("ClientRead")),
+        Some(event) => (Some("Scheduler"), Some(event)),
+        None => (None, None),
+    };
     ActivityRow {
         pid: session.pid,
         user: session.user.clone(),
@@ -173,8 +180,8 @@ fn activity(session: &SessionHandle) -> ActivityRow {
         xact_start: None,
         query_start: now.query_start.map(epoch_us),
         state_change: Some(epoch_us(now.state_change)),
-        wait_event_type: idle.then(|| "Client".to_owned()),
-        wait_event: idle.then(|| "ClientRead".to_owned()),
+        wait_event_type: wait_event_type.map(str::to_owned),
+        wait_event: wait_event.map(str::to_owned),
         state: Some(now.state.name().to_owned()),
         query: now.query.to_string(),
         query_id: None,

@@ -7,6 +7,7 @@ mod data_files;
 mod lifecycle;
 mod modes;
 mod robustness;
+mod scheduling;
 mod slt;
 mod subqueries;
 mod tpch;

@@ -3,7 +3,7 @@
 use datafusion::prelude::SessionConfig;
 use planner::split::SplitOptions;
 
-use super::tables::{fused, session_with, split};
+use super::tables::{fused, session_with, split, staged};
 
 /// Whether a statement is cut where executors have `memory_bytes`.
 async fn is_cut(sql: &str, memory_bytes: u64) -> bool {
@@ -55,4 +55,27 @@ async fn ranges_tell_what_a_filter_keeps() {
     assert!(!is_cut(&of(month), memory_bytes).await);
     assert!(is_cut(&of("o_orderdate >= date '1992-01-02'"), memory_bytes).await);
     assert!(is_cut(&of("o_comment like '%express%'"), memory_bytes).await);
+}
+
+/// What waits for memory: hash tables of 64 MiB and more, all of a task's, or the largest of all stages'.
+#[tokio::test]
+async fn large_hash_tables_are_reserved() {
+    let session = session_with(SessionConfig::new().with_target_partitions(2)).await;
+    let small = "select count(*) from lineitem join orders on l_orderkey = o_orderkey";
+    let plan = split(&session, small, &fused(2)).await;
+    assert_eq!(plan.memory_bytes, None);
+    // A million and a half comments at each side.
+    let side = "(select l_comment from lineitem cross join nation)";
+    let large = format!(
+        "select count(*) from {side} a join {side} b on a.l_comment < b.l_comment \
+         join {side} c on b.l_comment < c.l_comment"
+    );
+    let one = split(&session, &large, &fused(2)).await;
+    assert_eq!(one.plans.len(), 1);
+    let all = one.memory_bytes.expect("a reservation");
+    assert!(all >= 64 << 20, "{all}");
+    let stages = split(&session, &large, &staged(2)).await;
+    assert!(stages.plans.len() > 1);
+    let largest = stages.memory_bytes.expect("a reservation");
+    assert!(largest < all, "{largest} of {all}");
 }

@@ -1,8 +1,9 @@
 //! Jobs that wait until the cluster has the memory they reserve. Each executor brings 100 bytes.
 
+use job::JobId;
 use scheduler::{JobOptions, PoolConfig, PoolMode, SchedulerConfig, WaitReason};
 
-use crate::fixture::{Fixture, graph, sliced, whole};
+use crate::fixture::{Fixture, MEMORY, graph, sliced, whole};
 
 fn options(pool: &str, memory: u64) -> JobOptions {
     JobOptions {
@@ -23,6 +24,29 @@ fn launched(lines: &[String]) -> Vec<&str> {
     launches
         .map(|line| line.split('.').next().unwrap())
         .collect()
+}
+
+#[test]
+fn a_job_says_what_it_waits_for() {
+    let mut it = Fixture::executors(&[1]);
+    let with = |memory| JobOptions {
+        memory_bytes: memory,
+        ..JobOptions::default()
+    };
+    let waits = |it: &Fixture, job| it.scheduler.waits_for(JobId(job));
+    it.submit_with(1, graph([whole(1, &[])]), with(Some(MEMORY)));
+    it.submit_with(2, graph([whole(1, &[])]), with(Some(1)));
+    it.submit_with(3, graph([whole(1, &[])]), with(None));
+    assert_eq!(waits(&it, 1), None);
+    assert_eq!(
+        waits(&it, 2),
+        Some(WaitReason::Memory { wanted: 1, free: 0 })
+    );
+    assert_eq!(waits(&it, 3), Some(WaitReason::NoFreeSlots));
+    assert_eq!(it.scheduler.counters().admitted, 1);
+    it.lose(1);
+    assert_eq!(waits(&it, 2), Some(WaitReason::NoExecutors));
+    assert_eq!(waits(&it, 9), None);
 }
 
 #[test]
