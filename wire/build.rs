@@ -10,6 +10,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .bytes(".firesteel.wire.SegmentPart.data")
         .bytes(".firesteel.wire.RowsPart.rows")
         .bytes(".firesteel.wire.StagePlan.plan")
+        .codec_path("crate::codec::CheckedCodec")
         .compile_fds(files)?;
     Ok(())
 }

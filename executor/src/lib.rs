@@ -6,6 +6,7 @@
 //! for any of that in the driver itself. `cluster` makes an executor a process of its own.
 
 mod blocks;
+mod checksum;
 mod cluster;
 mod config;
 mod error;

@@ -7,6 +7,7 @@ mod error;
 mod graph;
 mod ids;
 mod outcome;
+mod protection;
 
 pub use error::{ErrorReport, SqlError, SqlState};
 pub use graph::{ExchangeKind, JobGraph, Reading, Slicing, Stage, StageInput, StageOutput};
@@ -15,3 +16,4 @@ pub use outcome::{
     FailureKind, InputLocations, MapOutput, OperatorMetrics, TaskFailure, TaskOutcome, TaskStats,
     WrittenFile,
 };
+pub use protection::{Protection, UnknownProtection};

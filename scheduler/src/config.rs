@@ -19,6 +19,9 @@ pub struct SchedulerConfig {
     /// How many tasks are launched for others, at most, while a pool with work holds no slot at
     /// all. It matters only where minimum shares leave nothing.
     pub pool_patience: u32,
+    /// How long jobs wait while there is no executor that takes tasks, before they fail. Zero: for
+    /// ever.
+    pub no_executor_timeout: Duration,
     /// Pause before the first retry of a failure that may pass; doubles with each one.
     pub retry_backoff: Duration,
     /// The longest such pause.
@@ -104,6 +107,7 @@ impl Default for SchedulerConfig {
             queued_jobs_max: 1000,
             pools: Vec::new(),
             pool_patience: 100,
+            no_executor_timeout: Duration::ZERO,
             retry_backoff: Duration::from_millis(20),
             retry_backoff_max: Duration::from_secs(5),
             exclusion_failures: 5,

@@ -134,14 +134,16 @@ impl Scheduler {
 
     /// The client has rows of an attempt that isn't its task's any more.
     fn sent_in_vain(&mut self, attempt: AttemptId) {
-        let error = ErrorReport::new(
-            SqlState::IO_ERROR,
-            format!(
-                "task {} failed after the first rows of its result were sent",
-                attempt.task
-            ),
-        )
-        .with_hint("Run the statement again.");
+        let error = interrupted(attempt.task);
         self.end_job(attempt.task.job, JobEnd::Failed(error));
     }
+}
+
+/// A result of which the client has the beginning can't be begun again.
+pub(crate) fn interrupted(task: TaskId) -> ErrorReport {
+    ErrorReport::new(
+        SqlState::IO_ERROR,
+        format!("task {task} failed after the first rows of its result were sent"),
+    )
+    .with_hint("Run the statement again.")
 }

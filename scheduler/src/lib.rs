@@ -62,6 +62,7 @@
 //! its running attempt and its latest job inside, the outputs it holds are a list through the tasks
 //! themselves, and what only failures need is elsewhere.
 
+mod absence;
 mod admission;
 mod config;
 mod delivery;

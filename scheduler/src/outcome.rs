@@ -7,6 +7,7 @@ use job::{
     TaskOutcome, TaskStats,
 };
 
+use crate::delivery::interrupted;
 use crate::exclusion::is_executors_fault;
 use crate::executor_state::Held;
 use crate::retry::{Cause, Verdict, verdict};
@@ -161,6 +162,13 @@ impl Scheduler {
         }
         if stage.shown.contains(&id.task) || stage.delivered.contains(&id.task) {
             // A retry would send rows twice.
+            let error = match verdict(cause) {
+                // What was lost is none of the client's business, that it may try again is.
+                Verdict::RerunInputs => {
+                    interrupted(id).with_detail(format!("The reason was: {error}."))
+                }
+                _ => error,
+            };
             self.end_job(id.job, JobEnd::Failed(error));
             return;
         }

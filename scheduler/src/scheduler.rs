@@ -39,6 +39,8 @@ pub struct Scheduler {
     pub(crate) watched: BTreeSet<(Instant, TaskId)>,
     /// Stragglers without a second attempt.
     pub(crate) stragglers: BTreeSet<TaskId>,
+    /// Since when no executor takes tasks.
+    pub(crate) absent_since: Option<Instant>,
     /// Active jobs that have not launched a task yet.
     pub(crate) queued: usize,
     pub(crate) counters: Counters,
@@ -62,6 +64,7 @@ impl Scheduler {
             exclusion: Exclusion::default(),
             watched: BTreeSet::new(),
             stragglers: BTreeSet::new(),
+            absent_since: None,
             queued: 0,
             counters: Counters::default(),
             actions: Vec::new(),
@@ -106,6 +109,7 @@ impl Scheduler {
             Event::ResultLost { attempt, error } => self.result_lost(attempt, error),
             Event::Tick => {}
         }
+        self.give_up_without_executors();
         self.dispatch();
         self.report_drained();
         std::mem::take(&mut self.actions)
@@ -117,7 +121,7 @@ impl Scheduler {
         let excluded = self.exclusion.next_timeout();
         let watched = self.watched.first().map(|(until, _)| *until);
         let pauses = delayed.into_iter().chain(excluded);
-        pauses.chain(watched).min()
+        pauses.chain(watched).chain(self.next_to_give_up()).min()
     }
 
     /// Nothing is left of any job.

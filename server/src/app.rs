@@ -15,7 +15,7 @@ use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use executor::{
     Executor, ExecutorConfig, ExecutorError, ExecutorLink, ExecutorServices, InlineRunner,
 };
-use job::{Epoch, ExecutorId};
+use job::{Epoch, ExecutorId, Protection};
 use planner::Planner;
 use scheduler::SchedulerConfig;
 use tokio::net::TcpListener;
@@ -116,11 +116,7 @@ impl App {
             memory_bytes: size.memory_bytes,
             link: Arc::clone(executor) as Arc<dyn ExecutorLink>,
         });
-        let scheduling = SchedulerConfig {
-            pools: config.pools().to_vec(),
-            ..SchedulerConfig::default()
-        };
-        let driver = Driver::start(scheduling, attached.collect(), reports);
+        let driver = Driver::start(scheduler_config(&config), attached.collect(), reports);
         let cluster = cluster_port.map(|port| {
             let embedded = executor
                 .as_ref()
@@ -254,6 +250,24 @@ pub(crate) fn runtime_with_caches() -> Result<Arc<RuntimeEnv>, DataFusionError> 
     RuntimeEnvBuilder::new()
         .with_cache_manager(caches)
         .build_arc()
+}
+
+fn scheduler_config(config: &Config) -> SchedulerConfig {
+    let mut config = SchedulerConfig {
+        pools: config.pools().to_vec(),
+        no_executor_timeout: config
+            .duration(KeyId::NoExecutorTimeout)
+            .unwrap_or_default(),
+        ..SchedulerConfig::default()
+    };
+    if !Protection::Retries.is_on() {
+        config.task_attempts_max = 1;
+        config.stage_reruns_max = 0;
+    }
+    if !Protection::Queue.is_on() {
+        config.queued_jobs_max = usize::MAX;
+    }
+    config
 }
 
 async fn start_http(

@@ -85,6 +85,9 @@ pub struct ExecutorArgs {
     /// Address where others reach it, if that is another one.
     #[arg(long, value_name = "HOST:PORT")]
     advertise: Option<String>,
+    /// Address of metrics and health checks; empty turns them off.
+    #[arg(long, value_name = "HOST:PORT")]
+    http_listen: Option<String>,
     #[command(flatten)]
     file: FileArg,
 }
@@ -142,6 +145,7 @@ impl ExecutorArgs {
             (KeyId::WorkDir, self.work_dir),
             (KeyId::ExecutorListen, self.listen),
             (KeyId::ExecutorAdvertise, self.advertise),
+            (KeyId::ExecutorHttpListen, self.http_listen),
         ];
         self.file.config(env, given(flags))
     }

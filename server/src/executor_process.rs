@@ -1,11 +1,13 @@
 //! `firesteel executor`: a member of a cluster, and nothing else.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use datafusion::error::DataFusionError;
 use executor::{ExecutorServices, Member, MemberConfig, MemberError};
+use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -14,6 +16,7 @@ use crate::app::runtime_with_caches;
 use crate::cluster::{ClusterError, bind, security};
 use crate::config::{Config, KeyId};
 use crate::executor_size::executor_size;
+use crate::{http, metrics};
 
 /// Why an executor process ended badly.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +27,8 @@ pub enum ExecutorProcessError {
     Member(#[from] MemberError),
     #[error("could not set up the executor: {0}")]
     Runtime(#[from] DataFusionError),
+    #[error("could not listen on {address} for http: {source}")]
+    HttpListen { address: String, source: io::Error },
     #[error("could not start the control thread: {0}")]
     Thread(#[from] io::Error),
 }
@@ -58,6 +63,10 @@ pub async fn run(
         drain,
     ));
     let stop = CancellationToken::new();
+    let http = match config.text(KeyId::ExecutorHttpListen) {
+        "" => None,
+        address => Some(start_http(address, &member, &stop).await?),
+    };
     let serving = {
         let (member, stop) = (Arc::clone(&member), stop.clone());
         tokio::spawn(async move { member.serve_blocks(listener, stop).await })
@@ -72,9 +81,11 @@ pub async fn run(
     let ended = tokio::select! {
         ended = &mut control => ended,
         () = member.registered() => {
-            ready(&format!(
-                "firesteel executor ready: blocks on {address}, driver {driver}"
-            ));
+            let mut line = format!("firesteel executor ready: blocks on {address}, driver {driver}");
+            if let Some(http) = http {
+                line.push_str(&format!(", http on {http}"));
+            }
+            ready(&line);
             control.await
         }
     };
@@ -83,6 +94,25 @@ pub async fn run(
     let end = ended.map_err(io::Error::other)??;
     info!(?end, "executor stopped");
     Ok(())
+}
+
+async fn start_http(
+    address: &str,
+    member: &Arc<Member>,
+    stop: &CancellationToken,
+) -> Result<SocketAddr, ExecutorProcessError> {
+    let failed = |source| ExecutorProcessError::HttpListen {
+        address: address.to_owned(),
+        source,
+    };
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    let member = Arc::clone(member);
+    tokio::spawn(http::serve(listener, stop.clone(), move || {
+        let page = metrics::render_executor(member.current().get());
+        std::future::ready(page)
+    }));
+    Ok(bound)
 }
 
 fn control_runtime() -> io::Result<Runtime> {

@@ -7,6 +7,7 @@ use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
+use job::Protection;
 use server::app::{App, ExitOnSignals};
 use server::cli::{Cli, Command, DemoArgs};
 use server::config::Config;
@@ -27,6 +28,10 @@ fn main() -> ExitCode {
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
     init_logging(&env);
+    if let Err(error) = switch_off_protections(&env) {
+        let _ = writeln!(std::io::stderr(), "firesteel: {error}");
+        return ExitCode::FAILURE;
+    }
     let result = match cli.command {
         Command::Serve(args) => args
             .config(env)
@@ -55,6 +60,18 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// What the chaos harness takes away to see that it notices; see `chaos/README.md`.
+fn switch_off_protections(env: &BTreeMap<String, String>) -> Result<(), Failure> {
+    if let Some(names) = env.get("FIRESTEEL_CHAOS_DISABLE") {
+        Protection::switch_off(names)?;
+        tracing::warn!(
+            protections = names,
+            "FIRESTEEL_CHAOS_DISABLE is set: this process loses data, for tests only"
+        );
+    }
+    Ok(())
 }
 
 fn run(main: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {

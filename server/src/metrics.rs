@@ -1,25 +1,20 @@
-//! The metrics page: what the driver and its executor hold now, in Prometheus' text format.
+//! The metrics pages: what the driver and an executor hold now, in Prometheus' text format.
 
 use std::fmt::Write;
 use std::sync::Arc;
 
-use executor::Executor;
+use executor::{Executor, ExecutorView};
+use scheduler::{Counters, JobPhase};
 
 use crate::machine;
 use crate::session::Services;
 
-/// Renders the page.
+/// The driver's page, with its embedded executor if it has one.
 pub async fn render(services: Arc<Services>, executor: Option<Arc<Executor>>) -> String {
     let mut page = Page::default();
     let sessions = services.registry.sessions().len() as u64;
     page.gauge("firesteel_sessions", "Client sessions.", sessions);
-    if let Some(bytes) = machine::resident_bytes() {
-        page.gauge(
-            "firesteel_resident_bytes",
-            "Resident memory of the process.",
-            bytes,
-        );
-    }
+    page.process();
     // Without a driver there is nothing to tell about jobs; the rest still stands.
     if let Ok(view) = services.driver.view().await {
         page.gauge(
@@ -27,88 +22,141 @@ pub async fn render(services: Arc<Services>, executor: Option<Arc<Executor>>) ->
             "Jobs running or waiting.",
             view.jobs.len() as u64,
         );
-        page.counter(
-            "firesteel_attempts_launched",
-            "Task attempts launched.",
-            view.counters.launched,
+        let queued = view.jobs.iter().filter(|job| job.phase == JobPhase::Queued);
+        page.gauge(
+            "firesteel_jobs_queued",
+            "Jobs of which no task was launched yet.",
+            queued.count() as u64,
         );
-        page.counter(
-            "firesteel_attempts_accepted",
-            "Task attempts whose output was accepted.",
-            view.counters.accepted,
-        );
-        page.counter(
-            "firesteel_attempts_failed",
-            "Task attempts failed.",
-            view.counters.failed,
-        );
-        page.counter(
-            "firesteel_outputs_lost",
-            "Accepted outputs that were lost while somebody needed them.",
-            view.counters.outputs_lost,
-        );
-        let executors = view.executors.iter();
         page.gauge(
             "firesteel_executors",
-            "Executors here.",
-            executors.len() as u64,
+            "Executors that are registered.",
+            view.executors.len() as u64,
         );
+        let slots = view.executors.iter().map(|at| u64::from(at.slots));
+        page.gauge(
+            "firesteel_cluster_slots",
+            "Slots of all executors.",
+            slots.sum(),
+        );
+        let free = view.executors.iter().map(|at| u64::from(at.slots_free));
+        page.gauge(
+            "firesteel_cluster_slots_free",
+            "Slots that no attempt holds.",
+            free.sum(),
+        );
+        let held = view
+            .executors
+            .iter()
+            .map(|at| u64::from(at.slots - at.slots_free));
         page.gauge(
             "firesteel_slots_held",
             "Slots of all executors that task attempts hold: until their ends are reported.",
-            executors.map(|e| u64::from(e.slots - e.slots_free)).sum(),
+            held.sum(),
+        );
+        page.scheduler(&view.counters);
+    }
+    if let Some(executor) = executor {
+        page.executor(&executor.view());
+    }
+    page.text
+}
+
+/// The page of `firesteel executor`; without an executor it has no driver at the moment.
+pub fn render_executor(executor: Option<Arc<Executor>>) -> String {
+    let mut page = Page::default();
+    page.process();
+    if let Some(executor) = executor {
+        page.executor(&executor.view());
+    }
+    page.text
+}
+
+impl Page {
+    fn process(&mut self) {
+        if let Some(bytes) = machine::resident_bytes() {
+            self.gauge(
+                "firesteel_resident_bytes",
+                "Resident memory of the process.",
+                bytes,
+            );
+        }
+    }
+
+    fn scheduler(&mut self, counters: &Counters) {
+        let help = "Task attempts launched.";
+        self.counter("firesteel_attempts_launched", help, counters.launched);
+        let help = "Task attempts whose output counted.";
+        self.counter("firesteel_attempts_accepted", help, counters.accepted);
+        let help = "Task attempts failed.";
+        self.counter("firesteel_attempts_failed", help, counters.failed);
+        let help = "Accepted outputs that were lost while their job still ran.";
+        self.counter("firesteel_outputs_lost", help, counters.outputs_lost);
+        let help = "Second attempts of stragglers.";
+        self.counter("firesteel_attempts_speculated", help, counters.speculated);
+        let help = "Times that an executor got no tasks for a while because it failed too many.";
+        self.counter("firesteel_exclusions", help, counters.exclusions);
+        let help = "Reports ignored because they came late, twice or from a former registration.";
+        self.counter("firesteel_reports_fenced", help, counters.fenced);
+    }
+
+    fn executor(&mut self, view: &ExecutorView) {
+        self.gauge(
+            "firesteel_slots",
+            "Slots of the executor.",
+            u64::from(view.slots),
+        );
+        self.gauge(
+            "firesteel_attempts_running",
+            "Attempts running now.",
+            view.running_attempts as u64,
+        );
+        self.gauge(
+            "firesteel_map_outputs",
+            "Map outputs that are readable or being written.",
+            view.map_outputs as u64,
+        );
+        self.gauge(
+            "firesteel_result_jobs",
+            "Jobs with rows that were not read to their end.",
+            view.result_jobs as u64,
+        );
+        self.gauge(
+            "firesteel_memory_budget_bytes",
+            "Memory the executor may hand out.",
+            view.memory.budget,
+        );
+        self.gauge(
+            "firesteel_memory_execution_bytes",
+            "Memory held by operators.",
+            view.memory.execution,
+        );
+        self.gauge(
+            "firesteel_memory_storage_bytes",
+            "Memory held by blocks.",
+            view.memory.storage,
+        );
+        self.gauge(
+            "firesteel_memory_results_bytes",
+            "Memory held by encoded rows.",
+            view.memory.results,
+        );
+        self.gauge(
+            "firesteel_spill_files",
+            "Files of spilled data.",
+            view.spill_files,
+        );
+        self.gauge(
+            "firesteel_spill_bytes",
+            "Bytes of spilled data.",
+            view.spill_bytes,
+        );
+        self.counter(
+            "firesteel_spill_bytes_written",
+            "Bytes ever spilled.",
+            view.spill_bytes_written,
         );
     }
-    let Some(executor) = executor else {
-        return page.text;
-    };
-    let view = executor.view();
-    page.gauge(
-        "firesteel_slots",
-        "Slots of the executor.",
-        u64::from(view.slots),
-    );
-    page.gauge(
-        "firesteel_attempts_running",
-        "Attempts running now.",
-        view.running_attempts as u64,
-    );
-    page.gauge(
-        "firesteel_memory_budget_bytes",
-        "Memory the executor may hand out.",
-        view.memory.budget,
-    );
-    page.gauge(
-        "firesteel_memory_execution_bytes",
-        "Memory held by operators.",
-        view.memory.execution,
-    );
-    page.gauge(
-        "firesteel_memory_storage_bytes",
-        "Memory held by blocks.",
-        view.memory.storage,
-    );
-    page.gauge(
-        "firesteel_memory_results_bytes",
-        "Memory held by encoded rows.",
-        view.memory.results,
-    );
-    page.gauge(
-        "firesteel_spill_files",
-        "Files of spilled data.",
-        view.spill_files,
-    );
-    page.gauge(
-        "firesteel_spill_bytes",
-        "Bytes of spilled data.",
-        view.spill_bytes,
-    );
-    page.counter(
-        "firesteel_spill_bytes_written",
-        "Bytes ever spilled.",
-        view.spill_bytes_written,
-    );
-    page.text
 }
 
 #[derive(Default)]

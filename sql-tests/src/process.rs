@@ -1,9 +1,13 @@
 //! Processes under test: their first line, their end, and never a hang.
 
+use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader};
 use std::process::{Child, Command, ExitStatus};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
+
+/// Variables that a process gets beside the test's own.
+pub type Environment = BTreeMap<String, String>;
 
 /// A process starts in well under a second; a loaded machine gets a hundred times that.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
@@ -35,6 +39,15 @@ pub(crate) fn first_line(child: &mut Child) -> io::Result<Option<String>> {
             Ok(None)
         }
     }
+}
+
+/// The port in a ready line, such as `firesteel ready: postgres on 127.0.0.1:PORT, http on …`.
+pub(crate) fn port_after(line: &str, what: &str) -> Option<u16> {
+    let (_, rest) = line.split_once(what)?;
+    rest.split(|c: char| !c.is_ascii_digit())
+        .next()?
+        .parse()
+        .ok()
 }
 
 /// Waits for a process, and kills it when it takes too long.

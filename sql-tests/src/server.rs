@@ -14,11 +14,14 @@ use tempfile::TempDir;
 
 use crate::executor::Executor;
 use crate::places;
-use crate::process::{first_line, signal, wait};
+use crate::process::{Environment, first_line, port_after, signal, wait};
 use crate::wire::{Wire, WireError};
 
 /// How many executor processes every server gets.
 pub const EXECUTORS_VAR: &str = "FIRESTEEL_EXECUTORS";
+
+/// Most tests want no metrics, so that their servers never meet.
+const HTTP_FLAG: &str = "--http-listen";
 
 /// Flags of the server that are the executors' in a cluster.
 const EXECUTOR_FLAGS: [&str; 2] = ["--slots", "--memory"];
@@ -30,9 +33,11 @@ pub struct Server {
     /// They go first.
     executors: Vec<Executor>,
     port: u16,
-    http_port: Option<u16>,
     cluster_port: Option<u16>,
+    http_port: Option<u16>,
     arguments: Vec<String>,
+    environment: Environment,
+    forgives_panics: bool,
     log: PathBuf,
     // Dropped last.
     directory: TempDir,
@@ -54,6 +59,15 @@ impl Server {
 
     /// A driver with so many executor processes; an ordinary server with none.
     pub fn start_cluster(executors: usize, arguments: &[&str]) -> io::Result<Self> {
+        Self::start_in(&Environment::new(), executors, arguments)
+    }
+
+    /// The same with further environment variables, for all of its processes.
+    pub fn start_in(
+        environment: &Environment,
+        executors: usize,
+        arguments: &[&str],
+    ) -> io::Result<Self> {
         let directory = TempDir::with_prefix("firesteel-test-")?;
         let mut arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
         let executor_arguments: Vec<String> = arguments
@@ -67,14 +81,21 @@ impl Server {
             arguments.extend(cluster.map(str::to_owned));
         }
         let log = directory.path().join("server.log");
-        let ready = spawn(&directory.path().join("data"), &log, &arguments)?;
+        let ready = spawn(
+            &directory.path().join("data"),
+            &log,
+            &arguments,
+            environment,
+        )?;
         let mut server = Self {
             child: ready.child,
             executors: Vec::new(),
             port: ready.port,
-            http_port: ready.http_port,
             cluster_port: ready.cluster_port,
+            http_port: ready.http_port,
             arguments,
+            environment: environment.clone(),
+            forgives_panics: false,
             log,
             directory,
         };
@@ -91,7 +112,7 @@ impl Server {
         };
         let name = format!("executor-{}", self.executors.len());
         let directory = self.directory.path().join(name);
-        let executor = Executor::start(driver, &directory, arguments)?;
+        let executor = Executor::start_in(&self.environment, driver, &directory, arguments)?;
         self.executors.push(executor);
         self.executors
             .last_mut()
@@ -123,6 +144,11 @@ impl Server {
         page.lines()
             .find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
             .ok_or_else(|| io::Error::other(format!("no {name} in {page}")))
+    }
+
+    /// Where its metrics are; only if it was told to have any.
+    pub fn http_port(&self) -> Option<u16> {
+        self.http_port
     }
 
     pub fn pid(&self) -> u32 {
@@ -172,6 +198,11 @@ impl Server {
             .ok_or_else(|| io::Error::other("no VmRSS"))
     }
 
+    /// Lets its panics pass: what keeps it from them was switched off.
+    pub fn forgive_panics(&mut self) {
+        self.forgives_panics = true;
+    }
+
     /// Ends the process as a crash would: nothing is flushed.
     pub fn kill9(&mut self) -> io::Result<()> {
         self.child.kill()?;
@@ -198,11 +229,16 @@ impl Server {
         ) {
             self.arguments[flag + 1] = format!("127.0.0.1:{port}");
         }
-        let ready = spawn(&self.data_dir(), &self.log, &self.arguments)?;
+        let ready = spawn(
+            &self.data_dir(),
+            &self.log,
+            &self.arguments,
+            &self.environment,
+        )?;
         self.child = ready.child;
         self.port = ready.port;
-        self.http_port = ready.http_port;
         self.cluster_port = ready.cluster_port;
+        self.http_port = ready.http_port;
         Ok(())
     }
 
@@ -224,7 +260,7 @@ impl Drop for Server {
         drop(self.child.kill());
         drop(self.child.wait());
         let log = self.log();
-        if !std::thread::panicking() && log.contains("panicked at") {
+        if !self.forgives_panics && !std::thread::panicking() && log.contains("panicked at") {
             panic!("the server panicked:\n{}", panics(&log));
         }
     }
@@ -248,15 +284,15 @@ fn panics(log: &str) -> String {
 }
 
 fn command(data_dir: &Path, arguments: &[String]) -> Command {
+    let http: &[&str] = if arguments.iter().any(|argument| argument == HTTP_FLAG) {
+        &[]
+    } else {
+        &[HTTP_FLAG, ""]
+    };
     let mut command = Command::new(places::firesteel());
-    let http = arguments.iter().any(|argument| argument == "--http-listen");
     command
         .args(["serve", "--listen", "127.0.0.1:0"])
-        .args(if http {
-            &[][..]
-        } else {
-            &["--http-listen", ""]
-        })
+        .args(http)
         .arg("--data-dir")
         .arg(data_dir)
         .args(arguments)
@@ -270,13 +306,19 @@ fn command(data_dir: &Path, arguments: &[String]) -> Command {
 struct Ready {
     child: Child,
     port: u16,
-    http_port: Option<u16>,
     cluster_port: Option<u16>,
+    http_port: Option<u16>,
 }
 
-fn spawn(data_dir: &Path, log: &Path, arguments: &[String]) -> io::Result<Ready> {
+fn spawn(
+    data_dir: &Path,
+    log: &Path,
+    arguments: &[String],
+    environment: &Environment,
+) -> io::Result<Ready> {
     let stderr = File::options().create(true).append(true).open(log)?;
     let mut child = command(data_dir, arguments)
+        .envs(environment)
         .stdout(Stdio::piped())
         .stderr(stderr)
         .spawn()
@@ -287,12 +329,13 @@ fn spawn(data_dir: &Path, log: &Path, arguments: &[String]) -> io::Result<Ready>
             ))
         })?;
     let line = first_line(&mut child)?.unwrap_or_default();
-    match port_after(&line, "postgres on 127.0.0.1:") {
+    let line = line.strip_prefix("firesteel ready: ").unwrap_or_default();
+    match port_after(line, "postgres on 127.0.0.1:") {
         Some(port) => Ok(Ready {
             child,
             port,
-            http_port: port_after(&line, "http on 127.0.0.1:"),
-            cluster_port: port_after(&line, "executors on 127.0.0.1:"),
+            cluster_port: port_after(line, "executors on 127.0.0.1:"),
+            http_port: port_after(line, "http on 127.0.0.1:"),
         }),
         None => {
             drop(child.kill());
@@ -303,18 +346,9 @@ fn spawn(data_dir: &Path, log: &Path, arguments: &[String]) -> io::Result<Ready>
     }
 }
 
-/// `firesteel ready: postgres on 127.0.0.1:PORT, http on …, executors on 127.0.0.1:PORT`
-fn port_after(line: &str, what: &str) -> Option<u16> {
-    let (_, rest) = line.strip_prefix("firesteel ready: ")?.split_once(what)?;
-    rest.split(|c: char| !c.is_ascii_digit())
-        .next()?
-        .parse()
-        .ok()
-}
-
 #[cfg(test)]
 mod tests {
-    use super::port_after;
+    use crate::process::port_after;
 
     #[test]
     fn the_ready_line_names_the_ports() {

@@ -131,6 +131,28 @@ impl Wire {
         self.until_ready()
     }
 
+    /// One query of the simple protocol, row by row as they come.
+    pub fn stream(
+        &mut self,
+        sql: &str,
+        mut on_row: impl FnMut(Vec<Option<String>>),
+    ) -> Result<(), WireError> {
+        let mut body = Vec::new();
+        push_text(&mut body, sql);
+        self.send(b'Q', &body)?;
+        loop {
+            let message = self.receive()?;
+            match message.kind {
+                b'D' => on_row(row(&mut Body(&message.body))?),
+                b'T' | b'C' => {}
+                _ => {
+                    self.pushed_back = Some(message);
+                    return self.until_ready().map(drop);
+                }
+            }
+        }
+    }
+
     /// One statement of the extended protocol, prepared, bound and run without names.
     pub fn extended(&mut self, sql: &str) -> Result<Answer, WireError> {
         let mut parse = vec![0];

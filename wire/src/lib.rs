@@ -1,5 +1,6 @@
 //! What driver and executors say to each other. See README.md.
 
+mod codec;
 mod convert;
 mod error;
 mod plan;
@@ -23,4 +24,4 @@ pub use transport::{
 };
 
 /// Both ends must speak the same one: a cluster is upgraded by draining, not by guessing.
-pub const PROTOCOL_VERSION: u32 = 2;
+pub const PROTOCOL_VERSION: u32 = 3;

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{Stream, TryStreamExt};
+use job::Protection;
 use subtle::ConstantTimeEq;
 use tokio::net::TcpListener;
 use tonic::metadata::{Ascii, MetadataValue};
@@ -104,10 +105,13 @@ impl Security {
             .map_err(|_| TransportError::Address(address.to_owned()))?
             .connect_timeout(CONNECT_TIMEOUT)
             .tcp_nodelay(true)
-            .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
-            .keep_alive_timeout(KEEPALIVE_TIMEOUT)
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
+        if Protection::Liveness.is_on() {
+            endpoint = endpoint
+                .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
+                .keep_alive_timeout(KEEPALIVE_TIMEOUT);
+        }
         if let Some(tls) = &self.tls {
             let config = ClientTlsConfig::new()
                 .domain_name(TLS_NAME)
@@ -139,7 +143,7 @@ impl Security {
     /// A server that shows the certificate and asks for one.
     pub fn server(&self) -> Result<Server, TransportError> {
         let server = Server::builder()
-            .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+            .http2_keepalive_interval(Protection::Liveness.is_on().then_some(KEEPALIVE_INTERVAL))
             .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES);

@@ -15,6 +15,7 @@ use arrow::ipc::reader::StreamDecoder;
 use arrow::ipc::writer::{IpcWriteOptions, StreamWriter};
 
 use super::disk::DiskFile;
+use crate::checksum;
 
 /// Where a frame is, and what it must look like.
 #[derive(Debug, Clone, Copy)]
@@ -39,7 +40,7 @@ pub(crate) fn write(file: &DiskFile, batch: &RecordBatch) -> io::Result<Frame> {
 /// Reads a frame's bytes and checks them. Blocks on the disk.
 pub(crate) fn read(file: &DiskFile, frame: Frame) -> io::Result<Vec<u8>> {
     let bytes = file.read(frame.offset, frame.length as usize)?;
-    if crc32fast::hash(&bytes) != frame.crc {
+    if !checksum::matches(&bytes, frame.crc) {
         return Err(io::Error::new(
             io::ErrorKind::InvalidData,
             format!(

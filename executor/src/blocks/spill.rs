@@ -18,6 +18,7 @@ use futures::Stream;
 use parking_lot::Mutex;
 
 use super::disk::{DiskFile, DiskStore};
+use crate::checksum;
 
 /// Bytes per frame: large enough for sequential disk speed, small enough to check at once.
 const FRAME_BYTES: usize = 256 << 10;
@@ -73,7 +74,7 @@ impl Framed {
 
     fn read_frame(&self, frame: Frame) -> io::Result<Vec<u8>> {
         let bytes = self.file.read(frame.offset, frame.length as usize)?;
-        if crc32fast::hash(&bytes) != frame.crc {
+        if !checksum::matches(&bytes, frame.crc) {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
                 format!(

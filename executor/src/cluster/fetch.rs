@@ -27,6 +27,7 @@ use tonic::Streaming;
 use wire::proto;
 
 use crate::blocks::{BlockManager, Copy, End, LocalReader, MapOutputHandle, frame, lost};
+use crate::checksum;
 use crate::config::Membership;
 use crate::error::ExecutorError;
 
@@ -364,7 +365,7 @@ impl Fetch {
             }
             bytes.extend_from_slice(&part.data);
             if let Some(crc) = part.crc32 {
-                if crc32fast::hash(bytes) != crc {
+                if !checksum::matches(bytes, crc) {
                     return Err(Broken::Call("a batch was damaged on the way".to_owned()));
                 }
                 self.blocks.count_fetched(bytes.len() as u64);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
-use job::{Epoch, ExecutorId, FailureKind, JobId, TaskFailure, TaskOutcome};
+use job::{Epoch, ExecutorId, FailureKind, JobId, Protection, TaskFailure, TaskOutcome};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -285,12 +285,15 @@ impl Registration {
                 }
                 _ = heartbeat.tick() => {
                     // Also after a pause of this very process, before anything old is obeyed.
-                    if heard.elapsed() > timeout {
+                    if heard.elapsed() > timeout && Protection::Liveness.is_on() {
                         return Session::Broken(format!("it was silent for {timeout:?}"));
                     }
                     self.send(to_driver::Message::Heartbeat(proto::Heartbeat {}));
                 }
                 () = drain.cancelled(), if !draining => {
+                    if !Protection::Drain.is_on() {
+                        return Session::Left(MemberEnd::OutOfPatience);
+                    }
                     draining = true;
                     tracing::info!("draining: no new tasks, what is needed stays");
                     self.send(to_driver::Message::Draining(proto::Draining {}));

@@ -19,6 +19,7 @@ use wire::proto::blocks_server::BlocksServer;
 use wire::{Guard, Security, proto};
 
 use crate::blocks::{StoredPart, frame};
+use crate::checksum;
 use crate::error::ExecutorError;
 use crate::executor::Executor;
 use crate::link::{ExecutorLink, RowStream};
@@ -298,7 +299,7 @@ fn read_rows_part(part: Option<proto::RowsPart>) -> Result<Option<RowChunk>, Err
             .row_ends
             .last()
             .is_none_or(|end| *end as usize == part.rows.len());
-    if crc32fast::hash(&part.rows) != part.crc32 || !ends_fit {
+    if !checksum::matches(&part.rows, part.crc32) || !ends_fit {
         return Err(damaged("the rows of an executor were damaged on the way"));
     }
     Ok(Some(RowChunk {

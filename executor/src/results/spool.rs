@@ -14,6 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{UNIT_BYTES, units_of};
 use crate::blocks::{DiskFile, DiskStore};
+use crate::checksum;
 
 /// A file that has grown to this size is not appended to any more.
 const FILE_BYTES: u64 = 16 << 20;
@@ -113,7 +114,7 @@ impl Spooled {
     pub(super) fn read(&self) -> io::Result<RowChunk> {
         let bytes = self.file.read(self.offset, self.length)?;
         let ends = self.rows * size_of::<u32>();
-        if crc32fast::hash(&bytes) != self.crc || bytes.len() < ends {
+        if !checksum::matches(&bytes, self.crc) || bytes.len() < ends {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
                 format!("{} is damaged", self.file.path().display()),

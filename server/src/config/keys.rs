@@ -243,6 +243,8 @@ keys! {
         "Address where `firesteel executor` serves its blocks to others.";
     ExecutorAdvertise: "firesteel.executor_advertise", Cluster, Kind::Address, "", Restart,
         "Address where others reach an executor's blocks. Empty means where it listens.";
+    ExecutorHttpListen: "firesteel.executor_http_listen", Cluster, Kind::Address, "", Restart,
+        "Address of the metrics and health checks of `firesteel executor`. Empty turns them off.";
     ClusterSecretFile: "firesteel.secret_file", Cluster, Kind::Path, "", Restart,
         "File with the secret that driver and executors share. Empty means that they share none.";
     ClusterTlsAuthority: "firesteel.tls_authority", Cluster, Kind::Path, "", Restart,
@@ -259,6 +261,8 @@ keys! {
         "An executor that was silent for so long is lost, with all it ran and held.";
     ExecutorDrainTimeout: "firesteel.executor_drain_timeout", Cluster, TIMEOUT, "1min", Restart,
         "How long `firesteel executor` stays after SIGTERM, when its tasks are done, for statements that still need what it holds. Then they compute that again, or fail if some of their rows were sent. 0 means as long as they need it.";
+    NoExecutorTimeout: "firesteel.no_executor_timeout", Cluster, TIMEOUT, "20s", Restart,
+        "How long statements wait while no executor is there, before they fail. 0 means for ever.";
 
     ForceExchange: "firesteel.force_exchange", Planner, Kind::Bool, "off", Session,
         "Splits every statement at exchanges, even where one process could run it whole.";

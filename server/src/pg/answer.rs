@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use job::Protection;
 use tokio::time::timeout;
 
 use super::backend::Column;
@@ -194,6 +195,9 @@ async fn stream_rows(
         };
         sent += slice.rows;
         writer.rows(slice.bytes);
+        if !Protection::Backpressure.is_on() {
+            continue;
+        }
         unsent_rows = true;
         if writer.len() >= FLUSH_SIZE {
             writer.flush().await?;

@@ -1,5 +1,6 @@
 //! Event -> action tests: one behaviour each, by topic.
 
+mod absence;
 mod admission;
 mod delivery;
 mod draining;

@@ -293,3 +293,16 @@ fn a_producer_runs_again_even_after_rows_started() {
         ["launch 1.0.0#1 on e1: partitions 0..1, 1 slots"]
     );
 }
+
+#[test]
+fn an_input_lost_after_the_first_rows_is_an_error_that_says_to_try_again() {
+    let mut it = Fixture::executors(&[1, 1]);
+    it.submit(1, graph([sliced(1, &[]), whole(1, &[0])]));
+    it.finish("1.0.0#0");
+    it.result_started("1.1.0#0");
+    let actions = it.lost_input("1.1.0#0", &["1.0.0#0"]);
+    assert_eq!(
+        actions[0],
+        "job 1 failed: 58030 task 1.1.0 failed after the first rows of its result were sent"
+    );
+}
