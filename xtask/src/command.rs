@@ -32,9 +32,7 @@ pub(crate) fn cargo(arguments: &[&str], environment: &[(&str, &str)]) -> Result<
 
 /// Runs cargo and returns what it printed.
 pub(crate) fn cargo_output(arguments: &[&str]) -> Result<String> {
-    let output = cargo_command(arguments)
-        .stderr(Stdio::inherit())
-        .output()?;
+    let output = cargo_command(arguments).stderr(Stdio::inherit()).output()?;
     if output.status.success() {
         Ok(String::from_utf8(output.stdout)?)
     } else {

@@ -1,5 +1,5 @@
 //! `cargo xtask …`: the project's own commands. `test` is the one test command, `bench` runs the
-//! benchmarks, `docs` writes the generated pages, `tidy` checks the house rules alone.
+//! benchmarks, `chaos` injects faults, `docs` writes the generated pages, `tidy` checks the house rules alone.
 //!
 //! Nothing here knows the server: it runs cargo, package installers and the benchmark binary. The
 //! rules of the house (crate arrows, features, licences, sources) live in [`tidy`] and run as
@@ -25,6 +25,7 @@ usage: cargo xtask COMMAND
   test [ARGS…]    everything: installs test clients, builds, runs all tests. ARGS go to `cargo test`
   bench [ARGS…]   benchmarks; `cargo xtask bench --help` lists them
   bench scheduler [EXECUTORS…]   task events per second, by size of the cluster
+  chaos [ARGS…]   faults against a real cluster; `--minutes N`, `--row R`, `--seed S`, `--control`
   docs            writes the generated pages of docs/
   tidy            the house rules alone: crate arrows, features, licences, sources
 ";
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
     let result = match command.as_str() {
         "test" => test(&rest),
         "bench" => bench(&rest),
+        "chaos" => chaos(&rest),
         "docs" => docs(),
         "tidy" => tidy::report(),
         _ => Err(USAGE.into()),
@@ -113,6 +115,13 @@ fn bench(arguments: &[String]) -> Result<()> {
         "benchmarks",
         "--",
     ];
+    run.extend(arguments.iter().map(String::as_str));
+    command::cargo(&run, &[])
+}
+
+fn chaos(arguments: &[String]) -> Result<()> {
+    command::cargo(&["build", "--release", "--workspace", "--bins"], &[])?;
+    let mut run = vec!["run", "--release", "--quiet", "--package", "chaos", "--"];
     run.extend(arguments.iter().map(String::as_str));
     command::cargo(&run, &[])
 }

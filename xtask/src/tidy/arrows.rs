@@ -37,6 +37,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("sql-tests", &["functions", "job", "operators"]),
     // The TPC-H generator and a temporary PostgreSQL; the server itself is seen over the wire.
     ("benchmarks", &["server", "sql-tests"]),
+    // Processes and a client are all it needs: faults come from outside.
+    ("chaos", &["sql-tests"]),
     ("workspace-hack", &[]),
     ("xtask", &[]),
 ];

@@ -1,0 +1,56 @@
+//! The chaos harness: a real cluster, faults from outside, and what must hold all the same.
+//!
+//! In reading order: [`rows`] are the tests of the table in `README.md`, each a function from a
+//! [`Run`] to a [`report::Report`]. [`cluster`] starts processes with a [`network`] between them,
+//! [`oracle`] knows what is asked and the right answers, [`client`] asks and judges, [`watch`]
+//! gathers evidence, [`dice`] makes chance repeatable.
+
+pub mod client;
+pub mod cluster;
+pub mod dice;
+pub mod network;
+pub mod oracle;
+pub mod report;
+pub mod rows;
+pub mod watch;
+
+use std::time::Instant;
+
+/// Anything that keeps a row from being run; what a row finds is in its report.
+pub type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+/// How a row is to be run.
+#[derive(Debug, Clone, Copy)]
+pub struct Run {
+    pub seed: u64,
+    /// Until then; a short run has its own number of rounds.
+    pub until: Option<Instant>,
+    /// Protections to switch off.
+    pub without: Option<&'static str>,
+}
+
+impl Run {
+    /// As in CI.
+    pub fn short(seed: u64) -> Self {
+        Self {
+            seed,
+            until: None,
+            without: None,
+        }
+    }
+
+    /// Whether a round after `rounds` others is wanted.
+    pub fn goes_on(&self, rounds: u64, short: u64) -> bool {
+        match self.until {
+            // A control need not be red twice.
+            None if self.without.is_some() => rounds == 0,
+            None => rounds < short,
+            // One round at least, however long the others took.
+            Some(until) => rounds == 0 || Instant::now() < until,
+        }
+    }
+
+    pub fn is_short(&self) -> bool {
+        self.until.is_none()
+    }
+}
