@@ -41,6 +41,7 @@ mod store;
 pub mod system;
 mod table_snapshot;
 mod temp;
+mod temp_numeric;
 mod temp_views;
 mod transaction;
 mod versions;
@@ -61,5 +62,6 @@ pub use table_snapshot::TableSnapshot;
 pub use temp::{
     SessionTables, TempTable, TempTables, TempWrite, stored_type, temp_writer_properties,
 };
+pub use temp_numeric::{FILE_NULLS, file_numeric};
 pub use transaction::DdlSavepoint;
 pub use versions::SnapshotStore;

@@ -8,6 +8,9 @@ use arrow::datatypes::{DataType, Field, IntervalUnit, TimeUnit};
 /// Field metadata key with a PostgreSQL type name, such as `oid`, `name`, `varchar(10)`, `text[]`.
 pub const PG_TYPE_KEY: &str = "firesteel.pg_type";
 
+/// The column type of numerics without precision and scale, as `functions` has it.
+pub const UNCONSTRAINED_NUMERIC: DataType = DataType::Decimal256(76, 40);
+
 /// A type as `pg_attribute` describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PgType {
@@ -178,6 +181,7 @@ fn from_arrow(data_type: &DataType) -> PgType {
         },
         DataType::Float16 | DataType::Float32 => PgType::plain("float4"),
         DataType::Float64 => PgType::plain("float8"),
+        unconstrained if *unconstrained == UNCONSTRAINED_NUMERIC => PgType::plain("numeric"),
         DataType::Decimal32(precision, scale)
         | DataType::Decimal64(precision, scale)
         | DataType::Decimal128(precision, scale)

@@ -22,7 +22,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use arrow::array::RecordBatch;
+use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Field, FieldRef, IntervalUnit, Schema, SchemaRef};
+use arrow::error::ArrowError;
 use datafusion::catalog::Session;
 use job::{ErrorReport, SessionId, SqlState, WrittenFile};
 use parquet::arrow::ArrowWriter;
@@ -38,6 +41,7 @@ use crate::listing::{ListedFile, object_meta, open_error};
 use crate::names::Oid;
 use crate::snapshot::Relation;
 use crate::table_snapshot::{SnapshotParts, TableSnapshot};
+use crate::temp_numeric::{is_unconstrained, read_as, read_numeric};
 
 /// So many files of one size class are merged into one.
 const MERGE_FILES: usize = 4;
@@ -65,7 +69,8 @@ impl std::fmt::Debug for SessionTables {
 pub struct TempTable {
     pub oid: Oid,
     pub name: String,
-    /// Columns; those declared NOT NULL are not nullable, and writers must enforce it.
+    /// Columns as they were declared; those declared NOT NULL are not nullable, and writers must
+    /// enforce it.
     pub columns: SchemaRef,
     /// One per column: the DEFAULT expression as SQL text.
     pub defaults: Vec<Option<String>>,
@@ -84,6 +89,8 @@ pub struct TempTables {
 #[derive(Debug)]
 struct TempFile {
     path: PathBuf,
+    /// What it holds: the table's columns, but for the digits of numerics ([`crate::temp_numeric`]).
+    columns: SchemaRef,
     rows: u64,
     bytes: u64,
 }
@@ -112,14 +119,19 @@ impl TempTable {
         self.files.len()
     }
 
-    /// The columns as the files hold them.
-    pub fn stored_columns(&self) -> Schema {
-        let fields: Vec<FieldRef> = self.columns.fields().iter().map(stored_field).collect();
-        Schema::new(fields)
+    /// The columns as a statement reads them now: numerics without precision and scale have the
+    /// digits that the files keep.
+    pub fn read_columns(&self) -> Schema {
+        read_columns(&self.columns, &self.files)
     }
 
-    /// The table's files as a statement reads them, with [`Self::stored_columns`]; they stay until
-    /// its plan is dropped.
+    /// [`Self::read_columns`] in the types that files have.
+    fn stored_columns(&self) -> Schema {
+        stored_columns(&self.read_columns())
+    }
+
+    /// The table's files as a statement reads them, with [`Self::read_columns`] in their stored types
+    /// ([`stored_type`]); they stay until its plan is dropped.
     pub async fn resolve(&self, session: &dyn Session) -> Result<Arc<TableSnapshot>> {
         let files = self
             .files
@@ -163,9 +175,20 @@ pub struct TempWrite {
     oid: Oid,
     name: String,
     dir: PathBuf,
+    columns: SchemaRef,
 }
 
 impl TempWrite {
+    /// Says what the files will hold: the table's columns in their stored types, each numeric
+    /// without precision and scale in the type it has in this statement ([`file_numeric`]).
+    ///
+    /// [`file_numeric`]: crate::temp_numeric::file_numeric
+    #[must_use]
+    pub fn of_columns(mut self, columns: SchemaRef) -> Self {
+        self.columns = columns;
+        self
+    }
+
     /// Where the statement's tasks write. Attempts must choose distinct file names.
     pub fn dir(&self) -> &Path {
         &self.dir
@@ -213,6 +236,7 @@ impl TempWrite {
             })?;
             added.push(Arc::new(TempFile {
                 path: to,
+                columns: Arc::clone(&self.columns),
                 rows: file.rows,
                 bytes: file.bytes,
             }));
@@ -330,6 +354,7 @@ impl SessionTables {
             oid: table.oid,
             name: name.to_owned(),
             dir: dir.clone(),
+            columns: Arc::new(stored_columns(&table.columns)),
         };
         tokio::task::spawn_blocking(move || {
             std::fs::create_dir_all(&dir).map_err(|source| CatalogError::Io {
@@ -409,13 +434,14 @@ impl SessionTables {
 
     fn merge(&self, table: &TempTable, files: &[Arc<TempFile>]) -> Result<Arc<TempFile>> {
         let path = self.new_file(table.oid, "merged");
+        let columns = Arc::new(stored_columns(&read_columns(&table.columns, files)));
         // From here on the file is removed whatever happens.
         let mut merged = TempFile {
             path,
+            columns: Arc::clone(&columns),
             rows: files.iter().map(|file| file.rows).sum(),
             bytes: 0,
         };
-        let columns = Arc::new(table.stored_columns());
         rewrite(files, &merged.path, &columns).map_err(|error| {
             CatalogError::report(
                 SqlState::IO_ERROR,
@@ -470,6 +496,29 @@ pub fn stored_type(data_type: &DataType) -> DataType {
     }
 }
 
+fn stored_columns(columns: &Schema) -> Schema {
+    let fields: Vec<FieldRef> = columns.fields().iter().map(stored_field).collect();
+    Schema::new(fields)
+}
+
+fn read_columns(declared: &Schema, files: &[Arc<TempFile>]) -> Schema {
+    let fields: Vec<FieldRef> = declared
+        .fields()
+        .iter()
+        .enumerate()
+        .map(|(index, field)| {
+            if !is_unconstrained(field) {
+                return Arc::clone(field);
+            }
+            let kept = files
+                .iter()
+                .map(|file| file.columns.field(index).data_type());
+            Arc::new(read_as(field, read_numeric(kept)))
+        })
+        .collect();
+    Schema::new(fields)
+}
+
 fn stored_field(field: &FieldRef) -> FieldRef {
     let stored = stored_type(field.data_type());
     if stored == *field.data_type() {
@@ -479,7 +528,7 @@ fn stored_field(field: &FieldRef) -> FieldRef {
     Arc::new(Field::new(field.name(), stored, field.is_nullable()))
 }
 
-/// Copies the rows of `files`, in order, into one file.
+/// Copies the rows of `files`, in order, into one file with these columns.
 fn rewrite(
     files: &[Arc<TempFile>],
     to: &Path,
@@ -489,7 +538,7 @@ fn rewrite(
     for file in files {
         let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(&file.path)?)?.build()?;
         for batch in reader {
-            let batch = batch?;
+            let batch = with_columns(&batch?, columns)?;
             if writer.is_none() {
                 writer = Some(ArrowWriter::try_new(
                     File::create(to)?,
@@ -513,4 +562,37 @@ fn rewrite(
     };
     writer.close()?;
     Ok(())
+}
+
+/// The batch with its numerics in the types of `columns`, which hold all values of those it has.
+fn with_columns(
+    batch: &RecordBatch,
+    columns: &SchemaRef,
+) -> std::result::Result<RecordBatch, ArrowError> {
+    let exact = CastOptions {
+        safe: false,
+        ..CastOptions::default()
+    };
+    let arrays = batch
+        .columns()
+        .iter()
+        .zip(columns.fields())
+        .map(|(array, field)| {
+            if array.data_type().is_decimal() && array.data_type() != field.data_type() {
+                return cast_with_options(array, field.data_type(), &exact);
+            }
+            Ok(Arc::clone(array))
+        })
+        .collect::<std::result::Result<Vec<_>, ArrowError>>()?;
+    let schema = batch.schema();
+    let fields: Vec<Field> = schema
+        .fields()
+        .iter()
+        .zip(&arrays)
+        .map(|(field, array)| {
+            let field = field.as_ref().clone();
+            field.with_data_type(array.data_type().clone())
+        })
+        .collect();
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)
 }

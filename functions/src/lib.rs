@@ -27,5 +27,5 @@ pub use install::{
     type_planner, window_udfs,
 };
 pub use text::quoted_identifier;
-pub use type_planner::{PgTypePlanner, pg_type as pg_type_of_sql};
-pub use typing::{OperatorPlanner, PgTyping, parameter, printed_object};
+pub use type_planner::{PgTypePlanner, WRITTEN_CAST, pg_type as pg_type_of_sql};
+pub use typing::{OperatorPlanner, PgTyping, number_as, parameter, printed_object};

@@ -5,6 +5,10 @@
 //! fixed one of 16 to 20 digits behind the point for columns. Nothing here wraps or loses digits
 //! in front of the point: what does not fit 76 digits is an error.
 //!
+//! A column of numerics without precision and scale ([`NUMERIC_DEFAULT`]) is read without the zeros
+//! at the end of its values, computed with as PostgreSQL does, and never rounded to its scale: what
+//! needs more digits is an error ([`to_scale`]).
+//!
 //! Columns are 128 bits wide while 38 digits suffice for every value their type allows, else 256
 //! ([`decimal`]). Values are computed in 256 bits; most fit 128, for which there are short cuts.
 
@@ -17,6 +21,9 @@ use datafusion::scalar::ScalarValue;
 
 use crate::error::PgError;
 use crate::kit::{Numeric, Ty};
+use crate::pg_type::arrow_types::{
+    NUMERIC_DEFAULT, NUMERIC_DEFAULT_PRECISION, NUMERIC_DEFAULT_SCALE,
+};
 use crate::pg_type::parse;
 
 /// PostgreSQL computes quotients to at least this many significant digits.
@@ -105,9 +112,24 @@ impl Digits {
     }
 }
 
+/// Whether a type is that of numerics without precision and scale.
+pub(crate) fn is_unconstrained(data_type: &DataType) -> bool {
+    *data_type == NUMERIC_DEFAULT
+}
+
 /// The type that holds the values of both, numerics or integers, without rounding any.
 pub(crate) fn common_type(left: &DataType, right: &DataType) -> Option<DataType> {
     Some(Digits::of(left)?.union(Digits::of(right)?).column())
+}
+
+/// Whether 76 digits do not hold the values of both at the larger of their scales.
+pub(crate) fn outgrow(left: &DataType, right: &DataType) -> bool {
+    match (Digits::of(left), Digits::of(right)) {
+        (Some(left), Some(right)) => {
+            left.union(right).precision() > i16::from(DECIMAL256_MAX_PRECISION)
+        }
+        _ => false,
+    }
 }
 
 /// `value / divisor`, rounded half away from zero.
@@ -168,11 +190,15 @@ fn fits(value: i256, precision: u8) -> bool {
     power_of_ten(u32::from(precision)).is_none_or(|bound| value.wrapping_abs() < bound)
 }
 
-/// The unscaled value of a numeric at another scale, rounded half away from zero.
+/// The unscaled value of a numeric at another scale, rounded half away from zero, but not to that of
+/// numerics without precision and scale: those are exact.
 pub(crate) fn to_scale(value: Numeric, scale: i8, precision: u8) -> Result<i256, PgError> {
+    let unconstrained = precision == NUMERIC_DEFAULT_PRECISION && scale == NUMERIC_DEFAULT_SCALE;
     rescale(value, scale)
         .filter(|value| fits(*value, precision))
+        .filter(|_| !unconstrained || value.scale <= scale || trimmed(value).scale <= scale)
         .ok_or_else(|| match precision {
+            PRECISION_MAX if unconstrained => PgError::numeric_unfit(),
             PRECISION_MAX => PgError::numeric_too_long(),
             NARROW_PRECISION_MAX => PgError::numeric_too_wide(scale),
             _ => PgError::numeric_field_overflow(precision, scale),
@@ -201,6 +227,80 @@ pub(crate) fn rescale(value: Numeric, scale: i8) -> Option<i256> {
     }
 }
 
+/// A value without the zeros at the end of its digits behind the point.
+pub(crate) fn trimmed(value: Numeric) -> Numeric {
+    if value.scale <= 0 {
+        return value;
+    }
+    if value.value == i256::ZERO {
+        return Numeric::whole(0);
+    }
+    let Some(mut magnitude) = Limbs::of(value.value) else {
+        return value;
+    };
+    let mut scale = value.scale;
+    // As many zeros at once as a 64-bit divisor has, then what is left of them by halves.
+    for zeros in [19, 19, 19, 19, 16, 8, 4, 2, 1] {
+        if scale < zeros {
+            continue;
+        }
+        let (quotient, rest) = magnitude.divided(10_u64.pow(u32::from(zeros.unsigned_abs())));
+        if rest == 0 {
+            magnitude = quotient;
+            scale -= zeros;
+        }
+    }
+    let magnitude = magnitude.value();
+    Numeric {
+        value: if value.value.is_negative() {
+            magnitude.wrapping_neg()
+        } else {
+            magnitude
+        },
+        scale,
+    }
+}
+
+/// A magnitude below 2^255, the lowest 64 bits first.
+#[derive(Clone, Copy)]
+struct Limbs([u64; 4]);
+
+impl Limbs {
+    fn of(value: i256) -> Option<Self> {
+        let bytes = value.checked_abs()?.to_le_bytes();
+        let mut limbs = [0; 4];
+        for (limb, bytes) in limbs.iter_mut().zip(bytes.chunks_exact(8)) {
+            *limb = u64::from_le_bytes(bytes.try_into().ok()?);
+        }
+        Some(Self(limbs))
+    }
+
+    /// Quotient and remainder.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the remainder is less than the divisor, so each quotient has 64 bits"
+    )]
+    fn divided(self, divisor: u64) -> (Self, u64) {
+        let divisor = u128::from(divisor);
+        let mut quotient = self;
+        let mut rest = 0_u128;
+        for limb in quotient.0.iter_mut().rev() {
+            let dividend = (rest << 64) | u128::from(*limb);
+            *limb = (dividend / divisor) as u64;
+            rest = dividend % divisor;
+        }
+        (quotient, rest as u64)
+    }
+
+    fn value(self) -> i256 {
+        let mut bytes = [0; 32];
+        for (bytes, limb) in bytes.chunks_exact_mut(8).zip(self.0) {
+            bytes.copy_from_slice(&limb.to_le_bytes());
+        }
+        i256::from_le_bytes(bytes)
+    }
+}
+
 /// `left / right` at `scale`.
 pub(crate) fn divide(left: Numeric, right: Numeric, scale: i8) -> Result<Numeric, PgError> {
     if right.value == i256::ZERO {
@@ -217,6 +317,12 @@ pub(crate) fn divide(left: Numeric, right: Numeric, scale: i8) -> Result<Numeric
     quotient
         .map(|value| Numeric { value, scale })
         .ok_or_else(PgError::numeric_too_long)
+}
+
+/// `left * right`, with all its digits.
+pub(crate) fn product(left: Numeric, right: Numeric) -> Result<Numeric, PgError> {
+    let scale = left.scale.checked_add(right.scale);
+    multiply(left, right, scale.ok_or_else(PgError::numeric_too_long)?)
 }
 
 /// `left * right` rounded to `scale`.
@@ -488,6 +594,14 @@ pub(crate) fn column_division_scale(dividend: Digits, divisor: Digits) -> i8 {
     wanted.max(dividend.scale).max(divisor.scale)
 }
 
+/// The quotient of values of numerics without precision and scale, with PostgreSQL's digits as far
+/// as there are so many.
+pub(crate) fn unconstrained_quotient(left: Numeric, right: Numeric) -> Result<Numeric, PgError> {
+    let (left, right) = (trimmed(left), trimmed(right));
+    let scale = division_scale(left, right).min(NUMERIC_DEFAULT_SCALE);
+    divide(left, right, scale)
+}
+
 pub(crate) fn constant(value: &ScalarValue) -> Option<Numeric> {
     let (value, scale) = match value {
         ScalarValue::Decimal128(Some(value), _, scale) => (i256::from_i128(*value), *scale),
@@ -574,6 +688,34 @@ mod tests {
         assert_eq!(scaled("-2.5", 0), whole(-3));
         assert_eq!(scaled("2.45", 1), whole(25));
         assert_eq!(scaled("1250", -2), whole(13));
+    }
+
+    #[test]
+    fn zeros_at_the_end_are_trimmed() {
+        let trim = |text: &str| to_text(trimmed(n(text)));
+        assert_eq!(trim("1.50"), "1.5");
+        assert_eq!(trim("100.000"), "100");
+        assert_eq!(trim("0.000"), "0");
+        assert_eq!(trim("-1200"), "-1200");
+        let forty = format!("1.5{}", "0".repeat(39));
+        assert_eq!(trim(&forty), "1.5");
+        let long = format!("-{}.5{}", "1".repeat(30), "0".repeat(40));
+        assert_eq!(trim(&long), format!("-{}.5", "1".repeat(30)));
+        let full = format!("{}.{}1", "9".repeat(36), "0".repeat(39));
+        assert_eq!(trim(&full), full);
+    }
+
+    #[test]
+    fn numerics_without_precision_are_exact_or_an_error() {
+        let stored = |text: &str| to_scale(n(text), 40, 76);
+        assert!(stored(&format!("0.{}1", "0".repeat(39))).is_ok());
+        assert!(stored(&format!("0.{}1", "0".repeat(40))).is_err());
+        assert!(stored(&format!("1.5{}", "0".repeat(60))).is_ok());
+        assert!(stored(&"9".repeat(36)).is_ok());
+        assert!(stored(&"9".repeat(37)).is_err());
+        let quotient = |left, right| to_text(unconstrained_quotient(n(left), n(right)).unwrap());
+        assert_eq!(quotient("1.0000000000", "3.00"), "0.33333333333333333333");
+        assert_eq!(quotient("20000.00", "3"), "6666.6666666666666667");
     }
 
     #[test]

@@ -18,7 +18,7 @@ const CHARACTER_LENGTH_MAX: u64 = 10_485_760;
 const NUMERIC_PRECISION_MAX: u64 = 1000;
 
 /// The field of a cast that the statement has; DataFusion's own casts have nameless fields.
-const WRITTEN_CAST: &str = "cast";
+pub const WRITTEN_CAST: &str = "cast";
 
 /// DataFusion's hook for type names in SQL.
 #[derive(Debug)]

@@ -85,10 +85,11 @@ impl Planner {
         source: &Source,
     ) -> Result<Binding> {
         let options = CopyOptions::parse(&copy.options, CopyDirection::Out)?;
-        let (binding, relation) = match &copy.source {
+        let (binding, all, relation) = match &copy.source {
             CopyEndpoint::Query(query) => {
                 let binding = self.bind(view, query, source, Params::None).await?;
-                (binding, None)
+                let all = Arc::clone(&binding.schema);
+                (binding, all, None)
             }
             CopyEndpoint::Table { name, columns } => {
                 if relation_kind(view, name) == Some(RelationKind::View) {
@@ -100,19 +101,18 @@ impl Planner {
                 }
                 let query = whole_table(name);
                 let mut binding = self.bind(view, &query, source, Params::None).await?;
+                let all = Arc::clone(&binding.schema);
                 if !columns.is_empty() {
                     binding = columns_of(binding, columns, &name.name)?;
                 }
-                (binding, Some(name.name.as_str()))
+                (binding, all, Some(name.name.as_str()))
             }
         };
-        let names = binding.schema.fields().iter().map(|field| field.name());
-        let names: Vec<&str> = names.map(String::as_str).collect();
         check_columns(
             &options.force_quote,
             "FORCE_QUOTE",
-            &names,
-            &names,
+            &names_of(binding.schema.fields().iter()),
+            &names_of(all.fields().iter()),
             relation,
         )?;
         Ok(binding)
@@ -234,7 +234,7 @@ impl Planner {
         let bound = Bound {
             plan: binder
                 .analyze(plan)
-                .and_then(stored::to_files)
+                .and_then(|plan| stored::pieces_to_files(plan, &copy.table.columns))
                 .map_err(error)?,
             system: Vec::new(),
         };

@@ -65,7 +65,7 @@ impl Planner {
             TempTableSource::Query { query, .. } => {
                 let binding =
                     on_deep_stack(self.bind(view, query, statement.source(), Params::None)).await?;
-                let schema = table_columns(create, &binding.schema)?;
+                let schema = table_columns(create, &binding)?;
                 let defaults = vec![None; schema.fields().len()];
                 Ok((schema, defaults))
             }

@@ -14,8 +14,11 @@ use datafusion::scalar::ScalarValue;
 use datafusion::sql::sqlparser::ast::{
     self, CastKind, Ident, ObjectName, Query, SetExpr, Value, ValueWithSpan,
 };
-use functions::checks;
-use functions::pg_type::{Base, PgType, pg_type_of, pg_type_of_data_type};
+use functions::pg_type::arrow_types::{
+    NUMERIC_DEFAULT, NUMERIC_DEFAULT_PRECISION, NUMERIC_DEFAULT_SCALE,
+};
+use functions::pg_type::{Base, PgType, pg_type_of};
+use functions::{WRITTEN_CAST, checks};
 use job::SqlState;
 
 use crate::bind::Binder;
@@ -77,15 +80,27 @@ pub(crate) fn type_values(query: &mut Query, targets: &Targets, table: &TempTabl
     for row in &mut values.rows {
         check_width(row.content.len(), targets, !targets_all(targets))?;
         for (cell, &column) in row.content.iter_mut().zip(&targets.wanted) {
-            let field = table.columns.field(column);
-            let pg_type = pg_type_of(field);
             if is_default(cell) {
                 *cell = match table.defaults.get(column).and_then(Option::as_ref) {
                     Some(sql) => default_expr(sql)?,
                     None => ast::Expr::Value(Value::Null.into()),
                 };
             }
+        }
+    }
+    let mixed: Vec<bool> = (0..targets.wanted.len())
+        .map(|position| scales_differ(values.rows.iter().map(|row| row.content.get(position))))
+        .collect();
+    for row in &mut values.rows {
+        let cells = row.content.iter_mut().zip(&targets.wanted);
+        for ((cell, &column), &mixed) in cells.zip(&mixed) {
+            let field = table.columns.field(column);
+            let pg_type = pg_type_of(field);
             check_literal(cell, field, pg_type)?;
+            if pg_type == PgType::NUMERIC && written_scale(cell) == Written::Null {
+                // It has no digits to count.
+                continue;
+            }
             let inner = std::mem::replace(cell, ast::Expr::Value(Value::Null.into()));
             *cell = ast::Expr::Cast {
                 kind: CastKind::DoubleColon,
@@ -93,6 +108,8 @@ pub(crate) fn type_values(query: &mut Query, targets: &Targets, table: &TempTabl
                 // Lengths are checked where the value is assigned; a cast would cut it.
                 data_type: sql_type(match pg_type.character_length() {
                     Some(_) => PgType::TEXT,
+                    // They would meet in the largest of their scales.
+                    None if mixed && pg_type == PgType::NUMERIC => unconstrained(),
                     None => pg_type,
                 }),
                 array: false,
@@ -117,6 +134,54 @@ pub(crate) fn defaults(
             None => Ok(None),
         })
         .collect()
+}
+
+/// Whether the numbers of a column of VALUES may have different scales; one row has one.
+fn scales_differ<'a>(cells: impl Iterator<Item = Option<&'a ast::Expr>>) -> bool {
+    let scales: Vec<Written> = cells
+        .map(|cell| cell.map_or(Written::Unknown, written_scale))
+        .filter(|scale| *scale != Written::Null)
+        .collect();
+    match scales.as_slice() {
+        [] | [_] => false,
+        [first, rest @ ..] => *first == Written::Unknown || rest.iter().any(|scale| scale != first),
+    }
+}
+
+/// Digits behind the point of a literal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Written {
+    Null,
+    Scale(usize),
+    /// Of an expression or a parameter.
+    Unknown,
+}
+
+fn written_scale(cell: &ast::Expr) -> Written {
+    let digits = match cell {
+        ast::Expr::Value(ValueWithSpan { value, .. }) => match value {
+            Value::Number(digits, _) | Value::SingleQuotedString(digits) => digits,
+            Value::Null => return Written::Null,
+            _ => return Written::Unknown,
+        },
+        ast::Expr::UnaryOp { expr, .. } | ast::Expr::Nested(expr) => return written_scale(expr),
+        _ => return Written::Unknown,
+    };
+    if digits.contains(['e', 'E']) {
+        return Written::Unknown;
+    }
+    Written::Scale(
+        digits
+            .trim()
+            .split_once('.')
+            .map_or(0, |(_, behind)| behind.len()),
+    )
+}
+
+/// The type all numerics fit, whatever their scales.
+fn unconstrained() -> PgType {
+    let (precision, scale) = (NUMERIC_DEFAULT_PRECISION, NUMERIC_DEFAULT_SCALE);
+    PgType::numeric(u16::from(precision), i16::from(scale))
 }
 
 fn targets_all(targets: &Targets) -> bool {
@@ -264,14 +329,15 @@ fn column_value(value: Expr, field: &FieldRef, relation: &str) -> Expr {
         ),
         None => value,
     };
-    // A cast to numeric keeps the value's scale; the column has one of its own.
     let nullable = match field.data_type() {
+        // As if it were written: values keep the digits they have (`stored`).
+        data_type if *data_type == NUMERIC_DEFAULT => {
+            Arc::new(Field::new(WRITTEN_CAST, NUMERIC_DEFAULT, true))
+        }
+        // Without a name: a written cast to numeric would keep the value's scale, and the column
+        // has one of its own.
         DataType::Decimal128(_, _) | DataType::Decimal256(_, _) => {
-            Arc::new(pg_type_of_data_type(field.data_type()).annotate(Field::new(
-                field.name(),
-                field.data_type().clone(),
-                true,
-            )))
+            Arc::new(Field::new("", field.data_type().clone(), true))
         }
         _ => Arc::new(field.as_ref().clone().with_nullable(true)),
     };

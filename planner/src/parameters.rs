@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, FieldRef};
-use datafusion::common::ParamValues;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::sqlparser::ast::Query;
@@ -85,6 +84,5 @@ pub(crate) fn with_values(
         return Ok(plan);
     }
     let values = values.iter().cloned().map(engine::parameter).collect();
-    plan.with_param_values(ParamValues::List(values))
-        .map_err(|error| plan_error(&error, source))
+    params::with_values(plan, values).map_err(|error| plan_error(&error, source))
 }

@@ -4,7 +4,7 @@ use std::future::Future;
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
 
-use catalog::Catalog;
+use catalog::{Catalog, TempTable};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::{Column, DataFusionError};
@@ -14,6 +14,7 @@ use datafusion::logical_expr::{Expr, LogicalPlanBuilder};
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::sqlparser::ast::{self, Query};
+use functions::WRITTEN_CAST;
 use functions::pg_type::{Format, PgType, TypeError};
 use job::{SqlError, SqlState};
 use operators::rows::column_formats;
@@ -144,7 +145,7 @@ impl Planner {
             Statement::CreateTempTable(create) => {
                 if let TempTableSource::Query { query, .. } = &create.source {
                     let binding = self.bind(view, query, source, Params::None).await?;
-                    table_columns(create, &binding.schema)?;
+                    table_columns(create, &binding)?;
                     return Ok(prepared(Vec::new(), empty_schema(), Some(binding.bound)));
                 }
                 Ok(prepared(Vec::new(), empty_schema(), None))
@@ -280,7 +281,8 @@ impl Planner {
                     Some(bound) => bound,
                     None => self.bind_insert(view, insert, source, params).await?.bound,
                 };
-                self.write(view, &insert.table.name, bound, source).await
+                let table = insert_target(view, insert)?;
+                self.write(view, &table, bound, source).await
             }
             Statement::CreateTempTable(create) => {
                 let TempTableSource::Query { query, .. } = &create.source else {
@@ -292,7 +294,7 @@ impl Planner {
                 };
                 let table = temp_table(view, &create.name)?;
                 let bound = fit(bound, &table)?;
-                self.write(view, &create.name, bound, source).await
+                self.write(view, &table, bound, source).await
             }
             Statement::Explain(explain) => self.explain(view, explain, bound, params).await,
             Statement::DeclareCursor(declare) => {
@@ -327,6 +329,11 @@ impl Planner {
             .map(|(index, (expr, pg_type))| {
                 let expr = binder.bind_expr(expr, source)?;
                 let field = params::field(index, *pg_type)?;
+                let field = match *pg_type {
+                    // As a written cast: the value keeps its scale.
+                    PgType::NUMERIC => Arc::new(field.as_ref().clone().with_name(WRITTEN_CAST)),
+                    _ => field,
+                };
                 self.constant(&binder, view, expr, field, source)
             })
             .collect()
@@ -511,22 +518,25 @@ impl Planner {
     async fn write(
         &self,
         view: &SessionView<'_>,
-        table: &str,
+        table: &TempTable,
         bound: Bound,
         source: &Source,
     ) -> Result<Planned> {
         let write = view
             .session_tables
-            .begin_write(table)
+            .begin_write(&table.name)
             .await
             .map_err(|error| PlanError::from(error.report()))?;
         let sink = Sink::Files(FileSpec {
             directory: write.dir().display().to_string(),
         });
+        let stored = stored::to_files(bound.plan, &table.columns)
+            .map_err(|error| plan_error(&error, source))?;
         let bound = Bound {
-            plan: stored::to_files(bound.plan).map_err(|error| plan_error(&error, source))?,
+            plan: stored.plan,
             ..bound
         };
+        let write = write.of_columns(Arc::new(stored.columns));
         let job = self.job(view, bound, empty_schema(), sink, source).await?;
         Ok(Planned::Write(PlannedWrite { job, write }))
     }

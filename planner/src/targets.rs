@@ -6,12 +6,14 @@ use std::sync::Arc;
 use catalog::{RelationKind, TempTable};
 use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::common::DFSchema;
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
+use datafusion::logical_expr::{Distinct, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder};
+use functions::pg_type::arrow_types::NUMERIC_DEFAULT;
 use functions::pg_type::pg_type_of;
 use job::SqlState;
 
 use crate::error::{PlanError, Result};
 use crate::plan::Bound;
+use crate::planner::Binding;
 use crate::statement::{CreateTempTable, Insert, Name, TempTableSource};
 use crate::view::SessionView;
 
@@ -109,21 +111,26 @@ pub(crate) fn named_columns(
 }
 
 /// The columns a CREATE TABLE AS makes: all nullable, in our own Arrow types.
-pub(crate) fn table_columns(create: &CreateTempTable, schema: &SchemaRef) -> Result<SchemaRef> {
+pub(crate) fn table_columns(create: &CreateTempTable, query: &Binding) -> Result<SchemaRef> {
     let names = match &create.source {
         TempTableSource::Query { columns, .. } => columns.as_slice(),
         TempTableSource::Columns(_) => &[],
     };
-    let named = named_columns(names, schema, "too many column names were specified")?;
+    let named = named_columns(names, &query.schema, "too many column names were specified")?;
     check_distinct(&named)?;
     let fields = named
         .fields()
         .iter()
-        .map(|field| {
+        .enumerate()
+        .map(|(index, field)| {
             let pg_type = pg_type_of(field);
-            // Decimals keep their own digits; the name of the type would widen them.
             if field.data_type().is_decimal() {
-                return Ok(field.as_ref().clone().with_nullable(true));
+                // Digits that an expression happens to have are no limit for values to come.
+                return Ok(if has_modifiers(&query.bound.plan, index) {
+                    field.as_ref().clone().with_nullable(true)
+                } else {
+                    Field::new(field.name(), NUMERIC_DEFAULT, true)
+                });
             }
             pg_type.arrow_field(field.name(), true).ok_or_else(|| {
                 PlanError::new(
@@ -134,6 +141,65 @@ pub(crate) fn table_columns(create: &CreateTempTable, schema: &SchemaRef) -> Res
         })
         .collect::<Result<Vec<Field>>>()?;
     Ok(Arc::new(Schema::new(fields)))
+}
+
+/// Whether a numeric column of a query has the precision and scale of a column or a cast, and not
+/// only those of an expression.
+fn has_modifiers(plan: &LogicalPlan, index: usize) -> bool {
+    match plan {
+        LogicalPlan::Projection(projection) => projection
+            .expr
+            .get(index)
+            .is_some_and(|expr| is_declared(expr, &projection.input)),
+        LogicalPlan::Aggregate(aggregate) => aggregate
+            .group_expr
+            .get(index)
+            .is_some_and(|expr| is_declared(expr, &aggregate.input)),
+        LogicalPlan::Join(join) => {
+            let left = join.left.schema().fields().len();
+            if index < left {
+                has_modifiers(&join.left, index)
+            } else {
+                has_modifiers(&join.right, index - left)
+            }
+        }
+        LogicalPlan::Union(union) => union.inputs.iter().all(|input| has_modifiers(input, index)),
+        LogicalPlan::TableScan(scan) => {
+            let fields = scan.projected_schema.fields();
+            let pg_type = fields.get(index).map(|field| pg_type_of(field));
+            pg_type.is_some_and(|pg_type| pg_type.numeric_precision_scale().is_some())
+        }
+        LogicalPlan::SubqueryAlias(_)
+        | LogicalPlan::Filter(_)
+        | LogicalPlan::Sort(_)
+        | LogicalPlan::Limit(_)
+        | LogicalPlan::Distinct(Distinct::All(_))
+        | LogicalPlan::Window(_) => plan.inputs().first().is_some_and(|input| {
+            index < input.schema().fields().len() && has_modifiers(input, index)
+        }),
+        _ => false,
+    }
+}
+
+fn is_declared(expr: &Expr, input: &LogicalPlan) -> bool {
+    let schema = input.schema();
+    match expr {
+        Expr::Alias(alias) => is_declared(&alias.expr, input),
+        Expr::Column(column) => schema
+            .maybe_index_of_column(column)
+            .is_some_and(|index| has_modifiers(input, index)),
+        Expr::Cast(cast) => cast
+            .expr
+            .get_type(schema)
+            .is_ok_and(|from| from.is_decimal()),
+        // A cast that rounds, after analysis.
+        Expr::ScalarFunction(call) => {
+            call.name() == "numeric"
+                && call.args.len() == 3
+                && expr.get_type(schema).is_ok_and(|to| to != NUMERIC_DEFAULT)
+        }
+        _ => false,
+    }
 }
 
 pub(crate) fn check_distinct(schema: &SchemaRef) -> Result<()> {
@@ -162,7 +228,9 @@ pub(crate) fn fit(bound: Bound, table: &TempTable) -> Result<Bound> {
         .enumerate()
         .map(|(index, (column, field))| {
             let value = Expr::Column(column);
-            let value = if schema.field(index).data_type() == field.data_type() {
+            let is_kept = *field.data_type() == NUMERIC_DEFAULT
+                || schema.field(index).data_type() == field.data_type();
+            let value = if is_kept {
                 value
             } else {
                 Expr::Cast(datafusion::logical_expr::Cast::new(

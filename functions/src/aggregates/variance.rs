@@ -7,10 +7,10 @@ use std::mem::size_of;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Decimal256Array, Int64Array, PrimitiveArray,
+    Array, ArrayRef, AsArray, BooleanArray, Decimal256Array, Int16Array, Int64Array, PrimitiveArray,
 };
 use datafusion::arrow::datatypes::{
-    DataType, Decimal128Type, Decimal256Type, Field, FieldRef, Int64Type, i256,
+    DataType, Decimal128Type, Decimal256Type, Field, FieldRef, Int16Type, Int64Type, i256,
 };
 use datafusion::common::internal_err;
 use datafusion::error::Result;
@@ -27,9 +27,12 @@ use super::exact::{DistinctValues, first, scale_of, selected, summable};
 use crate::error::PgError;
 use crate::kit::Numeric;
 use crate::numeric::{self, Digits};
+use crate::pg_type::arrow_types::NUMERIC_DEFAULT_SCALE;
 
 /// Digits behind the point, as PostgreSQL has them for results from 1 to ten thousand.
 const RESULT_SCALE: i8 = 16;
+/// And behind the point of the squares, so that some are left in front of it.
+const SQUARES_SCALE_MAX: i8 = 60;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Spread {
@@ -136,7 +139,11 @@ impl AggregateUDFImpl for Variance {
         let Some(Digits { whole, scale }) = Digits::of(&input) else {
             return Ok(DataType::Float64);
         };
-        let scale = RESULT_SCALE.max(scale.saturating_mul(2));
+        if numeric::is_unconstrained(&input) {
+            return Ok(input);
+        }
+        let squared = scale.saturating_mul(2).min(SQUARES_SCALE_MAX);
+        let scale = RESULT_SCALE.max(squared).max(scale);
         let whole = if self.spread.is_deviation() {
             whole + 1
         } else {
@@ -187,6 +194,7 @@ impl AggregateUDFImpl for Variance {
             field("sum", Decimal256Type::state_type(target.scale)),
             field("squares", Decimal256Type::state_type(target.scale)),
             field("count", DataType::Int64),
+            field("scale", DataType::Int16),
         ])
     }
 
@@ -211,27 +219,61 @@ impl AggregateUDFImpl for Variance {
     }
 }
 
-/// Count, sum and sum of squares of values at one scale.
+/// Count, sum and sum of squares.
 #[derive(Debug, Clone, Copy, Default)]
 struct Moments {
     sum: i256,
+    /// With twice the scale of the sum.
     squares: i256,
     count: i64,
+    /// Of the sum: that of the column, or, where the column is one of numerics without precision and
+    /// scale, as many digits as a value had. Squares of 40 digits behind the point would not fit.
+    scale: i8,
 }
 
 impl Moments {
-    fn of(value: i256) -> Result<Self, PgError> {
+    fn of(value: Numeric) -> Result<Self, PgError> {
         let squares = value
-            .checked_mul(value)
+            .value
+            .checked_mul(value.value)
             .ok_or_else(PgError::numeric_too_long)?;
         Ok(Self {
-            sum: value,
+            sum: value.value,
             squares,
             count: 1,
+            scale: value.scale,
+        })
+    }
+
+    /// The same at a scale that is not smaller.
+    fn at_scale(self, scale: i8) -> Result<Self, PgError> {
+        if scale <= self.scale {
+            return Ok(self);
+        }
+        let by = u32::from((scale - self.scale).unsigned_abs());
+        let scaled = |value: i256, places: u32| {
+            if value == i256::ZERO {
+                return Ok(value);
+            }
+            numeric::power_of_ten(places)
+                .and_then(|power| value.checked_mul(power))
+                .ok_or_else(PgError::numeric_too_long)
+        };
+        Ok(Self {
+            sum: scaled(self.sum, by)?,
+            squares: scaled(self.squares, 2 * by)?,
+            scale,
+            ..self
         })
     }
 
     fn plus(self, other: Self) -> Result<Self, PgError> {
+        let scale = self.scale.max(other.scale);
+        let (this, other) = (self.at_scale(scale)?, other.at_scale(scale)?);
+        this.plus_aligned(other)
+    }
+
+    fn plus_aligned(self, other: Self) -> Result<Self, PgError> {
         let sum = self.sum.checked_add(other.sum);
         let squares = self.squares.checked_add(other.squares);
         let (sum, squares) = sum.zip(squares).ok_or_else(PgError::numeric_too_long)?;
@@ -239,6 +281,7 @@ impl Moments {
             sum,
             squares,
             count: self.count + other.count,
+            scale: self.scale,
         })
     }
 
@@ -247,17 +290,8 @@ impl Moments {
             sum: other.sum.wrapping_neg(),
             squares: other.squares.wrapping_neg(),
             count: -other.count,
+            scale: other.scale,
         })
-    }
-
-    fn of_array(array: &ArrayRef) -> Result<Self> {
-        let values = widened::<Decimal256Type>(array, array.nulls())?;
-        let sum = values.into_iter().try_fold(Self::default(), |sum, value| {
-            // A NULL is a zero here, which adds nothing.
-            sum.plus(Self::of(value)?)
-        })?;
-        let count = i64::try_from(array.len() - array.null_count()).unwrap_or(i64::MAX);
-        Ok(Self { count, ..sum })
     }
 }
 
@@ -271,17 +305,44 @@ struct Target {
 }
 
 impl Target {
+    fn is_unconstrained(&self) -> bool {
+        self.scale == NUMERIC_DEFAULT_SCALE && numeric::is_unconstrained(&self.result)
+    }
+
+    /// A value of the input.
+    fn value(&self, value: i256) -> Numeric {
+        let scale = self.scale;
+        let value = Numeric { value, scale };
+        if self.is_unconstrained() {
+            numeric::trimmed(value)
+        } else {
+            value
+        }
+    }
+
+    fn moments_of(&self, array: &ArrayRef) -> Result<Moments> {
+        let values = widened::<Decimal256Type>(array, array.nulls())?;
+        let sum = values
+            .into_iter()
+            .try_fold(Moments::default(), |sum, value| {
+                // A NULL is a zero here, which adds nothing.
+                sum.plus(Moments::of(self.value(value))?)
+            })?;
+        let count = i64::try_from(array.len() - array.null_count()).unwrap_or(i64::MAX);
+        Ok(Moments { count, ..sum })
+    }
+
     /// `(n * squares - sum^2) / (n * (n - 1))`, or its root; of a population `n * n` divides.
     fn result(&self, moments: Moments) -> Result<Option<Numeric>, PgError> {
         let Moments {
             sum,
             squares,
             count,
+            scale: sum_scale,
         } = moments;
         if count == 0 || (count == 1 && self.spread.is_sample()) {
             return Ok(None);
         }
-        let scale = scale_of(&self.result);
         let n = i256::from_i128(i128::from(count));
         let numerator = n
             .checked_mul(squares)
@@ -295,9 +356,15 @@ impl Target {
         };
         let numerator = Numeric {
             value: numerator,
-            scale: self.scale.saturating_mul(2),
+            scale: sum_scale.saturating_mul(2),
         };
-        let variance = numeric::divide(numerator, Numeric::whole(divisor), scale)?;
+        let divisor = Numeric::whole(divisor);
+        let scale = if self.is_unconstrained() {
+            numeric::division_scale(numerator, divisor).min(NUMERIC_DEFAULT_SCALE)
+        } else {
+            scale_of(&self.result)
+        };
+        let variance = numeric::divide(numerator, divisor, scale)?;
         Ok(Some(if self.spread.is_deviation() {
             numeric::square_root(variance, scale)?
         } else {
@@ -344,31 +411,41 @@ impl Target {
             Arc::new(Int64Array::from_iter_values(
                 moments.iter().map(|moments| moments.count),
             )),
+            Arc::new(Int16Array::from_iter_values(
+                moments.iter().map(|moments| i16::from(moments.scale)),
+            )),
         ]
     }
 }
 
 fn states(states: &[ArrayRef]) -> Result<Vec<Moments>> {
-    let [sums, squares, counts] = states else {
-        return internal_err!("the state of a variance is a sum, a sum of squares and a count");
+    let [sums, squares, counts, scales] = states else {
+        return internal_err!(
+            "the state of a variance is a sum, a sum of squares, a count and a scale"
+        );
     };
-    let (sums, squares, counts) = (
+    let (sums, squares, counts, scales) = (
         sums.as_primitive::<Decimal256Type>(),
         squares.as_primitive::<Decimal256Type>(),
         counts.as_primitive::<Int64Type>(),
+        scales.as_primitive::<Int16Type>(),
     );
-    Ok((0..counts.len())
+    (0..counts.len())
         .map(|row| {
             if sums.is_null(row) || squares.is_null(row) || counts.is_null(row) {
-                return Moments::default();
+                return Ok(Moments::default());
             }
-            Moments {
+            let Ok(scale) = i8::try_from(scales.value(row)) else {
+                return internal_err!("a variance with a scale that no numeric has");
+            };
+            Ok(Moments {
                 sum: sums.value(row),
                 squares: squares.value(row),
                 count: counts.value(row),
-            }
+                scale,
+            })
         })
-        .collect())
+        .collect()
 }
 
 /// Of all rows of a partition, or of a window's frame.
@@ -380,12 +457,14 @@ struct RowsSpread {
 
 impl Accumulator for RowsSpread {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        self.moments = self.moments.plus(Moments::of_array(first(values)?)?)?;
+        self.moments = self.moments.plus(self.target.moments_of(first(values)?)?)?;
         Ok(())
     }
 
     fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        self.moments = self.moments.minus(Moments::of_array(first(values)?)?)?;
+        self.moments = self
+            .moments
+            .minus(self.target.moments_of(first(values)?)?)?;
         Ok(())
     }
 
@@ -434,7 +513,7 @@ impl Accumulator for DistinctSpread {
             .values
             .iter()
             .try_fold(Moments::default(), |moments, value| {
-                moments.plus(Moments::of(value)?)
+                moments.plus(Moments::of(self.target.value(value))?)
             })?;
         self.target.scalar(moments)
     }
@@ -472,7 +551,8 @@ impl GroupsAccumulator for GroupsSpread {
         let values = widened::<Decimal256Type>(array, counted.as_ref())?;
         for (row, (group, value)) in group_indices.iter().zip(values).enumerate() {
             if counted.as_ref().is_none_or(|rows| rows.is_valid(row)) {
-                self.moments[*group] = self.moments[*group].plus(Moments::of(value)?)?;
+                let moments = Moments::of(self.target.value(value))?;
+                self.moments[*group] = self.moments[*group].plus(moments)?;
             }
         }
         Ok(())
@@ -513,7 +593,7 @@ impl GroupsAccumulator for GroupsSpread {
             .enumerate()
             .map(|(row, value)| {
                 if counted.as_ref().is_none_or(|rows| rows.is_valid(row)) {
-                    Moments::of(value)
+                    Moments::of(self.target.value(value))
                 } else {
                     Ok(Moments::default())
                 }

@@ -9,19 +9,31 @@ use datafusion::logical_expr::{ColumnarValue, ScalarUDF};
 use datafusion::scalar::ScalarValue;
 
 use super::Arithmetic;
+use crate::error::PgError;
 use crate::kit::{Args, Numeric, Overload, PgFunction, Returns, Ty};
 use crate::numeric::{self, Digits};
+use crate::pg_type::arrow_types::{NUMERIC_DEFAULT, NUMERIC_DEFAULT_SCALE};
 
 /// The digits that amounts of money and the rates they are multiplied by have by their types, and
 /// those behind the product's point, which leave at least twenty of 38 in front of it.
 const MONEY_DIGITS_MAX: i16 = 32;
 const RATE_DIGITS_MAX: i16 = 16;
 const MONEY_SCALE_MAX: i16 = 18;
-/// A product of more than 76 digits is not rounded to fewer than these behind the point.
-const PRODUCT_SCALE: i8 = 16;
+/// A product of more than 76 digits by its type is not rounded to fewer than these behind the point.
+const PRODUCT_SCALE: i8 = NUMERIC_DEFAULT_SCALE;
 
 pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {
-    Arithmetic::ALL.into_iter().map(function).collect()
+    let arithmetic = Arithmetic::ALL.into_iter().map(function);
+    arithmetic.chain([comparison()]).collect()
+}
+
+/// `numeric_cmp(a, b)`: -1, 0 or 1, for numerics that no one column holds.
+pub(crate) fn comparison() -> Arc<ScalarUDF> {
+    PgFunction::immutable(
+        "numeric_cmp",
+        const { &[Overload::new(OPERANDS, Ty::Int4, compare)] },
+    )
+    .udf()
 }
 
 /// The function that computes an operator where Arrow's kernel does not do ([`needs_ours`]).
@@ -125,7 +137,15 @@ const ANY: Digits = Digits {
     scale: 10,
 };
 
+/// Beside a numeric without precision and scale everything is one.
+fn has_unconstrained(types: &[DataType]) -> bool {
+    types.iter().any(numeric::is_unconstrained)
+}
+
 fn sum_type(types: &[DataType], _: &[Option<&ScalarValue>]) -> Result<DataType> {
+    if has_unconstrained(types) {
+        return Ok(NUMERIC_DEFAULT);
+    }
     let (left, right) = operand_digits(types)?;
     let digits = left.union(right);
     // One more for the carry.
@@ -133,6 +153,9 @@ fn sum_type(types: &[DataType], _: &[Option<&ScalarValue>]) -> Result<DataType> 
 }
 
 fn product_type(types: &[DataType], constants: &[Option<&ScalarValue>]) -> Result<DataType> {
+    if has_unconstrained(types) {
+        return Ok(NUMERIC_DEFAULT);
+    }
     let (left, right) = operand_digits(types)?;
     let scale = left.scale.saturating_add(right.scale);
     // Constants have the digits of their product.
@@ -145,7 +168,8 @@ fn product_type(types: &[DataType], constants: &[Option<&ScalarValue>]) -> Resul
         }
     }
     let whole = left.whole + right.whole;
-    // What 76 digits do not hold is rounded, behind the sixteenth digit at the earliest.
+    // What 76 digits do not hold is rounded, behind the fortieth digit at the earliest: that many
+    // have products of quotients and averages, whose last digits are rounded anyway.
     let most = i16::from(numeric::PRECISION_MAX);
     let kept = (most - whole).max(i16::from(PRODUCT_SCALE.max(left.scale).max(right.scale)));
     let scale = scale.min(i8::try_from(kept).unwrap_or(PRODUCT_SCALE));
@@ -153,6 +177,9 @@ fn product_type(types: &[DataType], constants: &[Option<&ScalarValue>]) -> Resul
 }
 
 fn quotient_type(types: &[DataType], constants: &[Option<&ScalarValue>]) -> Result<DataType> {
+    if has_unconstrained(types) {
+        return Ok(NUMERIC_DEFAULT);
+    }
     if let Some((left, right)) = both_constant(constants) {
         let scale = numeric::division_scale(left, right);
         if right.value == i256::ZERO {
@@ -173,6 +200,9 @@ fn quotient_type(types: &[DataType], constants: &[Option<&ScalarValue>]) -> Resu
 }
 
 fn remainder_type(types: &[DataType], _: &[Option<&ScalarValue>]) -> Result<DataType> {
+    if has_unconstrained(types) {
+        return Ok(NUMERIC_DEFAULT);
+    }
     let (left, right) = operand_digits(types)?;
     // The remainder is no larger than either operand.
     let digits = Digits {
@@ -196,8 +226,16 @@ fn result_scale(args: &Args) -> Result<i8> {
     }
 }
 
-fn add(args: &Args) -> Result<ColumnarValue> {
+fn compare(args: &Args) -> Result<ColumnarValue> {
     let (left, right) = (args.numeric(0)?, args.numeric(1)?);
+    args.rows(|row| match (left.get(row), right.get(row)) {
+        (Some(left), Some(right)) => Ok(Some(numeric::compare(left, right) as i32)),
+        _ => Ok(None),
+    })
+}
+
+fn add(args: &Args) -> Result<ColumnarValue> {
+    let (left, right) = (args.raw_numeric(0)?, args.raw_numeric(1)?);
     args.rows(|row| match (left.get(row), right.get(row)) {
         (Some(left), Some(right)) => Ok(Some(numeric::add(left, right)?)),
         _ => Ok(None),
@@ -205,7 +243,7 @@ fn add(args: &Args) -> Result<ColumnarValue> {
 }
 
 fn subtract(args: &Args) -> Result<ColumnarValue> {
-    let (left, right) = (args.numeric(0)?, args.numeric(1)?);
+    let (left, right) = (args.raw_numeric(0)?, args.raw_numeric(1)?);
     args.rows(|row| match (left.get(row), right.get(row)) {
         (Some(left), Some(right)) => Ok(Some(numeric::add(left, numeric::negated(right))?)),
         _ => Ok(None),
@@ -214,7 +252,12 @@ fn subtract(args: &Args) -> Result<ColumnarValue> {
 
 fn multiply(args: &Args) -> Result<ColumnarValue> {
     let (left, right, scale) = (args.numeric(0)?, args.numeric(1)?, result_scale(args)?);
+    let unconstrained = numeric::is_unconstrained(args.return_type());
     args.rows(|row| match (left.get(row), right.get(row)) {
+        (Some(left), Some(right)) if unconstrained => {
+            let product = numeric::product(left, right);
+            Ok(Some(product.map_err(|_| PgError::numeric_unfit())?))
+        }
         (Some(left), Some(right)) => Ok(Some(numeric::multiply(left, right, scale)?)),
         _ => Ok(None),
     })
@@ -222,7 +265,11 @@ fn multiply(args: &Args) -> Result<ColumnarValue> {
 
 fn divide(args: &Args) -> Result<ColumnarValue> {
     let (left, right, scale) = (args.numeric(0)?, args.numeric(1)?, result_scale(args)?);
+    let unconstrained = numeric::is_unconstrained(args.return_type());
     args.rows(|row| match (left.get(row), right.get(row)) {
+        (Some(left), Some(right)) if unconstrained => {
+            Ok(Some(numeric::unconstrained_quotient(left, right)?))
+        }
         (Some(left), Some(right)) => Ok(Some(numeric::divide(left, right, scale)?)),
         _ => Ok(None),
     })

@@ -11,7 +11,7 @@ use crate::arithmetic::floats::{overflow, underflow};
 use crate::error::PgError;
 use crate::kit::{Args, Numeric, Overload, PgFunction, Returns, Ty};
 use crate::numeric as decimal;
-use crate::pg_type::arrow_types::{NUMERIC_DEFAULT_PRECISION, NUMERIC_DEFAULT_SCALE, decimal_type};
+use crate::pg_type::arrow_types::{NUMERIC_DEFAULT, decimal_type};
 use crate::pg_type::parse;
 
 /// A double's decimal text has this many digits that mean something.
@@ -297,10 +297,8 @@ fn numeric_type(types: &[DataType], constants: &[Option<&ScalarValue>]) -> Resul
         Some(decimal @ (DataType::Decimal128(_, _) | DataType::Decimal256(_, _))) => {
             Ok(decimal.clone())
         }
-        _ => Ok(DataType::Decimal128(
-            NUMERIC_DEFAULT_PRECISION,
-            NUMERIC_DEFAULT_SCALE,
-        )),
+        Some(integer) if integer.is_integer() => Ok(Ty::Numeric.given(integer)),
+        _ => Ok(NUMERIC_DEFAULT),
     }
 }
 
@@ -339,6 +337,9 @@ fn declared(args: &Args, value: Numeric) -> Result<Numeric> {
     else {
         return Ok(value);
     };
+    if *args.return_type() == NUMERIC_DEFAULT {
+        return Ok(value);
+    }
     if decimal::fits_type(value, precision, scale) {
         return Ok(value);
     }
@@ -357,7 +358,7 @@ fn float_digits(value: f64, digits: usize) -> Option<Numeric> {
     decimal::from_text(&format!("{mantissa}e{exponent}"))
 }
 
-fn from_float(value: f64, digits: usize) -> Result<Numeric> {
+fn from_float(args: &Args, value: f64, digits: usize) -> Result<Numeric> {
     if !value.is_finite() {
         return Err(
             PgError::not_supported(format!("numeric value \"{value}\" is not supported")).into(),
@@ -366,8 +367,8 @@ fn from_float(value: f64, digits: usize) -> Result<Numeric> {
     if let Some(value) = float_digits(value, digits) {
         return Ok(value);
     }
-    // Tiny numbers have more digits behind the point than we hold, and are zero to us.
-    if value.abs() < 1.0 {
+    // Of a tiny number no digit is left at the scale that was asked for.
+    if value.abs() < 1.0 && args.len() > 2 && *args.return_type() != NUMERIC_DEFAULT {
         return Ok(Numeric::whole(0));
     }
     Err(PgError::numeric_too_long().into())
@@ -378,7 +379,7 @@ fn from_float8(args: &Args) -> Result<ColumnarValue> {
     args.rows(|row| {
         value
             .get(row)
-            .map(|value| declared(args, from_float(value, FLOAT8_DIGITS)?))
+            .map(|value| declared(args, from_float(args, value, FLOAT8_DIGITS)?))
             .transpose()
     })
 }
@@ -388,7 +389,7 @@ fn from_float4(args: &Args) -> Result<ColumnarValue> {
     args.rows(|row| {
         value
             .get(row)
-            .map(|value| declared(args, from_float(f64::from(value), FLOAT4_DIGITS)?))
+            .map(|value| declared(args, from_float(args, f64::from(value), FLOAT4_DIGITS)?))
             .transpose()
     })
 }

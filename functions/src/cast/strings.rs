@@ -13,6 +13,7 @@ use super::Context;
 use crate::error::PgError;
 use crate::information::undefined;
 use crate::kit::{Args, Overload, PgFunction, Returns, Ty};
+use crate::numeric::Digits;
 use crate::pg_type::{Base, PgType, decode_text, parse, pg_type_of_data_type, text_array};
 use crate::session::Session;
 
@@ -225,7 +226,14 @@ fn read(args: &Args) -> Result<ColumnarValue> {
     let mut values = Vec::with_capacity(args.body_rows());
     for row in 0..args.body_rows() {
         values.push(match text.get(row) {
-            Some(text) => decode_text(pg_type, text, context.input()).map_err(PgError::from)?,
+            Some(text) => {
+                let value = decode_text(pg_type, text, context.input()).map_err(PgError::from)?;
+                if args.is_constant() {
+                    value
+                } else {
+                    of_type(value, field.data_type())?
+                }
+            }
             None => ScalarValue::try_new_null(field.data_type())?,
         });
     }
@@ -233,6 +241,21 @@ fn read(args: &Args) -> Result<ColumnarValue> {
         return args.finish(datafusion::arrow::array::new_empty_array(field.data_type()));
     }
     args.finish(ScalarValue::iter_to_array(values)?)
+}
+
+/// Arrays of numerics have the digits of their elements, a column's arrays those of any.
+fn of_type(value: ScalarValue, to: &DataType) -> Result<ScalarValue> {
+    if value.data_type() == *to {
+        return Ok(value);
+    }
+    if let (DataType::List(item), DataType::List(wanted)) = (value.data_type(), to)
+        && let (Some(digits), Some(most)) =
+            (Digits::of(item.data_type()), Digits::of(wanted.data_type()))
+        && digits.scale > most.scale
+    {
+        return Err(PgError::numeric_unfit().into());
+    }
+    value.cast_to(to)
 }
 
 /// `pg_reg(text, type)`: an object's OID by its name, as casts to regclass and its kin give it.

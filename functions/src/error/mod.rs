@@ -14,6 +14,7 @@ use datafusion::error::DataFusionError;
 use job::{ErrorReport, SqlError, SqlState};
 
 use crate::pg_type::TypeError;
+use crate::pg_type::parse::numeric::unfit;
 
 pub use report::{report, report_in};
 pub(crate) use type_names::type_name;
@@ -81,6 +82,12 @@ impl PgError {
             "value overflows numeric format",
         )
         .with_detail("Numeric values hold at most 76 digits.")
+        .with_hint("Round the value, or use double precision.")
+    }
+
+    /// A value that a numeric without precision and scale does not hold: it would lose digits.
+    pub fn numeric_unfit() -> Self {
+        unfit().into()
     }
 
     /// A value beyond the 38 digits that its expression has by its type.

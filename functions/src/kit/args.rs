@@ -249,7 +249,19 @@ impl Args {
         })
     }
 
+    /// Numerics; those without precision and scale have as many digits behind the point as they
+    /// need.
     pub(crate) fn numeric(&self, index: usize) -> Result<Numerics<'_>> {
+        let numerics = self.raw_numeric(index)?;
+        let trimmed = crate::numeric::is_unconstrained(self.data_type(index)?);
+        Ok(Numerics {
+            trimmed,
+            ..numerics
+        })
+    }
+
+    /// Numerics with the scale of their column.
+    pub(crate) fn raw_numeric(&self, index: usize) -> Result<Numerics<'_>> {
         let column = self.column(index)?;
         let array = if let Some(array) = column.array.as_primitive_opt::<Decimal128Type>() {
             NumericArray::Narrow(array, array.scale())
@@ -261,6 +273,7 @@ impl Args {
         Ok(Numerics {
             array,
             constant: column.constant,
+            trimmed: false,
         })
     }
 
@@ -371,6 +384,8 @@ enum NumericArray<'a> {
 pub(crate) struct Numerics<'a> {
     array: NumericArray<'a>,
     constant: bool,
+    /// Without the zeros at their end.
+    trimmed: bool,
 }
 
 impl Numerics<'_> {
@@ -380,9 +395,16 @@ impl Numerics<'_> {
             NumericArray::Narrow(array, scale) => {
                 (!array.is_null(row)).then(|| Numeric::new(array.value(row), scale))
             }
-            NumericArray::Wide(array, scale) => (!array.is_null(row)).then(|| Numeric {
-                value: array.value(row),
-                scale,
+            NumericArray::Wide(array, scale) => (!array.is_null(row)).then(|| {
+                let value = Numeric {
+                    value: array.value(row),
+                    scale,
+                };
+                if self.trimmed {
+                    crate::numeric::trimmed(value)
+                } else {
+                    value
+                }
             }),
         }
     }

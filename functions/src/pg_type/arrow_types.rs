@@ -11,6 +11,7 @@
 //! | --- | --- |
 //! | int2, int4, int8, float4, float8, bool | Int16, Int32, Int64, Float32, Float64, Boolean |
 //! | numeric(p, s) | Decimal128(p, s) to 38 digits, Decimal256 to 76 |
+//! | numeric | Decimal256(76, 40), shown without zeros at the end |
 //! | text, varchar, bpchar, name, "char", json, jsonb | Utf8 |
 //! | bytea, uuid | Binary, FixedSizeBinary(16) |
 //! | date, time | Date32, Time64(µs) |
@@ -34,10 +35,17 @@ use super::types::{Base, PgType};
 /// Field metadata key for the PostgreSQL type of a column.
 pub const PG_TYPE_KEY: &str = "firesteel.pg_type";
 
-/// What an unconstrained numeric becomes where a type is needed before any value is known.
-pub const NUMERIC_DEFAULT_PRECISION: u8 = 38;
-/// Enough for money times a rate, and leaves 28 digits before the point.
-pub const NUMERIC_DEFAULT_SCALE: i8 = 10;
+/// Digits of a numeric without precision and scale: 36 in front of the point, 40 behind.
+pub const NUMERIC_DEFAULT_PRECISION: u8 = 76;
+/// The product of two quotients, which have 20 digits behind the point where they are below one,
+/// is exact.
+pub const NUMERIC_DEFAULT_SCALE: i8 = 40;
+
+/// The column type of a numeric without precision and scale, whose values have scales of their own
+/// in PostgreSQL. Zeros at the end of its values are not shown, and what does not fit it is an
+/// error, never rounded. (`numeric(76,40)` is taken for the same; decision 0008.)
+pub const NUMERIC_DEFAULT: DataType =
+    DataType::Decimal256(NUMERIC_DEFAULT_PRECISION, NUMERIC_DEFAULT_SCALE);
 
 /// The zone that our timestamptz columns name. The instants are UTC whatever a column says.
 pub const TIMESTAMPTZ_ZONE: &str = "UTC";
@@ -72,6 +80,7 @@ pub fn pg_type_of_data_type(data_type: &DataType) -> PgType {
         DataType::UInt64 => PgType::numeric(20, 0),
         DataType::Float16 | DataType::Float32 => PgType::FLOAT4,
         DataType::Float64 => PgType::FLOAT8,
+        DataType::Decimal256(NUMERIC_DEFAULT_PRECISION, NUMERIC_DEFAULT_SCALE) => PgType::NUMERIC,
         DataType::Decimal32(precision, scale)
         | DataType::Decimal64(precision, scale)
         | DataType::Decimal128(precision, scale)
@@ -201,7 +210,7 @@ impl PgType {
             Base::Float4 => DataType::Float32,
             Base::Float8 => DataType::Float64,
             Base::Numeric => match self.numeric_precision_scale() {
-                None => DataType::Decimal128(NUMERIC_DEFAULT_PRECISION, NUMERIC_DEFAULT_SCALE),
+                None => NUMERIC_DEFAULT,
                 Some((precision, scale)) => decimal_type(precision, scale)?,
             },
             Base::Text

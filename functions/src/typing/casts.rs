@@ -17,11 +17,23 @@ use crate::cast;
 use crate::error::{PgError, type_name};
 use crate::kit::call;
 use crate::numeric::Digits;
+use crate::pg_type::arrow_types::NUMERIC_DEFAULT;
 use crate::pg_type::{Base, PG_TYPE_KEY, PgType, pg_type_of};
+use crate::type_planner::WRITTEN_CAST;
 
 /// Casts `expr` of type `from` to the type of `target`, as `CAST(expr AS target)` would.
 pub(crate) fn explicit(expr: Expr, from: &DataType, target: &Field) -> Result<Expr> {
     let to = pg_type_of(target);
+    if to == PgType::NUMERIC && target.name() == WRITTEN_CAST {
+        return to_any_numeric(expr, from);
+    }
+    // `ARRAY[1.5, 2.25]::numeric[]`: numbers keep the digits they have here too.
+    if to == PgType::NUMERIC.array_of()
+        && target.name() == WRITTEN_CAST
+        && matches!(from, DataType::List(item) if item.data_type().is_decimal())
+    {
+        return Ok(expr);
+    }
     let expr = convert(expr, from, to, target.data_type())?;
     if target.metadata().contains_key(PG_TYPE_KEY) && to.base != Base::Numeric {
         // The Arrow type alone does not tell a varchar(3) or a uuid from others.
@@ -70,6 +82,12 @@ pub fn printed_object(expr: Expr, field: &Field) -> Option<Expr> {
         .then(|| call(&cast::text(), vec![expr]))
 }
 
+/// A number as one of another type, in a plan that is analysed already: rounded to its scale and
+/// refused if it does not fit, and never rounded to a numeric without precision and scale.
+pub fn number_as(expr: Expr, from: &DataType, to: &DataType) -> Result<Expr> {
+    to_type(expr, from, to)
+}
+
 /// Casts to an Arrow type that stands for the PostgreSQL type of the same name.
 pub(crate) fn to_type(expr: Expr, from: &DataType, to: &DataType) -> Result<Expr> {
     explicit(expr, from, &Field::new("", to.clone(), true))
@@ -111,7 +129,7 @@ fn convert(expr: Expr, from: &DataType, to: PgType, arrow: &DataType) -> Result<
         },
         Base::Int2 | Base::Int4 | Base::Int8 => to_integer(expr, from, to, arrow),
         Base::Float4 | Base::Float8 => to_float(expr, from, to, arrow),
-        Base::Numeric => to_numeric(expr, from, to, arrow),
+        Base::Numeric => to_numeric(expr, from, arrow),
         Base::Text | Base::Varchar | Base::Bpchar | Base::Name | Base::Char | Base::Unknown => {
             to_text(expr, from, to, arrow)
         }
@@ -252,7 +270,11 @@ fn to_float(expr: Expr, from: &DataType, to: PgType, arrow: &DataType) -> Result
         _ if from.is_integer() => Ok(native(expr, arrow)),
         DataType::Float16 | DataType::Float32 => Ok(native(expr, arrow)),
         DataType::Decimal128(precision, scale)
-            if *precision <= EXACT_DIGITS_MAX && *scale >= 0 && to.base == Base::Float8 =>
+            if *precision <= EXACT_DIGITS_MAX
+                && *scale >= 0
+                && to.base == Base::Float8
+                // A constant is folded: what it is cast to next may ask for its digits.
+                && !matches!(expr, Expr::Literal(_, _)) =>
         {
             Ok(native(expr, arrow))
         }
@@ -263,34 +285,52 @@ fn to_float(expr: Expr, from: &DataType, to: PgType, arrow: &DataType) -> Result
     }
 }
 
-fn to_numeric(expr: Expr, from: &DataType, to: PgType, arrow: &DataType) -> Result<Expr> {
+/// To a column of numerics, with its digits.
+fn to_numeric(expr: Expr, from: &DataType, arrow: &DataType) -> Result<Expr> {
     if !(from.is_numeric() || from.is_string()) {
-        return Err(cannot(from, to));
+        return Err(cannot(from, PgType::NUMERIC));
     }
-    let Some((precision, scale)) = to.numeric_precision_scale() else {
-        return Ok(match from {
-            DataType::Decimal128(_, _) | DataType::Decimal256(_, _) => expr,
-            _ if from.is_integer() => {
-                let decimal = crate::kit::Ty::Numeric.given(from);
-                native(expr, &decimal)
-            }
-            _ => call(&cast::numeric(), vec![expr]),
-        });
-    };
     if from == arrow {
         return Ok(expr);
     }
     // Arrow's cast where nothing is rounded and nothing can outgrow the target.
-    if let (true, Some(own), Some(target)) =
-        (from.is_decimal(), Digits::of(from), Digits::of(arrow))
-        && target.union(own) == target
+    if let (true, Some(own), Some(target)) = (
+        from.is_decimal() || from.is_integer(),
+        Digits::of(from),
+        Digits::of(arrow),
+    ) && target.union(own) == target
     {
         return Ok(native(expr, arrow));
     }
+    let (DataType::Decimal128(precision, scale) | DataType::Decimal256(precision, scale)) = arrow
+    else {
+        return Err(cannot(from, PgType::NUMERIC));
+    };
     Ok(call(
         &cast::numeric(),
-        vec![expr, lit(i32::from(precision)), lit(i32::from(scale))],
+        vec![expr, lit(i32::from(*precision)), lit(i32::from(*scale))],
     ))
+}
+
+/// `x::numeric`, without precision and scale: a number keeps those it has.
+fn to_any_numeric(expr: Expr, from: &DataType) -> Result<Expr> {
+    match from {
+        _ if literals::is_null(&expr) || from.is_null() => Ok(Expr::Literal(
+            ScalarValue::try_new_null(&NUMERIC_DEFAULT)?,
+            None,
+        )),
+        DataType::Dictionary(_, value) => to_any_numeric(native(expr, value), value),
+        DataType::Decimal128(_, _) | DataType::Decimal256(_, _) => Ok(expr),
+        _ if from.is_integer() => {
+            let decimal = crate::kit::Ty::Numeric.given(from);
+            Ok(native(expr, &decimal))
+        }
+        _ if !(from.is_numeric() || from.is_string()) => Err(cannot(from, PgType::NUMERIC)),
+        // The digits of a constant.
+        _ if matches!(expr, Expr::Literal(_, _)) => Ok(call(&cast::numeric(), vec![expr])),
+        // Said, because an optimizer that finds a constant must not find another type with it.
+        _ => to_numeric(expr, from, &NUMERIC_DEFAULT),
+    }
 }
 
 fn to_text(expr: Expr, from: &DataType, to: PgType, arrow: &DataType) -> Result<Expr> {

@@ -28,7 +28,7 @@ mod rows;
 mod rule;
 pub(crate) mod unknown;
 
-pub use casts::printed_object;
+pub use casts::{number_as, printed_object};
 pub use literals::parameter;
 pub use planner::OperatorPlanner;
 pub use rule::PgTyping;

@@ -2,14 +2,14 @@
 
 use datafusion::arrow::datatypes::{DataType, Field, TimeUnit};
 use datafusion::error::Result;
-use datafusion::logical_expr::{BinaryExpr, Expr, Operator};
+use datafusion::logical_expr::{BinaryExpr, Expr, Operator, lit};
 
 use super::literals::{is_null, unknown_text};
 use super::{casts, condition};
 use crate::arithmetic::{Arithmetic, datetimes, floats, integers, numerics};
 use crate::error::{PgError, type_name};
 use crate::kit::{INTERVAL, TIMESTAMPTZ, call};
-use crate::numeric::common_type;
+use crate::numeric::{self, common_type};
 use crate::{cast, math};
 
 /// An operand and its type.
@@ -220,6 +220,18 @@ pub(crate) fn comparison(left: Operand, operator: Operator, right: Operand) -> R
         Operator::IsDistinctFrom | Operator::IsNotDistinctFrom => "=".to_owned(),
         other => other.to_string(),
     };
+    let orders = !matches!(
+        operator,
+        Operator::IsDistinctFrom | Operator::IsNotDistinctFrom
+    );
+    if orders && numeric::outgrow(&left.data_type, &right.data_type) {
+        let order = call(&numerics::comparison(), vec![left.expr, right.expr]);
+        return Ok(Expr::BinaryExpr(BinaryExpr::new(
+            Box::new(order),
+            operator,
+            Box::new(lit(0_i32)),
+        )));
+    }
     let (left, right) = comparable(left, &symbol, right)?;
     Ok(native(left, operator, right))
 }

@@ -14,7 +14,7 @@ use datafusion::sql::sqlparser::ast::BinaryOperator;
 use super::operators::{self, Operand};
 use super::{literals, unknown};
 use crate::kit::call;
-use crate::numeric::common_type;
+use crate::numeric::{common_type, is_unconstrained};
 use crate::pg_type::{PgType, pg_type_of};
 use crate::{datetime, json, math};
 
@@ -53,8 +53,9 @@ impl ExprPlanner for OperatorPlanner {
         }
         if is_comparison(operator)
             && let Some(DataType::Decimal256(_, _)) = common_type(&left_type, &right_type)
-            && !matches!(left_type, DataType::Decimal256(_, _))
-            && !matches!(right_type, DataType::Decimal256(_, _))
+            && (is_unsettled(&left_type, &right_type)
+                || !matches!(left_type, DataType::Decimal256(_, _))
+                    && !matches!(right_type, DataType::Decimal256(_, _)))
         {
             // The final types may have fewer digits; a cast to more would stay.
             return Ok(PlannerResult::Planned(Expr::BinaryExpr(BinaryExpr::new(
@@ -104,6 +105,11 @@ fn is_jsonb(expr: &Expr, schema: &DFSchema) -> Result<bool> {
         return Ok(false);
     }
     Ok(pg_type_of(&expr.to_field(schema)?.1) == PgType::JSONB)
+}
+
+/// A numeric without precision and scale may turn out to have those of a constant.
+fn is_unsettled(left: &DataType, right: &DataType) -> bool {
+    is_unconstrained(left) || is_unconstrained(right)
 }
 
 fn is_comparison(operator: Operator) -> bool {

@@ -26,7 +26,7 @@ use super::{casts, condition, literals, rows, unknown};
 use crate::arithmetic::{datetimes, integers};
 use crate::error::{PgError, type_name};
 use crate::kit::{as_ours, call};
-use crate::numeric::common_type;
+use crate::numeric::{self, common_type};
 use crate::pg_type::arrow_types::list_of;
 use crate::pg_type::{Base, pg_type_of};
 use crate::text::similar;
@@ -420,6 +420,9 @@ impl Typing<'_> {
                 compared.push(item.expr);
                 continue;
             }
+            if numeric::outgrow(&subject.data_type, &item.data_type) {
+                return Ok(None);
+            }
             let (left, item) = operators::comparable(subject.clone(), "=", item)?;
             if left.expr != subject.expr {
                 return Ok(None);
@@ -731,6 +734,14 @@ impl Typing<'_> {
             .map(|((arg, from), to)| {
                 if from == to {
                     return Ok(arg);
+                }
+                if to.is_decimal() && literals::unknown_text(&arg).is_some() {
+                    // With the digits it was written with.
+                    let literal = Operand {
+                        expr: arg,
+                        data_type: from,
+                    };
+                    return self.folded(operators::unknown_like(literal, &to)?.expr);
                 }
                 self.folded(casts::to_type(arg, &from, &to)?)
             })

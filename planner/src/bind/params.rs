@@ -1,14 +1,16 @@
-//! The types of parameters nobody declared.
+//! The types of parameters nobody declared, and values in the place of parameters.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
-use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion::common::{DFSchema, Result as DataFusionResult};
+use datafusion::common::metadata::ScalarAndMetadata;
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{DFSchema, ParamValues, Result as DataFusionResult};
 use datafusion::logical_expr::expr::{
     AggregateFunction, Case, Cast, InList, Placeholder, ScalarFunction, TryCast,
 };
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::type_coercion::functions::fields_with_udf;
 use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan};
 use datafusion::sql::sqlparser::ast::{
@@ -187,6 +189,40 @@ pub(crate) fn from_plan(plan: &LogicalPlan, types: &mut [Option<PgType>]) -> Dat
         }
     }
     Ok(())
+}
+
+/// Puts values in the place of parameters.
+///
+/// As DataFusion's `with_param_values`, but VALUES keep their schema until the rule that types
+/// literals makes it anew: DataFusion would refuse a parameter in a column of literals, because the
+/// one is marked as typed and the others are not.
+pub(crate) fn with_values(
+    plan: LogicalPlan,
+    values: Vec<ScalarAndMetadata>,
+) -> DataFusionResult<LogicalPlan> {
+    let values = ParamValues::List(values);
+    let done = plan.transform_up_with_subqueries(|node| {
+        let names = NamePreserver::new(&node);
+        let replaced = node.map_expressions(|expr| {
+            if !expr.exists(|expr| Ok(matches!(expr, Expr::Placeholder(_))))? {
+                return Ok(Transformed::no(expr));
+            }
+            let name = names.save(&expr);
+            let replaced = expr.transform_up(|expr| match expr {
+                Expr::Placeholder(Placeholder { id, .. }) => {
+                    let (value, metadata) = values.get_placeholders_with_values(&id)?.into_inner();
+                    Ok(Transformed::yes(Expr::Literal(value, metadata)))
+                }
+                other => Ok(Transformed::no(other)),
+            })?;
+            Ok(replaced.update_data(|expr| name.restore(expr)))
+        })?;
+        if matches!(replaced.data, LogicalPlan::Values(_)) {
+            return Ok(replaced);
+        }
+        replaced.map_data(LogicalPlan::recompute_schema)
+    })?;
+    Ok(done.data)
 }
 
 /// The columns a node's expressions may refer to.

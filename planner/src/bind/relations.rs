@@ -123,9 +123,28 @@ enum Found {
 #[derive(Clone, Copy)]
 struct Scope<'a> {
     path: &'a [String],
-    /// Permanent views do not see the temporary relations of whoever reads them.
-    temporary: bool,
+    temporary: Temporary<'a>,
     depth: usize,
+}
+
+/// Which of the session's temporary relations names may mean.
+#[derive(Clone, Copy)]
+enum Temporary<'a> {
+    All,
+    /// A temporary view's: those it was made of, not others that came later.
+    These(&'a [Oid]),
+    /// Permanent views do not see the temporary relations of whoever reads them.
+    None,
+}
+
+impl Temporary<'_> {
+    fn includes(self, oid: Oid) -> bool {
+        match self {
+            Self::All => true,
+            Self::These(oids) => oids.contains(&oid),
+            Self::None => false,
+        }
+    }
 }
 
 /// Resolves everything `query` names.
@@ -138,7 +157,7 @@ pub(crate) async fn resolve(
 ) -> Result<Relations> {
     let scope = Scope {
         path: binder.view.search_path(),
-        temporary: true,
+        temporary: Temporary::All,
         depth: 0,
     };
     resolve_in(catalog, state, binder, query, source, scope).await
@@ -226,7 +245,7 @@ async fn resolve_one(
             relations.depends_on.insert(relation.oid);
             let scope = Scope {
                 path: &view.search_path,
-                temporary: true,
+                temporary: Temporary::These(&view.depends_on),
                 depth: scope.depth + 1,
             };
             let (plan, inner) = bind_view(catalog, state, binder, &relation, view, scope).await?;
@@ -240,7 +259,7 @@ async fn resolve_one(
                 .resolve(state)
                 .await
                 .map_err(|error| PlanError::from(error.report()))?;
-            stored::from_files(files.provider(), &temporary.columns)
+            stored::from_files(files.provider(), &temporary.read_columns())
                 .map_err(|error| PlanError::from(functions::error::report(&error)))?
         }
         Found::Catalog(relation) => {
@@ -262,7 +281,7 @@ async fn resolve_one(
                 Definition::View(view) => {
                     let scope = Scope {
                         path: &view.search_path,
-                        temporary: false,
+                        temporary: Temporary::None,
                         depth: scope.depth + 1,
                     };
                     let (plan, inner) =
@@ -329,12 +348,16 @@ fn lookup(
 
 fn in_schema(view: &SessionView<'_>, schema: &str, name: &str, scope: Scope<'_>) -> Option<Found> {
     if view.session_tables.is_schema(schema) {
-        return if scope.temporary {
-            let table = view.session_tables.get(name).map(Found::Temporary);
-            table.or_else(|| view.session_tables.view(name).map(Found::TemporaryView))
-        } else {
-            None
-        };
+        let tables = view.session_tables;
+        let table = tables
+            .get(name)
+            .filter(|table| scope.temporary.includes(table.oid));
+        return table.map(Found::Temporary).or_else(|| {
+            tables
+                .view(name)
+                .filter(|view| scope.temporary.includes(view.oid))
+                .map(Found::TemporaryView)
+        });
     }
     if is_system_schema(schema) {
         return view.system_tables.table(schema, name).map(Found::System);

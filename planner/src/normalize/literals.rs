@@ -9,6 +9,9 @@ use job::SqlState;
 
 use crate::error::{PlanError, Result};
 
+/// Digits of our numerics.
+const DIGITS_MAX: usize = 76;
+
 /// An integer literal is int4 if it fits, else int8, else numeric; DataFusion reads int8, an
 /// unsigned type and a float.
 pub(super) fn typed(digits: &str, negative: bool) -> Option<Expr> {
@@ -58,13 +61,19 @@ pub(super) fn typed(digits: &str, negative: bool) -> Option<Expr> {
 /// A numeric without a fraction.
 fn whole_numeric(digits: &str, negative: bool) -> Expr {
     let sign = if negative { "-" } else { "" };
-    let precision = digits.trim_start_matches('0').len().max(1) as u64;
+    let precision = digits.trim_start_matches('0').len().max(1);
+    let modifiers = if precision > DIGITS_MAX {
+        // Refused when it is read, as a value and not as a type.
+        ExactNumberInfo::None
+    } else {
+        ExactNumberInfo::PrecisionAndScale(precision as u64, 0)
+    };
     Expr::Cast {
         kind: CastKind::DoubleColon,
         expr: Box::new(Expr::Value(
             Value::SingleQuotedString(format!("{sign}{digits}")).into(),
         )),
-        data_type: DataType::Numeric(ExactNumberInfo::PrecisionAndScale(precision, 0)),
+        data_type: DataType::Numeric(modifiers),
         array: false,
         format: None,
     }
@@ -73,7 +82,6 @@ fn whole_numeric(digits: &str, negative: bool) -> Expr {
 /// `1.5e3` as `1500.`: the numeric PostgreSQL makes of it, which has no negative scale. `None`
 /// where it would have more digits than our numerics hold.
 fn without_exponent(number: &str) -> Option<String> {
-    const DIGITS_MAX: usize = 76;
     let (mantissa, exponent) = number.split_once(['e', 'E'])?;
     let exponent: i32 = exponent.parse().ok()?;
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));

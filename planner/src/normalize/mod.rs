@@ -324,6 +324,10 @@ fn rewrite(expr: &mut Expr, view: &SessionView<'_>) -> Result<()> {
                 *expr = typed;
             }
         }
+        // DataFusion's ARRAY does not know the columns of outer queries.
+        Expr::Array(array) if has_columns_alone(&array.elem) => {
+            *expr = call("make_array", std::mem::take(&mut array.elem));
+        }
         Expr::Collate {
             expr: inner,
             collation,
@@ -629,6 +633,26 @@ fn keyword_function(word: &str) -> Option<&'static str> {
     WORDS
         .into_iter()
         .find(|known| known.eq_ignore_ascii_case(word))
+}
+
+/// Whether there are columns among the elements, and no strings: the function would not take the
+/// type of what stands beside them for theirs.
+fn has_columns_alone(elements: &[Expr]) -> bool {
+    let (mut columns, mut strings) = (false, false);
+    for element in elements {
+        let _ = visit_expressions(element, |part| {
+            columns |= matches!(part, Expr::Identifier(_) | Expr::CompoundIdentifier(_));
+            strings |= matches!(
+                part,
+                Expr::Value(ValueWithSpan {
+                    value: Value::SingleQuotedString(_),
+                    ..
+                })
+            );
+            ControlFlow::<()>::Continue(())
+        });
+    }
+    columns && !strings
 }
 
 fn call(function: &str, args: Vec<Expr>) -> Expr {

@@ -270,6 +270,15 @@ fn data_is_taken_or_refused_as_by_postgres() -> Result {
         ("(a, b)", "CSV", b"1,x\n2,y\r\n"),
         ("(a, b)", "CSV", b",x\n"),
         ("(a, b)", "CSV HEADER", b"b,a\n1,x\n"),
+        // Lines within quotes: those of the first record are not counted.
+        ("(a, b)", "CSV", b"1,\"two\nlines\"\nbad,x\n"),
+        ("(b, a)", "CSV", b"\"two\nlines\",bad\n"),
+        ("(b, a)", "CSV", b"\"two\r\nlines\",bad\r\n"),
+        (
+            "(b, a)",
+            "CSV HEADER",
+            b"\"b\nc\",a\n\"two\nlines\",1\n\"x\ny\",bad\n",
+        ),
         (
             "(a, b)",
             "CSV NULL 'nil' FORCE NOT NULL b",
@@ -319,7 +328,6 @@ fn data_is_taken_or_refused_as_by_postgres() -> Result {
         ("(HEADER match)", b"a\t\\N\n1\tx\n"),
         ("CSV", b"1,\"open\n"),
         ("CSV", b"1,x\ry\n"),
-        ("CSV", b"1,\"two\nlines\"\nbad,x\n"),
         ("BINARY", b"PGCOPX\n\xff\r\n\0"),
     ];
     for (options, data) in refused {
@@ -361,6 +369,7 @@ fn statements_are_refused_as_by_postgres() -> Result {
         "COPY t TO STDOUT (FORCE_QUOTE (a))",
         "COPY t TO STDOUT (FORMAT csv, FORCE_QUOTE a)",
         "COPY t TO STDOUT (FORMAT csv, FORCE_QUOTE (x))",
+        "COPY t (b) TO STDOUT (FORMAT csv, FORCE_QUOTE (a))",
         "COPY t TO STDOUT (FORMAT csv, FORCE_NULL (a))",
         "COPY t TO STDOUT (FORMAT csv, FORCE_NOT_NULL (a))",
         "COPY t FROM STDIN (FORMAT csv, FORCE_QUOTE (a))",

@@ -321,6 +321,9 @@ impl Target {
         };
         let value = match self.function {
             Function::Sum => sum,
+            Function::Average if numeric::is_unconstrained(&self.result) => {
+                numeric::unconstrained_quotient(sum, Numeric::whole(count))?
+            }
             Function::Average => numeric::divide(sum, Numeric::whole(count), scale)?,
         };
         numeric::to_scale(value, scale, precision).map(Some)

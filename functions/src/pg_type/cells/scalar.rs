@@ -17,6 +17,7 @@ use arrow::datatypes::{
 use job::SqlState;
 
 use super::{CellWriter, Format, downcast, mismatch};
+use crate::pg_type::arrow_types::NUMERIC_DEFAULT;
 use crate::pg_type::civil::{
     DATE_INFINITY, DATE_MAX, DATE_MIN, DATE_MINUS_INFINITY, MICROS_PER_SECOND, PG_EPOCH_DAYS,
     PG_EPOCH_MICROS, TIMESTAMP_END, TIMESTAMP_INFINITY, TIMESTAMP_MIN, TIMESTAMP_MINUS_INFINITY,
@@ -90,7 +91,9 @@ pub(super) fn scalar_writer<'a>(
         DataType::Decimal32(_, scale) => decimal::<Decimal32Type>(array, *scale, format),
         DataType::Decimal64(_, scale) => decimal::<Decimal64Type>(array, *scale, format),
         DataType::Decimal128(_, scale) => decimal::<Decimal128Type>(array, *scale, format),
-        DataType::Decimal256(_, scale) => decimal256(array, *scale, format),
+        DataType::Decimal256(_, scale) => {
+            decimal256(array, *scale, *array.data_type() == NUMERIC_DEFAULT, format)
+        }
         DataType::Utf8 => string(downcast::<StringArray>(array)?, pg_type, format),
         DataType::LargeUtf8 => string(downcast::<LargeStringArray>(array)?, pg_type, format),
         DataType::Utf8View => string(downcast::<StringViewArray>(array)?, pg_type, format),
@@ -310,14 +313,20 @@ where
     }
 }
 
-fn decimal256<'a>(array: &'a dyn Array, scale: i8, format: Format) -> Result<Writer<'a>> {
+/// Values of an unconstrained numeric are shown without the zeros at their end.
+fn decimal256<'a>(
+    array: &'a dyn Array,
+    scale: i8,
+    unconstrained: bool,
+    format: Format,
+) -> Result<Writer<'a>> {
     match format {
         Format::Text => primitive::<Decimal256Type>(array, move |value, out| {
-            numeric::text_i256(out, value, scale);
+            numeric::text_i256(out, value, scale, unconstrained);
             Ok(())
         }),
         Format::Binary => primitive::<Decimal256Type>(array, move |value, out| {
-            numeric::binary_i256(out, value, scale);
+            numeric::binary_i256(out, value, scale, unconstrained);
             Ok(())
         }),
     }

@@ -18,11 +18,11 @@ use arrow::datatypes::{DataType, Field, i256};
 use datafusion::common::ScalarValue;
 use job::SqlState;
 
-use super::arrow_types::TIMESTAMPTZ_ZONE;
+use super::arrow_types::{NUMERIC_DEFAULT_PRECISION, NUMERIC_DEFAULT_SCALE, TIMESTAMPTZ_ZONE};
 use super::cells::Format;
 use super::error::{Result, TypeError};
 use super::parse::InputContext;
-use super::parse::numeric::{DIGITS_MAX, Numeric};
+use super::parse::numeric::{DIGITS_MAX, Numeric, unfit};
 use super::types::{Base, PgType};
 
 /// One parameter. `None` is NULL.
@@ -102,6 +102,10 @@ fn invalid_encoding(bytes: &str) -> TypeError {
 fn decimals(pg_type: PgType, values: &[Option<Numeric>]) -> Result<Vec<ScalarValue>> {
     let (precision, scale) = match pg_type.numeric_precision_scale() {
         Some((precision, scale)) => (precision, scale),
+        None if scales_differ(values) && values.iter().all(is_unconstrained) => (
+            u16::from(NUMERIC_DEFAULT_PRECISION),
+            i16::from(NUMERIC_DEFAULT_SCALE),
+        ),
         None => {
             let scale = values
                 .iter()
@@ -136,6 +140,47 @@ fn decimals(pg_type: PgType, values: &[Option<Numeric>]) -> Result<Vec<ScalarVal
             decimal(&digits, unscaled)
         })
         .collect()
+}
+
+/// A numeric's unscaled value in a column of numerics without precision and scale, which nothing is
+/// rounded to.
+pub fn unconstrained(value: &ScalarValue) -> Result<Option<i256>> {
+    let (unscaled, scale) = match value {
+        ScalarValue::Decimal128(value, _, scale) => (value.map(i256::from_i128), *scale),
+        ScalarValue::Decimal256(value, _, scale) => (*value, *scale),
+        _ => return Err(TypeError::internal("numeric is not a decimal")),
+    };
+    let Some(unscaled) = unscaled else {
+        return Ok(None);
+    };
+    let scale = u8::try_from(scale).map_err(|_| unfit())?;
+    let stored = Numeric { unscaled, scale }
+        .rescale(NUMERIC_DEFAULT_SCALE.into())
+        .ok_or_else(unfit)?;
+    let read = Numeric {
+        unscaled: stored,
+        scale: NUMERIC_DEFAULT_SCALE.unsigned_abs(),
+    };
+    if read.rescale(scale.into()) == Some(unscaled) {
+        Ok(Some(stored))
+    } else {
+        Err(unfit())
+    }
+}
+
+/// Elements of an array that were written with different digits behind the point.
+fn scales_differ(values: &[Option<Numeric>]) -> bool {
+    let mut scales = values.iter().flatten().map(|value| value.scale);
+    let first = scales.next();
+    scales.any(|scale| Some(scale) != first)
+}
+
+/// Whether a value fits a numeric without precision and scale, exactly.
+fn is_unconstrained(value: &Option<Numeric>) -> bool {
+    value.is_none_or(|value| {
+        let scale = NUMERIC_DEFAULT_SCALE.unsigned_abs();
+        value.scale <= scale && value.rescale(scale.into()).is_some()
+    })
 }
 
 fn decimal(data_type: &DataType, unscaled: Option<i256>) -> Result<ScalarValue> {

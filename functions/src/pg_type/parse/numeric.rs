@@ -103,6 +103,22 @@ pub(crate) fn too_many_digits() -> TypeError {
         "value overflows numeric format",
     )
     .with_detail(format!("A numeric can have at most {DIGITS_MAX} digits."))
+    .with_hint("Round the value, or use double precision.")
+}
+
+/// A value that a numeric without precision and scale does not hold: it would lose digits.
+#[cold]
+pub(crate) fn unfit() -> TypeError {
+    TypeError::new(
+        SqlState::NUMERIC_VALUE_OUT_OF_RANGE,
+        "value overflows numeric format",
+    )
+    .with_detail(
+        "A numeric without precision and scale holds 36 digits before and 40 after the decimal point.",
+    )
+    .with_hint(
+        "Round the value, or use numeric(p, s), which has up to 76 digits, s of them after the point.",
+    )
 }
 
 /// PostgreSQL refuses exponents beyond 2^30; anything near that is out of our range anyway.

@@ -22,13 +22,28 @@ pub fn text_i128(out: &mut Vec<u8>, value: i128, scale: i8) {
     text_digits(out, value < 0, digits.as_bytes(), scale);
 }
 
-pub fn text_i256(out: &mut Vec<u8>, value: i256, scale: i8) {
-    if let Some(value) = value.to_i128() {
+/// `trimmed` leaves out the zeros behind the point that nothing follows.
+pub fn text_i256(out: &mut Vec<u8>, value: i256, scale: i8, trimmed: bool) {
+    if !trimmed && let Some(value) = value.to_i128() {
         return text_i128(out, value, scale);
     }
     let mut buffer = [0; DIGITS_MAX];
     let digits = digits_i256(value, &mut buffer);
+    let (digits, scale) = shown(digits, scale, trimmed);
     text_digits(out, value.is_negative(), digits, scale);
+}
+
+fn shown(digits: &[u8], scale: i8, trimmed: bool) -> (&[u8], i8) {
+    if !trimmed {
+        return (digits, scale);
+    }
+    if digits == b"0" {
+        return (digits, 0);
+    }
+    let zeros = digits.iter().rev().take_while(|digit| **digit == b'0');
+    let zeros = zeros.take(usize::try_from(scale).unwrap_or(0)).count();
+    // No more than the scale, an i8.
+    (&digits[..digits.len() - zeros], scale - zeros as i8)
 }
 
 /// Puts the point into a number's digits.
@@ -66,9 +81,10 @@ pub fn binary_i128(out: &mut Vec<u8>, value: i128, scale: i8) {
     binary_digits(out, value < 0, digits.as_bytes(), scale);
 }
 
-pub fn binary_i256(out: &mut Vec<u8>, value: i256, scale: i8) {
+pub fn binary_i256(out: &mut Vec<u8>, value: i256, scale: i8, trimmed: bool) {
     let mut buffer = [0; DIGITS_MAX];
     let digits = digits_i256(value, &mut buffer);
+    let (digits, scale) = shown(digits, scale, trimmed);
     binary_digits(out, value.is_negative(), digits, scale);
 }
 
@@ -171,14 +187,19 @@ mod tests {
     fn wide_decimals_keep_every_digit() {
         let text = "9876543210987654321098765432109876543210987654321098765432109876543210987654";
         let value = i256::from_string(text).unwrap();
-        assert_eq!(text_of(|out| text_i256(out, value, 0)), text);
+        assert_eq!(text_of(|out| text_i256(out, value, 0, false)), text);
         let negative = value.wrapping_neg();
         assert_eq!(
-            text_of(|out| text_i256(out, negative, 76)),
+            text_of(|out| text_i256(out, negative, 76, false)),
             format!("-0.{text}")
         );
+        let half = i256::from_i128(1_500);
+        assert_eq!(text_of(|out| text_i256(out, half, 3, true)), "1.5");
+        let hundred = i256::from_i128(100_000);
+        assert_eq!(text_of(|out| text_i256(out, hundred, 3, true)), "100");
+        assert_eq!(text_of(|out| text_i256(out, i256::ZERO, 3, true)), "0");
         let mut out = Vec::new();
-        binary_i256(&mut out, value, 0);
+        binary_i256(&mut out, value, 0, false);
         assert_eq!(&out[..8], [0, 19, 0, 18, 0, 0, 0, 0]);
     }
 

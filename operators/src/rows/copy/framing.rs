@@ -260,6 +260,25 @@ impl Framer {
         }
     }
 
+    /// What counts as a line's end within quotes. PostgreSQL does not know before the first line has
+    /// ended, and takes a return for it.
+    fn counted(&self) -> u8 {
+        match self.newlines {
+            Some(Newline::Lf) => b'\n',
+            Some(Newline::CrLf) | None => b'\r',
+        }
+    }
+
+    /// Goes on in the middle of the data, in a piece of whole lines.
+    pub(super) fn continued(mut self, piece: &[u8]) -> Self {
+        self.newlines = Some(if piece.ends_with(b"\r\n") {
+            Newline::CrLf
+        } else {
+            Newline::Lf
+        });
+        self
+    }
+
     /// The first `count` bytes have been taken away.
     fn taken(&mut self, count: usize) {
         self.searched = self.searched.saturating_sub(count);
@@ -291,7 +310,7 @@ impl Framer {
                     self.escaped = true;
                 } else if byte == quote {
                     self.in_quotes = !self.in_quotes;
-                } else if byte == b'\n' && self.in_quotes {
+                } else if self.in_quotes && byte == self.counted() {
                     self.line += 1;
                 }
             } else if byte == b'\\' {

@@ -133,6 +133,12 @@ impl ExecutionPlan for CopySourceExec {
 
     fn execute(&self, _: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
         let format = self.target.options.cell_format();
+        let framer = Framer::new(self.target.options.clone(), Stage::Rows);
+        let framer = if self.piece.lines_before > 0 {
+            framer.continued(&self.piece.bytes)
+        } else {
+            framer
+        };
         let batches = Batches {
             columns: self
                 .target
@@ -140,7 +146,7 @@ impl ExecutionPlan for CopySourceExec {
                 .iter()
                 .map(|column| Values::new(column.pg_type, column.field.data_type(), format))
                 .collect(),
-            framer: Framer::new(self.target.options.clone(), Stage::Rows),
+            framer,
             target: Arc::clone(&self.target),
             piece: self.piece.clone(),
             schema: self.schema(),

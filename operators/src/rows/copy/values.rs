@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BinaryBuilder, BooleanBuilder, Date32Builder, Decimal128Builder, Float32Builder,
-    Float64Builder, Int16Builder, Int32Builder, Int64Builder, StringBuilder,
+    ArrayRef, BinaryBuilder, BooleanBuilder, Date32Builder, Decimal128Builder, Decimal256Builder,
+    Float32Builder, Float64Builder, Int16Builder, Int32Builder, Int64Builder, StringBuilder,
     Time64MicrosecondBuilder, TimestampMicrosecondBuilder, UInt32Builder,
 };
 use arrow::datatypes::{DataType, TimeUnit};
 use datafusion::scalar::ScalarValue;
+use functions::pg_type::arrow_types::NUMERIC_DEFAULT;
+use functions::pg_type::decode::unconstrained;
 use functions::pg_type::{Base, Format, InputContext, PgType, Result, TypeError, decode};
 use job::SqlState;
 
@@ -29,6 +31,8 @@ enum Builder {
     Float4(Float32Builder),
     Float8(Float64Builder),
     Numeric(Decimal128Builder),
+    /// Numerics without precision and scale.
+    WideNumeric(Decimal256Builder),
     Date(Date32Builder),
     Time(Time64MicrosecondBuilder),
     Timestamp(TimestampMicrosecondBuilder),
@@ -60,9 +64,14 @@ impl Values {
             ),
             DataType::Utf8 => Builder::Text(StringBuilder::new()),
             DataType::Binary => Builder::Bytea(BinaryBuilder::new()),
+            unconstrained if *unconstrained == NUMERIC_DEFAULT => {
+                Builder::WideNumeric(Decimal256Builder::new().with_data_type(unconstrained.clone()))
+            }
             other => Builder::Scalars(other.clone(), Vec::new()),
         };
         let pg_type = match data_type {
+            // Read with the digits it has, and made to fit without rounding.
+            unconstrained if *unconstrained == NUMERIC_DEFAULT => PgType::NUMERIC,
             DataType::Decimal128(precision, scale) | DataType::Decimal256(precision, scale) => {
                 PgType::numeric(u16::from(*precision), i16::from(*scale))
             }
@@ -97,6 +106,7 @@ impl Values {
             (Builder::Numeric(to), ScalarValue::Decimal128(value, _, _)) => {
                 to.append_option(value);
             }
+            (Builder::WideNumeric(to), value) => to.append_option(unconstrained(&value)?),
             (Builder::Date(to), ScalarValue::Date32(value)) => to.append_option(value),
             (Builder::Time(to), ScalarValue::Time64Microsecond(value)) => to.append_option(value),
             (Builder::Timestamp(to), ScalarValue::TimestampMicrosecond(value, _)) => {
@@ -134,6 +144,7 @@ impl Values {
             Builder::Float4(builder) => Arc::new(builder.finish()),
             Builder::Float8(builder) => Arc::new(builder.finish()),
             Builder::Numeric(builder) => Arc::new(builder.finish()),
+            Builder::WideNumeric(builder) => Arc::new(builder.finish()),
             Builder::Date(builder) => Arc::new(builder.finish()),
             Builder::Time(builder) => Arc::new(builder.finish()),
             Builder::Timestamp(builder) => Arc::new(builder.finish()),
