@@ -6,7 +6,7 @@ use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::common::DFSchema;
 use functions::pg_type::{PgType, pg_type_of};
 
-use crate::normalize::names::visible_name;
+use crate::normalize::names::visible_names;
 use crate::parse::ParsedStatement;
 use crate::plan::Bound;
 
@@ -61,10 +61,12 @@ impl Prepared {
 
 /// A plan's output as the client sees it: names unmarked, NULL as text.
 pub(crate) fn visible_schema(schema: &DFSchema) -> SchemaRef {
+    let names = visible_names(schema.fields().iter().map(|field| field.name().as_str()));
     let fields: Vec<Field> = schema
         .fields()
         .iter()
-        .map(|field| field.as_ref().clone().with_name(visible_name(field.name())))
+        .zip(names)
+        .map(|(field, name)| field.as_ref().clone().with_name(name))
         .collect();
     std::sync::Arc::new(Schema::new(fields))
 }

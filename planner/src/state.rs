@@ -23,6 +23,7 @@ use functions::session::Session;
 use crate::bind::alias::ColumnAliases;
 use crate::bind::rows::NumberedRows;
 use crate::bind::using::{UsingJoins, UsingNotes};
+use crate::bind::values::RowsWithSubqueries;
 use crate::decorrelate::Decorrelate;
 use crate::dependencies::TrueDependencies;
 use crate::distinct::AlwaysDistinct;
@@ -66,6 +67,7 @@ impl States {
         TrueDependencies::install(builder.optimizer().get_or_insert_default());
         let builder = builder
             .with_analyzer_rule(Arc::new(NumberedRows))
+            .with_analyzer_rule(Arc::new(RowsWithSubqueries))
             .with_analyzer_rule(Arc::new(Decorrelate))
             .with_relation_planners(vec![Arc::new(ColumnAliases), Arc::new(UsingJoins)]);
         let base = Arc::new(builder.build());

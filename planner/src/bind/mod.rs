@@ -18,6 +18,7 @@ pub(crate) mod relations;
 pub(crate) mod row_comparisons;
 pub(crate) mod rows;
 pub(crate) mod using;
+pub(crate) mod values;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -2,23 +2,29 @@
 
 use std::collections::BTreeSet;
 
+use std::ops::ControlFlow;
+
 use datafusion::sql::sqlparser::ast::{
-    FunctionArg, FunctionArgExpr, Ident, ObjectName, TableFactor, TableWithJoins,
+    Expr, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Join, JoinOperator, ObjectName,
+    Select, TableFactor, TableWithJoins, visit_expressions,
 };
 use job::SqlState;
 
+use super::names::last_part;
 use crate::error::{PlanError, Result};
 use crate::parse::{Source, fold};
 
 /// 42712: an alias used twice.
 const DUPLICATE_ALIAS: SqlState = SqlState(*b"42712");
 
-pub(super) fn check_names(from: &[TableWithJoins], source: &Source) -> Result<()> {
+/// The names of FROM's relations, none of which may come twice.
+pub(super) fn relation_names(from: &[TableWithJoins], source: &Source) -> Result<BTreeSet<String>> {
     let mut names = Names {
         seen: BTreeSet::new(),
         source,
     };
-    from.iter().try_for_each(|item| names.item(item))
+    from.iter().try_for_each(|item| names.item(item))?;
+    Ok(names.seen.into_iter().map(|(_, name)| name).collect())
 }
 
 /// `pg_catalog.unnest(…)` is `unnest(…)`, which the parser knows only by its bare name.
@@ -63,6 +69,49 @@ pub(super) fn qualified_unnest(factor: &mut TableFactor) {
             with_offset_alias: None,
             with_ordinality,
         };
+    }
+}
+
+/// The table of a `count(t.*)` that an outer join may fill with NULLs: PostgreSQL leaves such rows
+/// out, DataFusion counts them.
+pub(super) fn counted_outer_rows(select: &Select) -> Option<Ident> {
+    let is_outer = |join: &Join| {
+        matches!(
+            join.join_operator,
+            JoinOperator::Left(_)
+                | JoinOperator::LeftOuter(_)
+                | JoinOperator::Right(_)
+                | JoinOperator::RightOuter(_)
+                | JoinOperator::FullOuter(_)
+        )
+    };
+    if !select
+        .from
+        .iter()
+        .any(|item| item.joins.iter().any(is_outer))
+    {
+        return None;
+    }
+    let found = visit_expressions(select, |expr| match expr {
+        Expr::Function(function) if last_part(&function.name).as_deref() == Some("count") => {
+            match &function.args {
+                FunctionArguments::List(list) => match list.args.as_slice() {
+                    [FunctionArg::Unnamed(FunctionArgExpr::QualifiedWildcard(table))] => {
+                        match table.0.first().and_then(|part| part.as_ident()) {
+                            Some(table) => ControlFlow::Break(table.clone()),
+                            None => ControlFlow::Continue(()),
+                        }
+                    }
+                    _ => ControlFlow::Continue(()),
+                },
+                _ => ControlFlow::Continue(()),
+            }
+        }
+        _ => ControlFlow::Continue(()),
+    });
+    match found {
+        ControlFlow::Break(table) => Some(table),
+        ControlFlow::Continue(()) => None,
     }
 }
 

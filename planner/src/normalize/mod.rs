@@ -156,10 +156,14 @@ impl VisitorMut for Normalizer<'_> {
                 alias: Ident::with_quote('"', names::NOTHING),
             }];
         }
-        if let Err(error) = from::check_names(&select.from, self.source) {
-            return ControlFlow::Break(error);
+        if let Some(table) = from::counted_outer_rows(select) {
+            return self.refuse("count(table.*) beside an outer join is", table.span);
         }
-        names::name_items(select, self.style.unique_columns);
+        let own = match from::relation_names(&select.from, self.source) {
+            Ok(names) => names,
+            Err(error) => return ControlFlow::Break(error),
+        };
+        names::name_items(select, &own, self.style.unique_columns);
         ControlFlow::Continue(())
     }
 
@@ -615,6 +619,10 @@ pub(crate) fn empty_query() -> Query {
         format_clause: None,
         pipe_operators: Vec::new(),
     }
+}
+
+fn is_keyword_function(ident: &Ident) -> bool {
+    ident.quote_style.is_none() && keyword_function(&ident.value).is_some()
 }
 
 /// Words that are functions without parentheses.

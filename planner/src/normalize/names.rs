@@ -6,12 +6,13 @@
 //! the name plus a mark that no SQL text can contain. [`visible_name`] takes the mark off where
 //! names leave the planner.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use datafusion::sql::sqlparser::ast::{
     AccessExpr, Expr, Ident, ObjectName, Query, Select, SelectItem, SetExpr, TrimWhereField,
 };
 
+use super::is_keyword_function;
 use crate::parse::fold;
 use crate::types;
 
@@ -29,24 +30,42 @@ pub(crate) fn visible_name(name: &str) -> &str {
     name.split(MARK).next().unwrap_or(name)
 }
 
+/// The names of a result's columns. A column that had another's name where it came from a subquery
+/// is called `name:1` by DataFusion.
+pub(crate) fn visible_names<'a>(names: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
+    let mut shown: Vec<&str> = Vec::new();
+    for name in names {
+        let name = visible_name(name);
+        let twin = name
+            .rsplit_once(':')
+            .filter(|(twin, number)| number.parse::<usize>().is_ok() && shown.contains(twin));
+        shown.push(twin.map_or(name, |(twin, _)| twin));
+    }
+    shown
+}
+
 /// A name that clients see as `name`.
 pub(super) fn marked(name: &str, mark: &str) -> String {
     format!("{name}{MARK}{mark}")
 }
 
 /// Gives every item its PostgreSQL name. With `unique_columns`, plain columns that may also come
-/// from a wildcard are marked too.
+/// from a wildcard are marked too. `own` are the names of the relations in FROM.
 ///
 /// Of twins that are the same expression the first keeps the bare name; other twins are all
 /// marked, so that a reference to them finds none, as it is ambiguous in PostgreSQL.
-pub(super) fn name_items(select: &mut Select, unique_columns: bool) {
+pub(super) fn name_items(select: &mut Select, own: &BTreeSet<String>, unique_columns: bool) {
     let has_wildcard = select.projection.iter().any(|item| {
         matches!(
             item,
             SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..)
         )
     });
-    let names: Vec<Option<(String, bool)>> = select.projection.iter().map(item_name).collect();
+    let names: Vec<Option<(String, bool)>> = select
+        .projection
+        .iter()
+        .map(|item| item_name(item, own))
+        .collect();
     let mut seen: BTreeMap<String, usize> = BTreeMap::new();
     let mut aliases = Vec::with_capacity(names.len());
     for (index, name) in names.iter().enumerate() {
@@ -108,11 +127,19 @@ pub(super) fn name_right_side(right: &mut SetExpr) {
 }
 
 /// An item's name, and whether it has it by being a column. Wildcards have none.
-fn item_name(item: &SelectItem) -> Option<(String, bool)> {
+fn item_name(item: &SelectItem, own: &BTreeSet<String>) -> Option<(String, bool)> {
     match item {
         SelectItem::UnnamedExpr(expr) => {
             let expr = strip(expr);
-            let is_column = matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_));
+            let is_column = match expr {
+                Expr::Identifier(ident) => !is_keyword_function(ident),
+                // Of an outer query, and then the binder would call it after where it is from.
+                Expr::CompoundIdentifier(parts) => match parts.as_slice() {
+                    [table, _] => own.contains(&fold(table)),
+                    _ => true,
+                },
+                _ => false,
+            };
             Some((column_name(expr), is_column))
         }
         SelectItem::ExprWithAlias { alias, .. } => Some((fold(alias), false)),

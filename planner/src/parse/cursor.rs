@@ -9,7 +9,8 @@ use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan};
 use crate::error::{PlanError, Result};
 use crate::statement::{Name, Statement};
 
-use super::{DIALECT, ParsedStatement, Source, bounds, clip, span_of};
+use super::dialect::Postgres;
+use super::{DIALECT, NESTED_JOINS_DIALECT, ParsedStatement, Source, bounds, clip, span_of};
 
 pub(super) struct Cursor<'a> {
     parser: Parser<'a>,
@@ -18,13 +19,22 @@ pub(super) struct Cursor<'a> {
     source: &'a Arc<Source>,
 }
 
+/// A parser that stands before token `start`.
+fn parser<'a>(dialect: &'a Postgres, tokens: &[TokenWithSpan], start: usize) -> Parser<'a> {
+    let mut parser = Parser::new(dialect)
+        .with_recursion_limit(bounds::PARSER_RECURSION_MAX)
+        .with_tokens_with_locations(tokens.to_vec());
+    for _ in 0..start {
+        parser.advance_token();
+    }
+    parser
+}
+
 impl<'a> Cursor<'a> {
     /// `tokens` without white space, with the statement's semicolon if it has one.
     pub(super) fn new(tokens: Vec<TokenWithSpan>, source: &'a Arc<Source>) -> Self {
         Self {
-            parser: Parser::new(&DIALECT)
-                .with_recursion_limit(bounds::PARSER_RECURSION_MAX)
-                .with_tokens_with_locations(tokens.clone()),
+            parser: parser(&DIALECT, &tokens, 0),
             tokens,
             source,
         }
@@ -298,10 +308,29 @@ impl<'a> Cursor<'a> {
     }
 
     pub(super) fn query(&mut self) -> Result<Box<Query>> {
-        let result = self.parser.parse_query();
+        let start = self.index();
+        let mut result = self.parser.parse_query();
+        let is_unread = matches!(self.peek_word().as_deref(), Some("on" | "using"));
+        if (result.is_err() || is_unread)
+            && let Some((query, end)) = self.nested_joins(start)
+        {
+            self.parser = parser(&DIALECT, &self.tokens, end);
+            result = Ok(query);
+        }
         let mut query = self.parsed(result)?;
         bounds::check_query(&mut query)?;
         Ok(query)
+    }
+
+    /// The query from token `start` on, and where it ends, if it is one with joins within joins.
+    fn nested_joins(&self, start: usize) -> Option<(Box<Query>, usize)> {
+        let words = || self.tokens.iter().filter_map(|token| word_of(&token.token));
+        if words().filter(|word| word == "join").count() < 2 || words().any(|w| w == "natural") {
+            return None;
+        }
+        let mut parser = parser(&NESTED_JOINS_DIALECT, &self.tokens, start);
+        let query = parser.parse_query().ok()?;
+        Some((query, parser.index()))
     }
 
     pub(super) fn expr(&mut self) -> Result<Expr> {

@@ -2,8 +2,8 @@
 //!
 //! - `a IS DISTINCT FROM b AND c` is a comparison and a condition; `sqlparser` takes all that
 //!   follows FROM for the right side.
-//! - Before ANY, ALL and SOME an operator may be written in full (`OPERATOR(pg_catalog.=)`), and
-//!   behind them may be a set operation in brackets.
+//! - Before ANY, ALL and SOME an operator may be written in full (`OPERATOR(pg_catalog.=)`) or be
+//!   LIKE, and behind them may be a set operation in brackets.
 //! - `((SELECT 1) UNION (SELECT 2))` is a subquery.
 
 use std::any::TypeId;
@@ -17,20 +17,34 @@ use datafusion::sql::sqlparser::tokenizer::Token;
 use crate::normalize::binary_operator;
 
 #[derive(Debug)]
-pub(super) struct Postgres(pub(super) PostgreSqlDialect);
+pub(super) struct Postgres {
+    base: PostgreSqlDialect,
+    /// Reads `a JOIN b JOIN c ON … ON …` as `a JOIN (b JOIN c ON …) ON …`. Not always, because
+    /// `a NATURAL JOIN b JOIN c ON …` would then be `a NATURAL JOIN (b JOIN c ON …)`.
+    nested_joins: bool,
+}
+
+impl Postgres {
+    pub(super) const fn new(nested_joins: bool) -> Self {
+        Self {
+            base: PostgreSqlDialect {},
+            nested_joins,
+        }
+    }
+}
 
 /// Everything that `PostgreSqlDialect` says itself.
 macro_rules! as_postgres {
     ($($name:ident($($arg:ident: $type:ty),*) -> $result:ty;)*) => {
         $(fn $name(&self, $($arg: $type),*) -> $result {
-            self.0.$name($($arg),*)
+            self.base.$name($($arg),*)
         })*
     };
 }
 
 impl Dialect for Postgres {
     fn dialect(&self) -> TypeId {
-        self.0.dialect()
+        self.base.dialect()
     }
 
     fn parse_prefix(&self, parser: &mut Parser) -> Option<Result<Expr, ParserError>> {
@@ -57,6 +71,10 @@ impl Dialect for Postgres {
         }
         let operator = quantified(parser)?;
         Some(self.quantified(parser, expr, operator))
+    }
+
+    fn supports_left_associative_joins_without_parens(&self) -> bool {
+        !self.nested_joins
     }
 
     as_postgres! {
@@ -197,6 +215,8 @@ fn quantified(parser: &Parser) -> Option<Quantified> {
     };
     let (operator, tokens) = if keyword(parser, 0) == Some(Keyword::OPERATOR) {
         named(parser)?
+    } else if let Some((operator, tokens)) = like(parser) {
+        (operator, tokens)
     } else {
         quantifier(1)?;
         let symbol = parser.peek_nth_token_ref(0).token.to_string();
@@ -207,6 +227,19 @@ fn quantified(parser: &Parser) -> Option<Quantified> {
         operator,
         tokens,
         quantifier,
+    })
+}
+
+/// `[NOT] LIKE` and `[NOT] ILIKE`, as the operators they are.
+fn like(parser: &Parser) -> Option<(BinaryOperator, usize)> {
+    let is_not = keyword(parser, 0) == Some(Keyword::NOT);
+    let tokens = if is_not { 2 } else { 1 };
+    Some(match (keyword(parser, tokens - 1)?, is_not) {
+        (Keyword::LIKE, false) => (BinaryOperator::PGLikeMatch, tokens),
+        (Keyword::LIKE, true) => (BinaryOperator::PGNotLikeMatch, tokens),
+        (Keyword::ILIKE, false) => (BinaryOperator::PGILikeMatch, tokens),
+        (Keyword::ILIKE, true) => (BinaryOperator::PGNotILikeMatch, tokens),
+        _ => return None,
     })
 }
 

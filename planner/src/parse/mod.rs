@@ -20,7 +20,6 @@ mod utility;
 
 use std::sync::Arc;
 
-use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion::sql::sqlparser::tokenizer::{Span, Token, TokenWithSpan, Tokenizer, Whitespace};
 use job::SqlState;
 
@@ -32,7 +31,8 @@ pub(crate) use cursor::fold;
 use dialect::Postgres;
 pub(crate) use source::Source;
 
-static DIALECT: Postgres = Postgres(PostgreSqlDialect {});
+static DIALECT: Postgres = Postgres::new(false);
+static NESTED_JOINS_DIALECT: Postgres = Postgres::new(true);
 
 /// One statement of a text. Cheap to clone.
 #[derive(Debug, Clone)]
