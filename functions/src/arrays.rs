@@ -3,7 +3,11 @@
 //! A function that gives a set of rows (`generate_series`) gives an array here, under the name
 //! `generate_series_array`; the lowered syntax tree has `unnest` around it.
 
+pub(crate) mod cast;
+pub(crate) mod elements;
 mod numeric_series;
+pub(crate) mod quantified;
+pub(crate) mod sets;
 
 use std::sync::Arc;
 

@@ -95,6 +95,9 @@ pub fn scalar_udfs() -> Vec<Arc<ScalarUDF>> {
     functions.extend(json::functions());
     functions.extend(information::functions());
     functions.extend(checks::functions());
+    functions.push(arrays::cast::function());
+    functions.extend([arrays::quantified::any(), arrays::quantified::all()]);
+    functions.extend([arrays::sets::overlaps(), arrays::sets::contains()]);
     functions.push(typing::unknown::function());
     functions.push(typing::condition::function());
     functions

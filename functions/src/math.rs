@@ -17,7 +17,7 @@ use crate::numeric::{self, Digits};
 const TRANSCENDENTAL_SCALE: i8 = 16;
 
 pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {
-    vec![
+    let mut functions = vec![
         power(),
         shift_left(),
         shift_right(),
@@ -219,7 +219,10 @@ pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {
             const { &[Overload::new(&[Ty::Numeric], Ty::Int4, scale_of)] },
         )
         .udf(),
-    ]
+    ];
+    functions.extend(degrees::functions());
+    functions.extend(domains::functions());
+    functions
 }
 
 fn rounding(name: &'static str, overloads: &'static [Overload]) -> Arc<ScalarUDF> {
@@ -370,6 +373,8 @@ one!(ceil_numeric, numeric, |v: Numeric| -> Checked<Numeric> {
 
 // Below the macros, which it uses.
 mod bits;
+mod degrees;
+mod domains;
 
 pub(crate) use bits::{shift_left, shift_right};
 

@@ -10,7 +10,7 @@ use datafusion::sql::sqlparser::ast::{
 use job::SqlState;
 
 use crate::error::PgError;
-use crate::pg_type::PgType;
+use crate::pg_type::{PgType, interval_typmod};
 
 /// The longest `varchar(n)` PostgreSQL accepts.
 const CHARACTER_LENGTH_MAX: u64 = 10_485_760;
@@ -82,7 +82,9 @@ pub fn pg_type(sql_type: &SqlType) -> Result<Option<PgType>, PgError> {
         SqlType::Timestamp(precision, TimezoneInfo::Tz | TimezoneInfo::WithTimeZone) => {
             with_fraction(PgType::TIMESTAMPTZ, *precision)
         }
-        SqlType::Interval { .. } => PgType::INTERVAL,
+        SqlType::Interval { fields, precision } => {
+            PgType::INTERVAL.with_typmod(interval_typmod(fields.as_ref(), *precision))
+        }
         SqlType::Array(
             ArrayElemTypeDef::SquareBracket(element, _) | ArrayElemTypeDef::AngleBracket(element),
         ) => match pg_type(element)? {

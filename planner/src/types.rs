@@ -4,7 +4,7 @@ use datafusion::arrow::datatypes::Field;
 use datafusion::sql::sqlparser::ast::{
     ArrayElemTypeDef, CharacterLength, DataType, ExactNumberInfo, ObjectName, TimezoneInfo,
 };
-use functions::pg_type::PgType;
+use functions::pg_type::{PgType, interval_typmod};
 use job::SqlState;
 
 use crate::error::{PlanError, Result};
@@ -83,8 +83,9 @@ pub(crate) fn pg_type(data_type: &DataType) -> Result<PgType> {
         DataType::Timestamp(precision, TimezoneInfo::WithTimeZone | TimezoneInfo::Tz) => {
             fractional(PgType::TIMESTAMPTZ, *precision)
         }
-        // The fields say which part of an interval to keep; ours keep all of it.
-        DataType::Interval { .. } => PgType::INTERVAL,
+        DataType::Interval { fields, precision } => {
+            PgType::INTERVAL.with_typmod(interval_typmod(fields.as_ref(), *precision))
+        }
         DataType::Array(
             ArrayElemTypeDef::SquareBracket(element, _)
             | ArrayElemTypeDef::AngleBracket(element)

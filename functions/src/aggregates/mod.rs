@@ -14,7 +14,7 @@
 //! - [`variance`]: variances and standard deviations, exact likewise
 //! - [`arrays`]: `array_agg` that keeps its element's type
 //! - [`filtered`]: FILTER before OVER
-//! - [`ordered_set`]: mode and percentile_disc
+//! - [`ordered_set`]: mode and percentiles
 //! - [`single_distinct`]: an optimizer rule of DataFusion's, kept from changing types
 //! - [`windows`]: signed window functions
 
@@ -40,6 +40,9 @@ pub(crate) fn aggregate_udfs() -> Vec<Arc<AggregateUDF>> {
         Arc::new(AggregateUDF::new_from_impl(ordered_set::OrderedSet::mode())),
         Arc::new(AggregateUDF::new_from_impl(
             ordered_set::OrderedSet::percentile_disc(),
+        )),
+        Arc::new(AggregateUDF::new_from_impl(
+            ordered_set::OrderedSet::percentile_cont(),
         )),
     ];
     functions.extend(

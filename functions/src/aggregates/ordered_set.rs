@@ -1,4 +1,5 @@
-//! `mode() WITHIN GROUP` and `percentile_disc(f) WITHIN GROUP`: aggregates of a sorted set.
+//! `mode()`, `percentile_disc(f)` and `percentile_cont(f) WITHIN GROUP`: aggregates of a sorted set.
+//! (DataFusion's `percentile_cont` cuts the fraction to six digits.)
 //!
 //! All values that are not NULL are kept until the end and sorted then, by the direction that
 //! WITHIN GROUP asks for.
@@ -8,8 +9,10 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, ListArray, UInt32Array};
 use datafusion::arrow::buffer::OffsetBuffer;
-use datafusion::arrow::compute::{SortOptions, concat, filter, is_not_null, sort_to_indices, take};
-use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
+use datafusion::arrow::compute::{
+    SortOptions, cast, concat, filter, is_not_null, sort_to_indices, take,
+};
+use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Float64Type};
 use datafusion::common::internal_err;
 use datafusion::error::Result;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
@@ -21,12 +24,23 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::scalar::ScalarValue;
 use job::SqlState;
 
-use crate::error::PgError;
+use crate::error::{PgError, type_name};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Function {
     Mode,
     PercentileDisc,
+    PercentileCont,
+}
+
+impl Function {
+    /// What is kept and given of values of type `input`.
+    fn value_type(self, input: &DataType) -> DataType {
+        match self {
+            Function::Mode | Function::PercentileDisc => input.clone(),
+            Function::PercentileCont => DataType::Float64,
+        }
+    }
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -49,6 +63,13 @@ impl OrderedSet {
             signature: Signature::any(2, Volatility::Immutable),
         }
     }
+
+    pub(super) fn percentile_cont() -> Self {
+        Self {
+            function: Function::PercentileCont,
+            signature: Signature::any(2, Volatility::Immutable),
+        }
+    }
 }
 
 impl AggregateUDFImpl for OrderedSet {
@@ -56,6 +77,7 @@ impl AggregateUDFImpl for OrderedSet {
         match self.function {
             Function::Mode => "mode",
             Function::PercentileDisc => "percentile_disc",
+            Function::PercentileCont => "percentile_cont",
         }
     }
 
@@ -64,7 +86,15 @@ impl AggregateUDFImpl for OrderedSet {
     }
 
     fn return_type(&self, types: &[DataType]) -> Result<DataType> {
-        Ok(types.first().cloned().unwrap_or(DataType::Null))
+        let input = types.first().unwrap_or(&DataType::Null);
+        if self.function == Function::PercentileCont && !(input.is_numeric() || input.is_null()) {
+            return Err(PgError::not_supported(format!(
+                "percentile_cont of {} is not supported",
+                type_name(input)
+            ))
+            .into());
+        }
+        Ok(self.function.value_type(input))
     }
 
     fn supports_within_group_clause(&self) -> bool {
@@ -88,7 +118,7 @@ impl AggregateUDFImpl for OrderedSet {
         let Some(input) = args.input_fields.first() else {
             return internal_err!("an ordered set without values");
         };
-        let item = Field::new_list_field(input.data_type().clone(), true);
+        let item = Field::new_list_field(self.function.value_type(input.data_type()), true);
         Ok(vec![Arc::new(Field::new(
             format!("{}[values]", args.name),
             DataType::List(Arc::new(item)),
@@ -102,7 +132,7 @@ impl AggregateUDFImpl for OrderedSet {
         };
         let fraction = match self.function {
             Function::Mode => None,
-            Function::PercentileDisc => fraction(args.exprs.get(1))?,
+            Function::PercentileDisc | Function::PercentileCont => fraction(args.exprs.get(1))?,
         };
         Ok(Box::new(Values {
             function: self.function,
@@ -114,7 +144,7 @@ impl AggregateUDFImpl for OrderedSet {
                     .is_some_and(|order| order.options.descending),
                 nulls_first: false,
             },
-            data_type: input.data_type().clone(),
+            data_type: self.function.value_type(input.data_type()),
             batches: Vec::new(),
         }))
     }
@@ -123,7 +153,7 @@ impl AggregateUDFImpl for OrderedSet {
 /// The constant that says which value; NULL gives NULL.
 fn fraction(expr: Option<&Arc<dyn PhysicalExpr>>) -> Result<Option<f64>> {
     let Some(expr) = expr else {
-        return internal_err!("percentile_disc without a fraction");
+        return internal_err!("a percentile without a fraction");
     };
     let batch = datafusion::arrow::record_batch::RecordBatch::new_empty(Arc::new(
         datafusion::arrow::datatypes::Schema::empty(),
@@ -131,10 +161,9 @@ fn fraction(expr: Option<&Arc<dyn PhysicalExpr>>) -> Result<Option<f64>> {
     let constant = match expr.evaluate(&batch) {
         Ok(ColumnarValue::Scalar(value)) => value.cast_to(&DataType::Float64)?,
         _ => {
-            return Err(PgError::not_supported(
-                "the fraction of percentile_disc must be a constant",
-            )
-            .into());
+            return Err(
+                PgError::not_supported("the fraction of a percentile must be a constant").into(),
+            );
         }
     };
     let ScalarValue::Float64(fraction) = constant else {
@@ -185,7 +214,8 @@ impl Values {
 impl Accumulator for Values {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         match values.first() {
-            Some(values) => self.add(values),
+            Some(values) if *values.data_type() == self.data_type => self.add(values),
+            Some(values) => self.add(&cast(values, &self.data_type)?),
             None => Ok(()),
         }
     }
@@ -225,7 +255,8 @@ impl Accumulator for Values {
                 let at = order.value(rank.min(order.len()) - 1) as usize;
                 ScalarValue::try_from_array(&values, at)
             }
-            (Function::PercentileDisc, None) => Ok(null),
+            (Function::PercentileCont, Some(fraction)) => interpolated(&values, &order, fraction),
+            (Function::PercentileDisc | Function::PercentileCont, None) => Ok(null),
         }
     }
 
@@ -237,6 +268,23 @@ impl Accumulator for Values {
                 .map(|batch| batch.get_array_memory_size())
                 .sum::<usize>()
     }
+}
+
+/// The value at `fraction` of the way through the sorted values, between its two neighbours.
+fn interpolated(values: &ArrayRef, order: &UInt32Array, fraction: f64) -> Result<ScalarValue> {
+    let Some(values) = values.as_primitive_opt::<Float64Type>() else {
+        return internal_err!("percentile_cont of {}", values.data_type());
+    };
+    let place = fraction * (order.len() - 1) as f64;
+    let value = |place: f64| values.value(order.value(place as usize) as usize);
+    let (below, above) = (value(place.floor()), value(place.ceil()));
+    let between = place - place.floor();
+    let found = if between == 0.0 {
+        below
+    } else {
+        below + between * (above - below)
+    };
+    Ok(ScalarValue::Float64(Some(found)))
 }
 
 /// The first of the values that are there most often.

@@ -17,7 +17,7 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::logical_expr::ScalarUDF;
 
 pub(crate) use numbers::{bool, float4, float8, int2, int4, int8, numeric};
-pub(crate) use strings::{bpchar, bytea, bytea_concat, input, name, reg, text, varchar};
+pub(crate) use strings::{bpchar, bytea, bytea_concat, char, input, name, reg, text, varchar};
 pub(crate) use times::{date, interval, time, timestamp, timestamptz};
 
 use crate::pg_type::FormatSettings;
@@ -37,6 +37,7 @@ pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {
         varchar(),
         bpchar(),
         name(),
+        char(),
         bytea(),
         bytea_concat(),
         input(),

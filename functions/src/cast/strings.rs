@@ -146,6 +146,20 @@ fn to_name(args: &Args) -> Result<ColumnarValue> {
     })
 }
 
+/// To `"char"`, the one byte that PostgreSQL's catalogs use.
+pub(crate) fn char() -> Arc<ScalarUDF> {
+    PgFunction::immutable(
+        "char",
+        const { &[Overload::new(&[Ty::Text], Ty::Text, to_char)] },
+    )
+    .udf()
+}
+
+fn to_char(args: &Args) -> Result<ColumnarValue> {
+    let text = args.text(0)?;
+    args.rows(|row| Ok(text.get(row).map(parse::bytes::character)))
+}
+
 pub(crate) fn bytea() -> Arc<ScalarUDF> {
     PgFunction::immutable(
         "bytea",

@@ -9,7 +9,9 @@ use job::SqlState;
 use super::Context;
 use crate::error::PgError;
 use crate::kit::{Args, Interval, Overload, PgFunction, Ty};
-use crate::pg_type::{TimeZone, parse};
+use crate::pg_type::interval_fields::IntervalModifier;
+use crate::pg_type::write::interval::PgInterval;
+use crate::pg_type::{NO_TYPMOD, TimeZone, parse};
 
 pub(crate) const MICROS_PER_SECOND: i64 = 1_000_000;
 pub(crate) const MICROS_PER_DAY: i64 = 86_400 * MICROS_PER_SECOND;
@@ -332,11 +334,31 @@ pub(crate) fn interval() -> Arc<ScalarUDF> {
         const {
             &[
                 Overload::new(&[Ty::Text], Ty::Interval, interval_from_text),
+                Overload::new(&[Ty::Text, Ty::Int4], Ty::Interval, interval_from_text),
                 Overload::new(&[Ty::Time], Ty::Interval, interval_from_time),
+                Overload::new(&[Ty::Interval, Ty::Int4], Ty::Interval, interval_kept),
             ]
         },
     )
     .udf()
+}
+
+/// The modifier in the second argument, if there is one.
+fn interval_modifier(args: &Args, row: usize) -> Result<IntervalModifier> {
+    Ok(IntervalModifier::of(
+        digits(args, row)?.unwrap_or(NO_TYPMOD),
+    ))
+}
+
+fn kept(modifier: IntervalModifier, value: PgInterval) -> Result<Interval> {
+    let value = modifier
+        .keep(value)
+        .ok_or_else(|| PgError::new(SqlState::DATETIME_FIELD_OVERFLOW, "interval out of range"))?;
+    Ok(Interval {
+        months: value.months,
+        days: value.days,
+        micros: value.micros,
+    })
 }
 
 fn interval_from_text(args: &Args) -> Result<ColumnarValue> {
@@ -344,12 +366,24 @@ fn interval_from_text(args: &Args) -> Result<ColumnarValue> {
     let style = context.settings().interval_style;
     args.rows(|row| match text.get(row) {
         Some(text) => {
-            let value = parse::interval::interval(text, style).map_err(PgError::from)?;
-            Ok(Some(Interval {
+            let modifier = interval_modifier(args, row)?;
+            let value = parse::interval::interval(text, style, modifier).map_err(PgError::from)?;
+            kept(modifier, value).map(Some)
+        }
+        None => Ok(None),
+    })
+}
+
+fn interval_kept(args: &Args) -> Result<ColumnarValue> {
+    let value = args.interval(0)?;
+    args.rows(|row| match value.get(row) {
+        Some(value) => {
+            let value = PgInterval {
                 months: value.months,
                 days: value.days,
                 micros: value.micros,
-            }))
+            };
+            kept(interval_modifier(args, row)?, value).map(Some)
         }
         None => Ok(None),
     })

@@ -172,26 +172,80 @@ fn unsupported_field(name: &str, type_name: &str) -> PgError {
 /// Runs `field` over the rows, giving a numeric or a double as the function asks.
 fn each_row(
     args: &Args,
-    field: impl Fn(usize, &str) -> Result<Option<Numeric>, PgError>,
+    field: impl Fn(usize, &str) -> Result<Option<Part>, PgError>,
 ) -> Result<ColumnarValue> {
     let name = args.text(0)?;
     if *args.return_type() == DataType::Float64 {
         return args.rows(|row| match name.get(row) {
-            Some(name) => Ok(field(row, name)?.map(numeric::to_f64)),
+            Some(name) => Ok(match field(row, name)? {
+                Some(Part::Number(value)) => Some(numeric::to_f64(value)),
+                Some(Part::Infinite { negative: true }) => Some(f64::NEG_INFINITY),
+                Some(Part::Infinite { negative: false }) => Some(f64::INFINITY),
+                None => None,
+            }),
             None => Ok(None),
         });
     }
     args.rows(|row| match name.get(row) {
-        Some(name) => Ok(field(row, name)?),
+        Some(name) => match field(row, name)? {
+            Some(Part::Number(value)) => Ok(Some(value)),
+            Some(Part::Infinite { .. }) => {
+                Err(PgError::not_supported("numeric infinity is not supported")
+                    .with_hint("date_part returns double precision, which has an infinity.")
+                    .into())
+            }
+            None => Ok(None),
+        },
         None => Ok(None),
     })
 }
 
-/// An infinite date or timestamp has no fields but the ones that grow with it.
-fn of_infinity(negative: bool) -> PgError {
-    let sign = if negative { "-" } else { "" };
-    PgError::not_supported(format!("field of {sign}infinity is not supported"))
+/// What a field of a date or timestamp holds.
+enum Part {
+    Number(Numeric),
+    /// A field that grows for ever, of a date or timestamp that lies beyond all others.
+    Infinite {
+        negative: bool,
+    },
 }
+
+/// The field of an infinite date or timestamp: those that come round again have no value.
+fn of_infinity(
+    field: Field,
+    negative: bool,
+    name: &str,
+    type_name: &str,
+) -> Result<Option<Part>, PgError> {
+    match field {
+        Field::Microseconds
+        | Field::Milliseconds
+        | Field::Second
+        | Field::Minute
+        | Field::Hour
+        | Field::Day
+        | Field::Month
+        | Field::Quarter
+        | Field::Week
+        | Field::DayOfWeek
+        | Field::IsoDayOfWeek
+        | Field::DayOfYear => Ok(None),
+        Field::Timezone | Field::TimezoneHour | Field::TimezoneMinute
+            if type_name != TIMESTAMPTZ =>
+        {
+            Err(unsupported_field(name, type_name))
+        }
+        Field::Timezone | Field::TimezoneHour | Field::TimezoneMinute => Ok(None),
+        Field::Year
+        | Field::Decade
+        | Field::Century
+        | Field::Millennium
+        | Field::Julian
+        | Field::IsoYear
+        | Field::Epoch => Ok(Some(Part::Infinite { negative })),
+    }
+}
+
+const TIMESTAMPTZ: &str = "timestamp with time zone";
 
 fn from_date(args: &Args) -> Result<ColumnarValue> {
     let value = args.date(1)?;
@@ -210,8 +264,11 @@ fn from_date(args: &Args) -> Result<ColumnarValue> {
             | Field::Timezone
             | Field::TimezoneHour
             | Field::TimezoneMinute => Err(unsupported_field(name, type_name)),
-            Field::Epoch => Ok(Some(whole(i64::from(days) * 86_400))),
-            field => of_local(midnight(days)?, field, name, type_name).map(Some),
+            field if days == i32::MAX || days == i32::MIN => {
+                of_infinity(field, days == i32::MIN, name, type_name)
+            }
+            Field::Epoch => Ok(Some(Part::Number(whole(i64::from(days) * 86_400)))),
+            field => of_local(midnight(days)?, field, name, type_name),
         }
     })
 }
@@ -224,7 +281,7 @@ fn from_timestamp(args: &Args) -> Result<ColumnarValue> {
         };
         let type_name = "timestamp without time zone";
         let field = Field::parse(name).ok_or_else(|| unknown_field(name, type_name))?;
-        of_local(local, field, name, type_name).map(Some)
+        of_local(local, field, name, type_name)
     })
 }
 
@@ -235,15 +292,19 @@ fn from_timestamptz(args: &Args) -> Result<ColumnarValue> {
         let Some(utc) = value.get(row) else {
             return Ok(None);
         };
-        let type_name = "timestamp with time zone";
+        let type_name = TIMESTAMPTZ;
         let field = Field::parse(name).ok_or_else(|| unknown_field(name, type_name))?;
+        if utc == i64::MAX || utc == i64::MIN {
+            return of_infinity(field, utc == i64::MIN, name, type_name);
+        }
+        let number = |value| Ok(Some(Part::Number(value)));
         let offset = i64::from(zone.offset_at(utc.div_euclid(MICROS_PER_SECOND)));
         match field {
-            Field::Timezone => Ok(Some(whole(offset))),
-            Field::TimezoneHour => Ok(Some(whole(offset / 3600))),
-            Field::TimezoneMinute => Ok(Some(whole(offset % 3600 / 60))),
-            Field::Epoch => Ok(Some(scaled(utc, 6))),
-            field => of_local(to_local(zone, utc), field, name, type_name).map(Some),
+            Field::Timezone => number(whole(offset)),
+            Field::TimezoneHour => number(whole(offset / 3600)),
+            Field::TimezoneMinute => number(whole(offset % 3600 / 60)),
+            Field::Epoch => number(scaled(utc, 6)),
+            field => of_local(to_local(zone, utc), field, name, type_name),
         }
     })
 }
@@ -271,15 +332,20 @@ fn century(year: i64, years: i64) -> i64 {
     }
 }
 
-fn of_local(local: i64, field: Field, name: &str, type_name: &str) -> Result<Numeric, PgError> {
+fn of_local(
+    local: i64,
+    field: Field,
+    name: &str,
+    type_name: &str,
+) -> Result<Option<Part>, PgError> {
     if local == i64::MAX || local == i64::MIN {
-        return Err(of_infinity(local == i64::MIN));
+        return of_infinity(field, local == i64::MIN, name, type_name);
     }
     let days = local.div_euclid(MICROS_PER_DAY);
     let time = local.rem_euclid(MICROS_PER_DAY);
     let Civil { year, month, day } = civil_from_days(i32::try_from(days).unwrap_or(i32::MAX));
     let year = i64::from(year);
-    Ok(match field {
+    Ok(Some(Part::Number(match field {
         Field::Century => whole(century(year, 100)),
         Field::Millennium => whole(century(year, 1000)),
         Field::Decade => whole(year.div_euclid(10)),
@@ -309,7 +375,7 @@ fn of_local(local: i64, field: Field, name: &str, type_name: &str) -> Result<Num
         Field::Hour | Field::Minute | Field::Second | Field::Milliseconds | Field::Microseconds => {
             of_time(time, field, name, type_name)?
         }
-    })
+    })))
 }
 
 fn of_time(time: i64, field: Field, name: &str, type_name: &str) -> Result<Numeric, PgError> {
@@ -332,7 +398,7 @@ fn from_time(args: &Args) -> Result<ColumnarValue> {
             return Ok(None);
         };
         let field = Field::parse(name).ok_or_else(|| unknown_field(name, type_name))?;
-        of_time(time, field, name, type_name).map(Some)
+        of_time(time, field, name, type_name).map(|value| Some(Part::Number(value)))
     })
 }
 
@@ -342,7 +408,7 @@ fn from_interval(args: &Args) -> Result<ColumnarValue> {
         let Some(interval) = value.get(row) else {
             return Ok(None);
         };
-        of_interval(interval, name).map(Some)
+        of_interval(interval, name).map(|value| Some(Part::Number(value)))
     })
 }
 

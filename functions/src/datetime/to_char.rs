@@ -264,6 +264,18 @@ fn element<'a>(names: &[&'a str], index: i64) -> &'a str {
         .unwrap_or_default()
 }
 
+/// The place among [`ROMAN_MONTHS`]: negative months count from the end, and a span of whole years
+/// ends with the last month. A span of nothing has none.
+fn roman_month(year: i64, month: i64) -> Option<i64> {
+    match month {
+        0 if year == 0 => None,
+        0 if year > 0 => Some(11),
+        0 => Some(0),
+        month if month < 0 => Some(12 + month),
+        month => Some(month - 1),
+    }
+}
+
 fn write_field(
     out: &mut String,
     field: Field,
@@ -444,7 +456,10 @@ fn write_field(
             }
         }
         Field::Roman(upper) => {
-            let roman = element(&ROMAN_MONTHS, m.month - 1);
+            let Some(month) = roman_month(m.year, m.month) else {
+                return Ok(());
+            };
+            let roman = element(&ROMAN_MONTHS, month);
             let roman = if upper {
                 roman.to_owned()
             } else {

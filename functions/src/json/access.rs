@@ -86,7 +86,11 @@ fn named(prefix: &'static str) -> Vec<Arc<ScalarUDF>> {
         .udf(),
         PgFunction::immutable(
             name("json_array_elements_array", "jsonb_array_elements_array"),
-            const { &[Overload::new(&[Ty::Text], Ty::TextArray, array_values)] },
+            if is_json {
+                const { &[Overload::new(&[Ty::Text], Ty::TextArray, array_values)] }
+            } else {
+                const { &[Overload::new(&[Ty::Text], Ty::TextArray, array_values_of_jsonb)] }
+            },
         )
         .typed(name("json[]", "jsonb[]"))
         .udf(),
@@ -95,7 +99,11 @@ fn named(prefix: &'static str) -> Vec<Arc<ScalarUDF>> {
                 "json_array_elements_text_array",
                 "jsonb_array_elements_text_array",
             ),
-            const { &[Overload::new(&[Ty::Text], Ty::TextArray, array_texts)] },
+            if is_json {
+                const { &[Overload::new(&[Ty::Text], Ty::TextArray, array_texts)] }
+            } else {
+                const { &[Overload::new(&[Ty::Text], Ty::TextArray, array_texts_of_jsonb)] }
+            },
         )
         .udf(),
     ]
@@ -441,22 +449,34 @@ fn texts_of_jsonb(args: &Args) -> Result<ColumnarValue> {
     to_array(args, normal(text_list))
 }
 
+fn element_values(value: &str) -> Result<Vec<Option<String>>, PgError> {
+    Ok(array_of(value, "extract elements from")?
+        .into_iter()
+        .map(|value| Some(value.to_owned()))
+        .collect())
+}
+
+fn element_texts(value: &str) -> Result<Vec<Option<String>>, PgError> {
+    array_of(value, "extract elements from")?
+        .into_iter()
+        .map(slices::as_text)
+        .collect()
+}
+
 fn array_values(args: &Args) -> Result<ColumnarValue> {
-    to_array(args, |value| {
-        Ok(array_of(value, "extract elements from")?
-            .into_iter()
-            .map(|value| Some(value.to_owned()))
-            .collect())
-    })
+    to_array(args, element_values)
+}
+
+fn array_values_of_jsonb(args: &Args) -> Result<ColumnarValue> {
+    to_array(args, normal(element_values))
 }
 
 fn array_texts(args: &Args) -> Result<ColumnarValue> {
-    to_array(args, |value| {
-        array_of(value, "extract elements from")?
-            .into_iter()
-            .map(slices::as_text)
-            .collect()
-    })
+    to_array(args, element_texts)
+}
+
+fn array_texts_of_jsonb(args: &Args) -> Result<ColumnarValue> {
+    to_array(args, normal(element_texts))
 }
 
 fn has(value: &str, key: &str) -> Result<bool, PgError> {

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::interval_fields::IntervalModifier;
+
 /// `typmod` of a type without a modifier.
 pub const NO_TYPMOD: i32 = -1;
 
@@ -273,7 +275,13 @@ impl PgType {
     /// The spelling in field metadata: internal name, modifier, brackets.
     pub fn metadata_name(self) -> String {
         let brackets = if self.is_array { "[]" } else { "" };
-        format!("{}{}{brackets}", self.base.name(), self.modifier())
+        let modifier = match self.interval_modifier() {
+            Some((fields, digits)) => {
+                format!("({fields},{})", digits.trim_matches(['(', ')']))
+            }
+            None => self.modifier(),
+        };
+        format!("{}{modifier}{brackets}", self.base.name())
     }
 
     /// The modifier as it is written in SQL, with its parentheses; empty without one.
@@ -291,6 +299,12 @@ impl PgType {
             }
             _ => String::new(),
         }
+    }
+
+    /// For intervals: the fields of the modifier, and its digits in brackets.
+    fn interval_modifier(self) -> Option<(&'static str, String)> {
+        (self.base == Base::Interval && self.typmod >= 0)
+            .then(|| IntervalModifier::of(self.typmod).spelling())
     }
 }
 
@@ -312,6 +326,7 @@ fn typmod_from(base: Base, modifiers: &str) -> Option<i32> {
             .parse()
             .ok()
             .filter(|&digits| (0..=6).contains(&digits)),
+        Base::Interval => IntervalModifier::parse(modifiers),
         _ => None,
     }
 }
@@ -320,6 +335,11 @@ fn typmod_from(base: Base, modifiers: &str) -> Option<i32> {
 impl fmt::Display for PgType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let modifier = self.modifier();
+        if let Some((fields, digits)) = self.interval_modifier() {
+            let space = if fields.is_empty() { "" } else { " " };
+            write!(f, "interval{space}{fields}{digits}")?;
+            return f.write_str(if self.is_array { "[]" } else { "" });
+        }
         match self.base.sql_name().split_once(' ') {
             Some((head, tail))
                 if matches!(self.base, Base::Time | Base::Timestamp | Base::Timestamptz) =>

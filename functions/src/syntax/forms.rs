@@ -2,12 +2,13 @@
 
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, CastKind, DataType, DateTimeField, Expr, Function, FunctionArg,
-    FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident, Interval, ObjectName,
-    ObjectNamePart, UnaryOperator, Value, ValueWithSpan,
+    FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident, Interval, IntervalFields,
+    ObjectName, ObjectNamePart, UnaryOperator, Value, ValueWithSpan,
 };
 
 use super::simple_name;
 use crate::error::PgError;
+use crate::typing::quantified;
 
 /// Functions that give a set of rows, and those that give the same as an array. In a select list
 /// each becomes `unnest(f(…))`.
@@ -47,8 +48,8 @@ pub(super) fn lower_before(expr: &mut Expr) -> Result<(), PgError> {
             expr: operand,
         } if is_power(operand) => bind_minus_tighter(expr),
         Expr::Interval(interval) => {
-            if let Some(text) = interval_text(interval)? {
-                *expr = interval_cast(text);
+            if let Some(typed) = interval_literal(interval) {
+                *expr = typed;
             }
         }
         Expr::UnaryOp {
@@ -59,8 +60,14 @@ pub(super) fn lower_before(expr: &mut Expr) -> Result<(), PgError> {
             let Expr::Interval(interval) = operand.as_mut() else {
                 return Ok(());
             };
-            if let Some(text) = interval_text(interval)? {
-                **operand = interval_cast(text);
+            if let Some(typed) = interval_literal(interval) {
+                **operand = typed;
+            }
+        }
+        // DataFusion would forget the modifier of `interval(2) '…'`.
+        Expr::TypedString(typed) if matches!(typed.data_type, DataType::Interval { .. }) => {
+            if let Value::SingleQuotedString(text) = &typed.value.value {
+                *expr = cast(string(text.clone()), typed.data_type.clone());
             }
         }
         Expr::Function(function) => {
@@ -123,6 +130,23 @@ pub(super) fn lower_after(expr: &mut Expr) -> Result<(), PgError> {
                 _ => return Ok(()),
             };
             *expr = call(name, vec![taken(left), taken(right)]);
+        }
+        Expr::AnyOp {
+            left,
+            compare_op,
+            right,
+            ..
+        } if !matches!(right.as_ref(), Expr::Subquery(_)) => {
+            let args = vec![string(compare_op.to_string()), taken(left), taken(right)];
+            *expr = call(quantified::ANY, args);
+        }
+        Expr::AllOp {
+            left,
+            compare_op,
+            right,
+        } if !matches!(right.as_ref(), Expr::Subquery(_)) => {
+            let args = vec![string(compare_op.to_string()), taken(left), taken(right)];
+            *expr = call(quantified::ALL, args);
         }
         Expr::Function(function)
             if simple_name(&function.name)
@@ -221,46 +245,49 @@ fn bind_minus_tighter(expr: &mut Expr) {
     *expr = power;
 }
 
-/// The interval's text with its unit, or `None` when it is not a plain literal.
-fn interval_text(interval: &Interval) -> Result<Option<String>, PgError> {
-    if interval.leading_precision.is_some() || interval.fractional_seconds_precision.is_some() {
-        return Err(PgError::not_supported(
-            "interval precision is not supported",
-        ));
-    }
+/// The literal as a cast to the interval type it names, or `None` when it is not a plain literal.
+fn interval_literal(interval: &Interval) -> Option<Expr> {
     let Expr::Value(value) = interval.value.as_ref() else {
-        return Ok(None);
+        return None;
     };
     let text = match &value.value {
         Value::SingleQuotedString(text) => text.clone(),
         Value::DollarQuotedString(text) => text.value.clone(),
-        _ => return Ok(None),
+        _ => return None,
     };
-    let unit = interval
-        .last_field
-        .as_ref()
-        .or(interval.leading_field.as_ref());
-    let is_number = text.trim().parse::<f64>().is_ok();
-    Ok(Some(match unit {
-        Some(unit) if is_number => format!("{} {}", text.trim(), unit_name(unit)),
-        Some(DateTimeField::Second) | None => text,
-        // `'1:02' minute to second`: without it the colon would mean hours.
-        Some(_) => text,
-    }))
-}
-
-fn unit_name(unit: &DateTimeField) -> String {
-    unit.to_string().to_lowercase()
-}
-
-fn interval_cast(text: String) -> Expr {
-    cast(
+    Some(cast(
         string(text),
         DataType::Interval {
-            fields: None,
-            precision: None,
+            fields: interval_fields(interval)?,
+            precision: interval
+                .fractional_seconds_precision
+                .or(interval.leading_precision),
         },
-    )
+    ))
+}
+
+/// The fields behind a literal; `None` for those that PostgreSQL has no interval of.
+fn interval_fields(interval: &Interval) -> Option<Option<IntervalFields>> {
+    use DateTimeField as Field;
+    let Some(first) = &interval.leading_field else {
+        return Some(None);
+    };
+    Some(Some(match (first, &interval.last_field) {
+        (Field::Year, None) => IntervalFields::Year,
+        (Field::Month, None) => IntervalFields::Month,
+        (Field::Day, None) => IntervalFields::Day,
+        (Field::Hour, None) => IntervalFields::Hour,
+        (Field::Minute, None) => IntervalFields::Minute,
+        (Field::Second, None) => IntervalFields::Second,
+        (Field::Year, Some(Field::Month)) => IntervalFields::YearToMonth,
+        (Field::Day, Some(Field::Hour)) => IntervalFields::DayToHour,
+        (Field::Day, Some(Field::Minute)) => IntervalFields::DayToMinute,
+        (Field::Day, Some(Field::Second)) => IntervalFields::DayToSecond,
+        (Field::Hour, Some(Field::Minute)) => IntervalFields::HourToMinute,
+        (Field::Hour, Some(Field::Second)) => IntervalFields::HourToSecond,
+        (Field::Minute, Some(Field::Second)) => IntervalFields::MinuteToSecond,
+        _ => return None,
+    }))
 }
 
 fn is_beyond_numeric(number: &str) -> bool {

@@ -12,6 +12,7 @@ mod fill;
 mod native;
 pub(crate) mod numbers;
 mod patterns;
+mod regular_expression;
 pub(crate) mod similar;
 mod strings;
 

@@ -22,7 +22,7 @@ const DIGEST: &[Overload] = &[Overload::native(&[Ty::Bytea])];
 const FLOAT: &[Overload] = &[Overload::native(&[Ty::Float8])];
 
 /// PostgreSQL's argument types of the functions that only need to be kept from other types.
-const NATIVE: [(&str, &[Overload]); 36] = [
+const NATIVE: [(&str, &[Overload]); 30] = [
     ("ascii", TEXT),
     ("bit_length", LENGTH),
     ("btrim", TRIM),
@@ -42,20 +42,14 @@ const NATIVE: [(&str, &[Overload]); 36] = [
     ("sha256", DIGEST),
     ("sha384", DIGEST),
     ("sha512", DIGEST),
-    ("acosh", FLOAT),
     ("asinh", FLOAT),
     ("atan", FLOAT),
     ("atan2", &[Overload::native(&[Ty::Float8, Ty::Float8])]),
-    ("atanh", FLOAT),
     ("cbrt", FLOAT),
-    ("cos", FLOAT),
     ("cosh", FLOAT),
-    ("cot", FLOAT),
     ("degrees", FLOAT),
     ("radians", FLOAT),
-    ("sin", FLOAT),
     ("sinh", FLOAT),
-    ("tan", FLOAT),
     ("tanh", FLOAT),
     ("pi", &[Overload::native(&[])]),
     ("random", &[Overload::native(&[])]),

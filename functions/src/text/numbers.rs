@@ -68,6 +68,21 @@ fn invalid(message: &str) -> PgError {
     PgError::new(SqlState::SYNTAX_ERROR, message)
 }
 
+/// Text in double quotes, where a backslash takes the next character as it is, and how many bytes
+/// of the pattern it is.
+fn quoted(pattern: &str) -> (String, usize) {
+    let mut literal = String::new();
+    let mut chars = pattern.char_indices().skip(1);
+    while let Some((at, c)) = chars.next() {
+        match c {
+            '"' => return (literal, at + 1),
+            '\\' => literal.extend(chars.next().map(|(_, escaped)| escaped)),
+            c => literal.push(c),
+        }
+    }
+    (literal, pattern.len())
+}
+
 impl Pattern {
     fn parse(text: &str) -> Result<Self, PgError> {
         let mut pattern = Self {
@@ -87,10 +102,12 @@ impl Pattern {
             let upper: String = rest.chars().take(4).collect::<String>().to_uppercase();
             let starts = |word: &str| upper.starts_with(word);
             let taken = if rest.starts_with('"') {
-                let body = &rest[1..];
-                let end = body.find('"').unwrap_or(body.len());
-                pattern.parts.push(Part::Literal(body[..end].to_owned()));
-                (end + 2).min(rest.len())
+                let (literal, taken) = quoted(rest);
+                pattern.parts.push(Part::Literal(literal));
+                taken
+            } else if rest.starts_with("\\\"") {
+                pattern.parts.push(Part::Literal("\"".to_owned()));
+                2
             } else if starts("FM") {
                 pattern.fill = true;
                 2
@@ -370,9 +387,7 @@ fn layout(pattern: &Pattern, negative: bool, whole: &str, fraction: &str) -> Str
                 _ => blank(&mut out),
             },
             Part::Ordinal(upper) => {
-                if negative || pattern.fraction > 0 {
-                    blank(&mut out);
-                } else {
+                if !(negative || overflow || pattern.fraction > 0) {
                     let digits = if whole.is_empty() { "0" } else { whole };
                     out.push_str(ordinal_suffix(digits, *upper));
                 }

@@ -1,8 +1,4 @@
-//! POSIX regular expressions, by way of the `regex` crate.
-//!
-//! The flavours agree on what is common: classes, quantifiers, groups, alternatives, anchors,
-//! `\d \s \w`, `\y` (word boundary) and `\m \M` (word start and end). Back references and
-//! lookaround constraints do not exist here and are refused.
+//! The functions of regular expressions; what an expression matches is `regular_expression`'s.
 
 use std::sync::Arc;
 
@@ -10,14 +6,11 @@ use datafusion::arrow::array::{ListBuilder, StringBuilder};
 use datafusion::arrow::datatypes::DataType;
 use datafusion::error::Result;
 use datafusion::logical_expr::{ColumnarValue, ScalarUDF};
-use job::SqlState;
-use regex::Regex;
 
 use crate::error::PgError;
 use crate::kit::{Args, Overload, PgFunction, Returns, Ty};
 
-/// Compiled programs larger than this are refused: patterns come from clients.
-const PROGRAM_BYTES_MAX: usize = 10 << 20;
+use super::regular_expression::{Compiled, Flags};
 
 pub(super) fn functions() -> Vec<Arc<ScalarUDF>> {
     vec![
@@ -108,117 +101,6 @@ const MATCHES: Returns = Returns::Computed(|_, _| {
     ))
 });
 
-/// Flags of the functions, one letter each.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Flags {
-    global: bool,
-    ignore_case: bool,
-    /// `n` or `m`: the dot does not match line ends and anchors do.
-    lines: bool,
-    expanded: bool,
-    literal: bool,
-}
-
-impl Flags {
-    fn parse(text: &str) -> Result<Self, PgError> {
-        let mut flags = Self::default();
-        for flag in text.chars() {
-            match flag {
-                'g' => flags.global = true,
-                'i' => flags.ignore_case = true,
-                'c' => flags.ignore_case = false,
-                'n' | 'm' => flags.lines = true,
-                's' => flags.lines = false,
-                'x' => flags.expanded = true,
-                't' => flags.expanded = false,
-                'q' => flags.literal = true,
-                'e' | 'b' | 'p' | 'w' => {}
-                other => {
-                    return Err(PgError::invalid_parameter(format!(
-                        "invalid regular expression option: \"{other}\""
-                    )));
-                }
-            }
-        }
-        Ok(flags)
-    }
-}
-
-/// PostgreSQL's escapes in the words of the `regex` crate.
-fn translated(pattern: &str) -> String {
-    let mut out = String::with_capacity(pattern.len());
-    let mut chars = pattern.chars();
-    while let Some(c) = chars.next() {
-        if c != '\\' {
-            out.push(c);
-            continue;
-        }
-        match chars.next() {
-            Some('y') => out.push_str("\\b"),
-            Some('Y') => out.push_str("\\B"),
-            Some('m') => out.push_str("\\b{start}"),
-            Some('M') => out.push_str("\\b{end}"),
-            Some('A') => out.push_str("\\A"),
-            Some('Z') => out.push_str("\\z"),
-            Some(next) => {
-                out.push('\\');
-                out.push(next);
-            }
-            None => out.push('\\'),
-        }
-    }
-    out
-}
-
-fn compile(pattern: &str, flags: Flags) -> Result<Regex, PgError> {
-    let source = if flags.literal {
-        regex::escape(pattern)
-    } else {
-        translated(pattern)
-    };
-    regex::RegexBuilder::new(&source)
-        .case_insensitive(flags.ignore_case)
-        .dot_matches_new_line(!flags.lines)
-        .multi_line(flags.lines)
-        .ignore_whitespace(flags.expanded)
-        .size_limit(PROGRAM_BYTES_MAX)
-        .build()
-        .map_err(|error| {
-            let text = error.to_string();
-            let what = text.rsplit("error: ").next().unwrap_or(&text).trim();
-            PgError::new(
-                SqlState::INVALID_REGULAR_EXPRESSION,
-                format!("invalid regular expression: {what}"),
-            )
-        })
-}
-
-/// The last pattern compiled: nearly always the same in all rows.
-#[derive(Default)]
-struct Compiled {
-    key: Option<(String, Flags)>,
-    regex: Option<Regex>,
-}
-
-impl Compiled {
-    fn get(&mut self, pattern: &str, flags: Flags) -> Result<&Regex, PgError> {
-        let known = self
-            .key
-            .as_ref()
-            .is_some_and(|(text, with)| text == pattern && *with == flags);
-        if !known {
-            self.regex = None;
-        }
-        if self.regex.is_none() {
-            self.regex = Some(compile(pattern, flags)?);
-            self.key = Some((pattern.to_owned(), flags));
-        }
-        self.regex
-            .as_ref()
-            .ok_or_else(|| PgError::new(SqlState::INTERNAL_ERROR, "a pattern was not compiled"))
-    }
-}
-
 fn flags_at(args: &Args, index: usize, row: usize) -> Result<Option<Flags>> {
     if args.len() <= index {
         return Ok(Some(Flags::default()));
@@ -226,18 +108,6 @@ fn flags_at(args: &Args, index: usize, row: usize) -> Result<Option<Flags>> {
     match args.text(index)?.get(row) {
         Some(text) => Ok(Some(Flags::parse(text)?)),
         None => Ok(None),
-    }
-}
-
-/// The groups of a match, or the whole of it when the pattern has none.
-fn groups(captures: &regex::Captures<'_>) -> Vec<Option<String>> {
-    let owned = |part: Option<regex::Match<'_>>| part.map(|part| part.as_str().to_owned());
-    if captures.len() == 1 {
-        vec![owned(captures.get(0))]
-    } else {
-        (1..captures.len())
-            .map(|group| owned(captures.get(group)))
-            .collect()
     }
 }
 
@@ -260,7 +130,7 @@ fn first_match(args: &Args) -> Result<ColumnarValue> {
         Ok(compiled
             .get(pattern, flags)?
             .captures(text)
-            .map(|found| groups(&found)))
+            .map(|found| found.groups()))
     })
 }
 
@@ -281,7 +151,7 @@ fn all_matches(args: &Args) -> Result<ColumnarValue> {
             .captures_iter(text)
             .take(limit)
         {
-            for group in groups(&found) {
+            for group in found.groups() {
                 rows.values().values().append_option(group);
             }
             rows.values().append(true);
@@ -305,11 +175,11 @@ fn split(args: &Args) -> Result<ColumnarValue> {
         let mut start = 0;
         for found in regex.find_iter(text) {
             // An empty match at an end of the string splits nothing.
-            if found.is_empty() && (found.start() == 0 || found.start() == text.len()) {
+            if found.is_empty() && (found.start == 0 || found.start == text.len()) {
                 continue;
             }
-            parts.push(Some(text[start..found.start()].to_owned()));
-            start = found.end();
+            parts.push(Some(text[start..found.start].to_owned()));
+            start = found.end;
         }
         parts.push(Some(text[start..].to_owned()));
         Ok(Some(parts))
@@ -329,37 +199,9 @@ fn replace(args: &Args) -> Result<ColumnarValue> {
             return Ok(None);
         };
         let regex = compiled.get(pattern, flags)?;
-        let limit = if flags.global { 0 } else { 1 };
-        let replaced = regex.replacen(text, limit, |found: &regex::Captures<'_>| {
-            replacement(with, found)
-        });
-        Ok(Some(replaced.into_owned()))
+        let limit = if flags.global { usize::MAX } else { 1 };
+        Ok(Some(regex.replaced(text, with, limit)))
     })
-}
-
-/// `\1` is a group, `\&` the match, `\\` a backslash.
-fn replacement(with: &str, found: &regex::Captures<'_>) -> String {
-    let group = |index: usize| found.get(index).map_or("", |part| part.as_str());
-    let mut out = String::with_capacity(with.len());
-    let mut chars = with.chars();
-    while let Some(c) = chars.next() {
-        if c != '\\' {
-            out.push(c);
-            continue;
-        }
-        match chars.next() {
-            Some('&') => out.push_str(group(0)),
-            Some(digit @ '1'..='9') => {
-                out.push_str(group(digit.to_digit(10).map_or(0, |digit| digit as usize)));
-            }
-            Some('\\') | None => out.push('\\'),
-            Some(other) => {
-                out.push('\\');
-                out.push(other);
-            }
-        }
-    }
-    out
 }
 
 fn like(args: &Args) -> Result<ColumnarValue> {
@@ -416,7 +258,7 @@ fn position(args: &Args) -> Result<ColumnarValue> {
     args.rows(|row| match (text.get(row), pattern.get(row)) {
         (Some(text), Some(pattern)) => {
             let found = compiled.get(pattern, Flags::default())?.find(text);
-            let at = found.map_or(0, |found| text[..found.start()].chars().count() + 1);
+            let at = found.map_or(0, |found| text[..found.start].chars().count() + 1);
             Ok(i32::try_from(at).ok())
         }
         _ => Ok(None),
@@ -430,7 +272,7 @@ fn first_substring(args: &Args) -> Result<ColumnarValue> {
         (Some(text), Some(pattern)) => Ok(compiled
             .get(pattern, Flags::default())?
             .find(text)
-            .map(|found| found.as_str())),
+            .map(|found| &text[found])),
         _ => Ok(None),
     })
 }
@@ -443,7 +285,7 @@ pub(super) fn substring(args: &Args) -> Result<ColumnarValue> {
         (Some(text), Some(pattern)) => Ok(compiled
             .get(pattern, Flags::default())?
             .captures(text)
-            .and_then(|found| groups(&found).into_iter().next().flatten())),
+            .and_then(|found| found.groups().into_iter().next().flatten())),
         _ => Ok(None),
     })
 }
@@ -469,17 +311,13 @@ pub(super) fn substring_similar(args: &Args) -> Result<ColumnarValue> {
                 super::similar::body(after, escape)?
             ),
             _ => {
-                return Err(PgError::new(
-                    SqlState(*b"2200C"),
-                    "SQL regular expression may not contain more than two escape-double-quote separators",
-                )
-                .into());
+                return Err(super::similar::too_many_separators().into());
             }
         };
         let source = format!("^(?:{source})$");
         Ok(compiled
             .get(&source, Flags::default())?
             .captures(text)
-            .and_then(|found| found.get(1).map(|part| part.as_str().to_owned())))
+            .and_then(|found| found.get(1).map(ToOwned::to_owned)))
     })
 }

@@ -105,10 +105,19 @@ fn regular_expression(pattern: &str, escape: Option<char>) -> Result<String, PgE
 
 fn push_translated(out: &mut String, pattern: &str, escape: Option<char>) -> Result<(), PgError> {
     let mut in_brackets = false;
+    let mut separators = 0;
     let mut chars = pattern.chars();
     while let Some(c) = chars.next() {
         if Some(c) == escape {
             match chars.next() {
+                // Around the part that `substring` gives, which is an expression of its own.
+                Some('"') => {
+                    separators += 1;
+                    if separators > 2 {
+                        return Err(too_many_separators());
+                    }
+                    out.push_str(")(?:");
+                }
                 Some(literal) => push_literal(out, literal),
                 None => {
                     return Err(PgError::new(
@@ -144,6 +153,13 @@ fn push_translated(out: &mut String, pattern: &str, escape: Option<char>) -> Res
         }
     }
     Ok(())
+}
+
+pub(super) fn too_many_separators() -> PgError {
+    PgError::new(
+        SqlState(*b"2200C"),
+        "SQL regular expression may not contain more than two escape-double-quote separators",
+    )
 }
 
 fn push_literal(out: &mut String, c: char) {

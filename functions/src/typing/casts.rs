@@ -13,11 +13,12 @@ use datafusion::scalar::ScalarValue;
 use job::SqlState;
 
 use super::literals;
+use crate::arrays::cast as array_cast;
 use crate::cast;
 use crate::error::{PgError, type_name};
 use crate::kit::call;
 use crate::numeric::Digits;
-use crate::pg_type::arrow_types::NUMERIC_DEFAULT;
+use crate::pg_type::arrow_types::{NUMERIC_DEFAULT, list_of};
 use crate::pg_type::{Base, PG_TYPE_KEY, PgType, pg_type_of};
 use crate::type_planner::WRITTEN_CAST;
 
@@ -112,9 +113,11 @@ fn convert(expr: Expr, from: &DataType, to: PgType, arrow: &DataType) -> Result<
     let from_text = from.is_string();
     if to.is_array {
         return Ok(match from {
-            _ if from == arrow => expr,
-            DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(_, _) => {
-                native(expr, arrow)
+            _ if from == arrow && to.typmod < 0 => expr,
+            DataType::List(_) => array_cast::cast(expr, from, to, arrow)?,
+            DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
+                let list = list_of(item.data_type().clone());
+                return convert(native(expr, &list), &list, to, arrow);
             }
             _ if from_text => input(expr, to),
             _ => return Err(cannot(from, to)),
@@ -185,10 +188,14 @@ fn convert(expr: Expr, from: &DataType, to: PgType, arrow: &DataType) -> Result<
             _ => Err(cannot(from, to)),
         },
         Base::Interval => match from {
+            _ if from_text => Ok(call(&cast::interval(), with_typmod(expr, to))),
+            _ if to.typmod >= 0 => {
+                let whole = convert(expr, from, to.without_typmod(), arrow)?;
+                Ok(call(&cast::interval(), with_typmod(whole, to)))
+            }
             _ if from == arrow => Ok(expr),
             DataType::Interval(_) | DataType::Duration(_) => Ok(native(expr, arrow)),
             DataType::Time32(_) | DataType::Time64(_) => Ok(call(&cast::interval(), vec![expr])),
-            _ if from_text => Ok(call(&cast::interval(), vec![expr])),
             _ => Err(cannot(from, to)),
         },
         Base::Oid | Base::Xid => match from {
@@ -302,6 +309,12 @@ fn to_numeric(expr: Expr, from: &DataType, arrow: &DataType) -> Result<Expr> {
     {
         return Ok(native(expr, arrow));
     }
+    if from.is_integer() {
+        // By way of the numeric that holds every integer of this width: among the functions named
+        // `numeric`, an integer would find the one for float8, which is the preferred type.
+        let exact = crate::kit::Ty::Numeric.given(from);
+        return to_numeric(native(expr, &exact), &exact, to, arrow);
+    }
     let (DataType::Decimal128(precision, scale) | DataType::Decimal256(precision, scale)) = arrow
     else {
         return Err(cannot(from, PgType::NUMERIC));
@@ -352,7 +365,7 @@ fn to_text(expr: Expr, from: &DataType, to: PgType, arrow: &DataType) -> Result<
         (Base::Varchar, Some(length)) => call(&cast::varchar(), vec![text, lit(length)]),
         (Base::Bpchar, Some(length)) => call(&cast::bpchar(), vec![text, lit(length)]),
         (Base::Name, _) => call(&cast::name(), vec![text]),
-        (Base::Char, _) => call(&cast::varchar(), vec![text, lit(1_i32)]),
+        (Base::Char, _) => call(&cast::char(), vec![text]),
         _ => text,
     })
 }

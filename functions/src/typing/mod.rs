@@ -11,6 +11,7 @@
 //! - [`casts`]: which function a cast is
 //! - [`operators`]: which function an operator is
 //! - [`alternatives`]: the type in which branches, rows and elements meet
+//! - [`quantified`]: ANY and ALL of an array
 //! - [`dates`]: comparisons of dates with timestamps
 //! - [`rows`]: VALUES and UNION
 //! - [`condition`]: what stands where a boolean is wanted
@@ -24,6 +25,7 @@ mod dates;
 pub(crate) mod literals;
 pub(crate) mod operators;
 mod planner;
+pub(crate) mod quantified;
 mod rows;
 mod rule;
 pub(crate) mod unknown;

@@ -22,12 +22,12 @@ use datafusion::optimizer::analyzer::AnalyzerRule;
 use super::alternatives::{self, Alternative};
 use super::dates::{as_date_item, date_comparison};
 use super::operators::{self, Operand};
-use super::{casts, condition, literals, rows, unknown};
+use super::{casts, condition, literals, quantified, rows, unknown};
 use crate::arithmetic::{datetimes, integers};
+use crate::arrays::sets;
 use crate::error::{PgError, type_name};
 use crate::kit::{as_ours, call};
 use crate::numeric::{self, common_type};
-use crate::pg_type::arrow_types::list_of;
 use crate::pg_type::{Base, pg_type_of};
 use crate::text::similar;
 
@@ -55,8 +55,15 @@ pub(super) struct SharedConfig<'a> {
     shared: OnceCell<Arc<ConfigOptions>>,
 }
 
-impl SharedConfig<'_> {
-    fn get(&self) -> &Arc<ConfigOptions> {
+impl<'a> SharedConfig<'a> {
+    pub(super) fn new(config: &'a Arc<ConfigOptions>) -> Self {
+        Self {
+            options: config,
+            shared: OnceCell::from(Arc::clone(config)),
+        }
+    }
+
+    pub(super) fn get(&self) -> &Arc<ConfigOptions> {
         self.shared.get_or_init(|| Arc::new(self.options.clone()))
     }
 }
@@ -120,7 +127,7 @@ pub(super) struct Typing<'a> {
 }
 
 impl Typing<'_> {
-    fn expr(&self, expr: Expr) -> Result<Transformed<Expr>> {
+    pub(super) fn expr(&self, expr: Expr) -> Result<Transformed<Expr>> {
         let typed = expr.transform_up(|expr| self.one(expr))?;
         let changed = typed.transformed;
         let unmarked = typed
@@ -129,7 +136,7 @@ impl Typing<'_> {
         Ok(Transformed::new_transformed(unmarked.data, changed))
     }
 
-    fn operand(&self, expr: Expr) -> Result<Operand> {
+    pub(super) fn operand(&self, expr: Expr) -> Result<Operand> {
         let data_type = expr.get_type(self.schema)?;
         Ok(Operand { expr, data_type })
     }
@@ -277,8 +284,7 @@ impl Typing<'_> {
         })
     }
 
-    /// Untyped literals where DataFusion's function takes an array like the other argument, or one
-    /// of that argument's elements.
+    /// Untyped literals where DataFusion's function takes an array like the other argument.
     fn untyped_array_arguments(&self, name: &str, args: Vec<Expr>) -> Result<Vec<Expr>> {
         let [left, right] = args.as_slice() else {
             return Ok(args);
@@ -288,35 +294,6 @@ impl Typing<'_> {
         }
         let (left, right) = (self.operand(left.clone())?, self.operand(right.clone())?);
         let (left, right) = match name {
-            "array_has" if literals::unknown_text(&left.expr).is_some() => {
-                let element = match literals::unknown_text(&right.expr) {
-                    Some(_) => DataType::Utf8,
-                    None => right.data_type.clone(),
-                };
-                let array = list_of(element);
-                let expr = self.folded(casts::from_unknown(left.expr, &array)?)?;
-                (
-                    Operand {
-                        expr,
-                        data_type: array,
-                    },
-                    right,
-                )
-            }
-            "array_has" => match &left.data_type {
-                DataType::List(item) => {
-                    let to = item.data_type().clone();
-                    let expr = self.folded(casts::from_unknown(right.expr, &to)?)?;
-                    (
-                        left,
-                        Operand {
-                            expr,
-                            data_type: to,
-                        },
-                    )
-                }
-                _ => (left, right),
-            },
             "array_concat" | "array_has_all" | "array_has_any" => {
                 self.untyped_arrays(left, right)?
             }
@@ -361,7 +338,7 @@ impl Typing<'_> {
         })
     }
 
-    fn in_list(&self, list: InList) -> Result<Expr> {
+    pub(super) fn in_list(&self, list: InList) -> Result<Expr> {
         let InList {
             expr,
             list,
@@ -656,7 +633,16 @@ impl Typing<'_> {
             let field = operand.to_field(self.schema)?.1;
             return self.folded(condition::checked(operand, &field, &construct)?);
         }
+        if matches!(func.name(), quantified::ANY | quantified::ALL) {
+            return self.quantified(func, args);
+        }
         let args = self.untyped_array_arguments(func.name(), args)?;
+        match func.name() {
+            "array_has_any" => return self.array_sets(sets::overlaps(), args),
+            "array_has_all" => return self.array_sets(sets::contains(), args),
+            "array_element" => return self.array_element(func, args),
+            _ => {}
+        }
         // An operator chosen while SQL was planned, when its operands' types were not final.
         if let Some(operator) = crate::arithmetic::operator_of(&func) {
             let Ok([left, right]) = <[Expr; 2]>::try_from(args) else {

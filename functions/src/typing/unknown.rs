@@ -91,19 +91,10 @@ fn place_beside(literal: &mut ast::Expr, typed: ast::Expr) {
     *literal = crate::syntax::call(NAME, vec![taken, typed]);
 }
 
-/// Places untyped literals among the elements of an array, beside `&&` and in `= ANY ('{1,2}')`.
+/// Places untyped literals among the elements of an array, and beside `&&`.
 pub(crate) fn place_in_expr(expr: &mut ast::Expr) {
     match expr {
         ast::Expr::Array(array) => place_among(array.elem.iter_mut()),
-        ast::Expr::AnyOp { left, right, .. }
-            if is_untyped(right) && (has_type(left) || is_untyped(left)) =>
-        {
-            let array = ast::Expr::Array(ast::Array {
-                elem: vec![ast::Expr::clone(left)],
-                named: true,
-            });
-            place_beside(right, array);
-        }
         ast::Expr::BinaryOp {
             left,
             op: ast::BinaryOperator::PGOverlap,

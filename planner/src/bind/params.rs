@@ -263,13 +263,17 @@ fn walk(expr: &Expr, schema: &DFSchema, wanted: Option<&Field>, found: &mut [Opt
         }
         // `x = ANY($1)`: an array of what it is compared with.
         Expr::ScalarFunction(ScalarFunction { func, args })
-            if func.name() == "array_has" && args.len() == 2 =>
+            if matches!(func.name(), "pg_any" | "pg_all") && args.len() == 3 =>
         {
             let array = type_of(&args[1], schema).map(|item| {
                 Field::new("", DataType::new_list(item.data_type().clone(), true), true)
             });
-            walk(&args[0], schema, array.as_ref(), found);
-            walk(&args[1], schema, None, found);
+            let item = type_of(&args[2], schema).and_then(|array| match array.data_type() {
+                DataType::List(item) => Some(item.as_ref().clone()),
+                _ => None,
+            });
+            walk(&args[1], schema, item.as_ref(), found);
+            walk(&args[2], schema, array.as_ref(), found);
         }
         Expr::ScalarFunction(ScalarFunction { func, args }) => {
             let wanted = wanted_arguments(args, schema, |fields| {

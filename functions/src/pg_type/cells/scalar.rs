@@ -23,6 +23,7 @@ use crate::pg_type::civil::{
     PG_EPOCH_MICROS, TIMESTAMP_END, TIMESTAMP_INFINITY, TIMESTAMP_MIN, TIMESTAMP_MINUS_INFINITY,
 };
 use crate::pg_type::error::{Result, TypeError};
+use crate::pg_type::parse;
 use crate::pg_type::settings::FormatSettings;
 use crate::pg_type::time_zone::OffsetCache;
 use crate::pg_type::types::{Base, PgType};
@@ -370,7 +371,7 @@ where
             Ok(())
         }),
         (Format::Binary, Base::Char) => values(array, |value: &str, out: &mut Vec<u8>| {
-            out.push(value.as_bytes().first().copied().unwrap_or(0));
+            out.push(parse::bytes::character_byte(value));
             Ok(())
         }),
         (Format::Binary, _) => Err(TypeError::new(

@@ -14,7 +14,7 @@ use crate::pg_type::civil::{
 use crate::pg_type::error::{Result, TypeError};
 use crate::pg_type::parse::array::unsupported_lower_bound;
 use crate::pg_type::parse::numeric::{Digits, Numeric, not_a_decimal, too_many_digits};
-use crate::pg_type::parse::{interval, json};
+use crate::pg_type::parse::{bytes, interval, json};
 use crate::pg_type::types::{Base, PgType};
 use crate::pg_type::write::interval::PgInterval;
 
@@ -99,11 +99,14 @@ impl<'a> Input<'a> {
             Base::Text
             | Base::Varchar
             | Base::Name
-            | Base::Char
             | Base::Unknown
             | Base::PgNodeTree
             | Base::Aclitem
             | Base::Void => ScalarValue::Utf8(Some(self.text()?.to_owned())),
+            Base::Char => {
+                let [byte] = self.fixed()?;
+                ScalarValue::Utf8(Some(bytes::shown_character(byte)))
+            }
             Base::Bpchar => ScalarValue::Utf8(Some(self.text()?.trim_end_matches(' ').to_owned())),
             Base::Json => {
                 let text = self.text()?;

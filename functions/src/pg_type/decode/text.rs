@@ -4,6 +4,7 @@ use datafusion::common::ScalarValue;
 
 use super::{arrow_type, decimals, list, timestamptz};
 use crate::pg_type::error::{Result, TypeError};
+use crate::pg_type::interval_fields::IntervalModifier;
 use crate::pg_type::parse::{InputContext, array as array_syntax, bytes, datetime, interval, json};
 use crate::pg_type::parse::{number, numeric};
 use crate::pg_type::types::{Base, PgType};
@@ -31,7 +32,7 @@ pub(super) fn value(pg_type: PgType, text: &str, context: InputContext) -> Resul
         | Base::Void => ScalarValue::Utf8(Some(text.to_owned())),
         Base::Bpchar => ScalarValue::Utf8(Some(text.trim_end_matches(' ').to_owned())),
         Base::Name => ScalarValue::Utf8(Some(clip(text).to_owned())),
-        Base::Char => ScalarValue::Utf8(Some(text.chars().take(1).collect())),
+        Base::Char => ScalarValue::Utf8(Some(bytes::character(text))),
         Base::Json => {
             json::json(text)?;
             ScalarValue::Utf8(Some(text.to_owned()))
@@ -47,7 +48,11 @@ pub(super) fn value(pg_type: PgType, text: &str, context: InputContext) -> Resul
         }
         Base::Timestamptz => timestamptz(datetime::timestamptz(text, context)?),
         Base::Interval => {
-            let value = interval::interval(text, context.settings.interval_style)?;
+            let value = interval::interval(
+                text,
+                context.settings.interval_style,
+                IntervalModifier::NONE,
+            )?;
             ScalarValue::IntervalMonthDayNano(Some(interval::to_month_day_nano(value)?))
         }
         Base::Oid | Base::Xid => ScalarValue::UInt32(Some(number::oid(text)?)),

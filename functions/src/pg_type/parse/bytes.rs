@@ -13,6 +13,34 @@ pub fn bytea(text: &str) -> Result<Vec<u8>> {
     }
 }
 
+/// The one byte of `"char"` as it is shown: `\ooo` when it is no ASCII character, nothing for zero.
+pub fn character(text: &str) -> String {
+    let byte = match text.as_bytes() {
+        [b'\\', octal @ ..] if octal.len() == 3 => u8::from_str_radix(&text[1..], 8).ok(),
+        _ => None,
+    };
+    let byte = byte.or(text.as_bytes().first().copied()).unwrap_or(0);
+    shown_character(byte)
+}
+
+/// As [`character`], of the byte itself.
+pub fn shown_character(byte: u8) -> String {
+    match byte {
+        0 => String::new(),
+        ascii if ascii.is_ascii() => char::from(ascii).to_string(),
+        high => format!("\\{high:03o}"),
+    }
+}
+
+/// The byte that [`character`] shows.
+pub fn character_byte(shown: &str) -> u8 {
+    match shown.as_bytes() {
+        [b'\\', _, ..] => u8::from_str_radix(&shown[1..], 8).unwrap_or(b'\\'),
+        [byte, ..] => *byte,
+        [] => 0,
+    }
+}
+
 fn hex(digits: &str) -> Result<Vec<u8>> {
     let mut value = Vec::with_capacity(digits.len() / 2);
     let mut high = None;

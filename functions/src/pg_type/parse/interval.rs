@@ -8,6 +8,7 @@ use super::fields::fraction;
 use super::number::trim;
 use crate::pg_type::civil::{MICROS_PER_DAY, MICROS_PER_SECOND};
 use crate::pg_type::error::{INTERVAL_FIELD_OVERFLOW, Result, TypeError};
+use crate::pg_type::interval_fields::{IntervalModifier, Lowest};
 use crate::pg_type::settings::IntervalStyle;
 use crate::pg_type::types::Base;
 use crate::pg_type::write::interval::PgInterval;
@@ -25,13 +26,18 @@ enum Problem {
     TotalOverflow,
 }
 
-/// Reads a literal; the style tells how far the sign of the first part reaches.
-pub fn interval(text: &str, style: IntervalStyle) -> Result<PgInterval> {
+/// Reads a literal; the style tells how far the sign of the first part reaches, the modifier what a
+/// number without a unit counts. It keeps all fields: see [`IntervalModifier::keep`].
+pub(crate) fn interval(
+    text: &str,
+    style: IntervalStyle,
+    modifier: IntervalModifier,
+) -> Result<PgInterval> {
     let trimmed = trim(text);
     let outcome = if let Some(rest) = trimmed.strip_prefix(['P', 'p']) {
         iso_8601(rest)
     } else {
-        words(trimmed, style)
+        words(trimmed, style, modifier)
     };
     outcome.map_err(|problem| match problem {
         Problem::Syntax => TypeError::invalid_datetime(NAME, text),
@@ -87,6 +93,20 @@ impl Unit {
             "mil" | "mils" | "millennium" | "millennia" => Self::Millennium,
             _ => return None,
         })
+    }
+}
+
+impl Unit {
+    /// Of a last number that has none.
+    fn unsaid(modifier: IntervalModifier) -> Self {
+        match modifier.lowest() {
+            Lowest::Year => Self::Year,
+            Lowest::Month => Self::Month,
+            Lowest::Day => Self::Day,
+            Lowest::Hour => Self::Hour,
+            Lowest::Minute => Self::Minute,
+            Lowest::Second => Self::Second,
+        }
     }
 }
 
@@ -331,7 +351,11 @@ impl Given {
 
 /// From right to left, as a number's unit stands after it. A number without a unit is days
 /// before a clock time or a number of its own kind of place, else seconds.
-fn words(text: &str, style: IntervalStyle) -> std::result::Result<PgInterval, Problem> {
+fn words(
+    text: &str,
+    style: IntervalStyle,
+    modifier: IntervalModifier,
+) -> std::result::Result<PgInterval, Problem> {
     let tokens = tokenize(text).ok_or(Problem::Syntax)?;
     if tokens.is_empty() {
         return Err(Problem::Syntax);
@@ -341,7 +365,8 @@ fn words(text: &str, style: IntervalStyle) -> std::result::Result<PgInterval, Pr
     let mut sum = Sum::default();
     let mut ago = false;
     let mut unit: Option<Unit> = None;
-    let mut after_clock = false;
+    // What stands before a clock or hours counts days.
+    let mut before_are_days = false;
     let mut given = Given::default();
     for (index, token) in tokens.iter().enumerate().rev() {
         match token {
@@ -358,12 +383,12 @@ fn words(text: &str, style: IntervalStyle) -> std::result::Result<PgInterval, Pr
                 unit = Some(Unit::of(word).ok_or(Problem::Syntax)?);
             }
             Token::Clock(text) => {
-                if unit.take().is_some_and(|unit| unit != Unit::Day) || after_clock {
+                if unit.take().is_some_and(|unit| unit != Unit::Day) || before_are_days {
                     return Err(Problem::Syntax);
                 }
                 given.add(&[Unit::Hour, Unit::Minute, Unit::Second])?;
-                add_to(&mut sum.micros, clock(text, all_negative)?, 1)?;
-                after_clock = true;
+                add_to(&mut sum.micros, clock(text, all_negative, modifier)?, 1)?;
+                before_are_days = true;
             }
             Token::YearMonth(text) => {
                 if unit.take().is_some() {
@@ -380,11 +405,11 @@ fn words(text: &str, style: IntervalStyle) -> std::result::Result<PgInterval, Pr
                 }
                 let unit = match unit.take() {
                     Some(unit) => unit,
-                    None if after_clock => Unit::Day,
-                    None if index + 1 == tokens.len() => Unit::Second,
+                    None if before_are_days => Unit::Day,
+                    None if index + 1 == tokens.len() => Unit::unsaid(modifier),
                     None => return Err(Problem::Syntax),
                 };
-                after_clock = false;
+                before_are_days = unit == Unit::Hour;
                 given.add(&[unit])?;
                 sum.add(quantity, unit)?;
             }
@@ -411,7 +436,11 @@ fn only_first_is_signed(text: &str) -> bool {
 }
 
 /// `[±]HH:MM[:SS[.ffffff]]`, or `[±]MM:SS.ffffff`, in microseconds. Hours have no limit.
-fn clock(text: &str, negate: bool) -> std::result::Result<i64, Problem> {
+fn clock(
+    text: &str,
+    negate: bool,
+    modifier: IntervalModifier,
+) -> std::result::Result<i64, Problem> {
     let (negative, body) = match text.strip_prefix('-') {
         Some(body) => (true, body),
         None => (negate, text.strip_prefix('+').unwrap_or(text)),
@@ -433,7 +462,11 @@ fn clock(text: &str, negate: bool) -> std::result::Result<i64, Problem> {
     };
     let (first, second, third, fourth) = (part()?, part()?, part()?, part()?);
     let (hours, minutes, seconds) = match (first, second, third, fourth) {
-        (Some(minutes), Some(seconds), None, None) if micros.is_some() => (0, minutes, seconds),
+        (Some(minutes), Some(seconds), None, None)
+            if micros.is_some() || modifier.is_minute_to_second() =>
+        {
+            (0, minutes, seconds)
+        }
         (Some(hours), Some(minutes), None, None) => (hours, minutes, 0),
         (Some(hours), Some(minutes), Some(seconds), None) => (hours, minutes, seconds),
         _ => return Err(Problem::Syntax),
@@ -546,7 +579,7 @@ mod tests {
     use super::*;
 
     fn shown_in(text: &str, style: IntervalStyle) -> String {
-        match interval(text, style) {
+        match interval(text, style, IntervalModifier::NONE) {
             Ok(value) => {
                 let mut out = Vec::new();
                 crate::pg_type::write::interval::interval(&mut out, value, IntervalStyle::Postgres);
