@@ -114,6 +114,19 @@ pub fn unguard_scans(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPl
     .data()
 }
 
+/// A source with the Parquet source in it changed, guarded or not; `None` if there is none in it.
+pub fn change_parquet(
+    source: &Arc<dyn FileSource>,
+    change: &dyn Fn(&ParquetSource) -> ParquetSource,
+) -> Option<Arc<dyn FileSource>> {
+    if let Some(guarded) = source.downcast_ref::<GuardedSource>() {
+        let inner = change_parquet(&guarded.inner, change)?;
+        return Some(guarded.with_inner(inner));
+    }
+    let parquet = source.downcast_ref::<ParquetSource>()?;
+    Some(Arc::new(change(parquet)))
+}
+
 fn file_scan(node: &Arc<dyn ExecutionPlan>) -> Option<&FileScanConfig> {
     node.downcast_ref::<DataSourceExec>()?
         .data_source()

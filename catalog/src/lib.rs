@@ -50,7 +50,7 @@ pub use catalog::Catalog;
 pub use ddl::{CommentTarget, DdlOutcome, DropBehavior, IfExists};
 pub use error::{CatalogError, Result, find_report};
 pub use external::{ExternalTable, FileKind, NewExternalTable, SortColumn};
-pub use guard::{GuardedSource, guard_scans, unguard_scans};
+pub use guard::{GuardedSource, change_parquet, guard_scans, unguard_scans};
 pub use location::Location;
 pub use names::{
     INFORMATION_SCHEMA, ObjectName, Oid, PG_CATALOG, PUBLIC, RelationKind, SearchPath,

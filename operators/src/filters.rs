@@ -10,13 +10,18 @@
 //!   join of one slice would then filter the rows of the other by its own keys; a TopK or min/max
 //!   bound reached by an attempt that was thrown away would hide rows from its successor. So a
 //!   copy gets new filter objects ([`Renewal`]), never the old ones.
+//!
+//! Whoever makes plans may have put sources of their own around DataFusion's, so they say where
+//! Parquet's is ([`ChangeParquet`]): a filter that is not found there is never filled.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use datafusion::common::Result;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
-use datafusion::datasource::physical_plan::{FileScanConfig, FileScanConfigBuilder, ParquetSource};
+use datafusion::datasource::physical_plan::{
+    FileScanConfig, FileScanConfigBuilder, FileSource, ParquetSource,
+};
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{DynamicFilterPhysicalExpr, lit};
@@ -25,8 +30,17 @@ use datafusion::physical_plan::ExecutionPlan;
 
 type Expr = Arc<dyn PhysicalExpr>;
 
+/// A scan's source with the Parquet source in it changed; `None` if there is none in it.
+pub type ChangeParquet = fn(
+    &Arc<dyn FileSource>,
+    &dyn Fn(&ParquetSource) -> ParquetSource,
+) -> Option<Arc<dyn FileSource>>;
+
 /// Takes out of the plan's scans the dynamic filters that no node of the plan produces.
-pub fn strip_foreign_filters(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+pub fn strip_foreign_filters(
+    plan: Arc<dyn ExecutionPlan>,
+    change: ChangeParquet,
+) -> Result<Arc<dyn ExecutionPlan>> {
     let mut produced = Vec::new();
     plan.apply(|node| {
         produced.extend(
@@ -40,7 +54,7 @@ pub fn strip_foreign_filters(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn Exe
         let Some(config) = file_scan(&node) else {
             return Ok(Transformed::no(node));
         };
-        let rewritten = rewrite_filters(config, &mut |filter| {
+        let rewritten = rewrite_filters(config, change, &mut |filter| {
             let known = filter
                 .expression_id()
                 .is_some_and(|id| produced.contains(&id));
@@ -55,12 +69,19 @@ pub fn strip_foreign_filters(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn Exe
 }
 
 /// The new filters of one copy of a plan, by the id of the filter they replace.
-#[derive(Default)]
 pub(crate) struct Renewal {
+    change: ChangeParquet,
     renewed: HashMap<u64, Arc<DynamicFilterPhysicalExpr>>,
 }
 
 impl Renewal {
+    pub(crate) fn new(change: ChangeParquet) -> Self {
+        Self {
+            change,
+            renewed: HashMap::new(),
+        }
+    }
+
     /// The copy's filter for a producer: new, and still letting every row pass.
     pub(crate) fn renew(
         &mut self,
@@ -76,7 +97,7 @@ impl Renewal {
     /// The scan with its filters replaced by the copy's own; filters of producers that the copy
     /// does not have are dropped. `None`: it has none.
     pub(crate) fn scan(&self, config: &FileScanConfig) -> Result<Option<FileScanConfig>> {
-        rewrite_filters(config, &mut |old| {
+        rewrite_filters(config, self.change, &mut |old| {
             let Some(new) = old.expression_id().and_then(|id| self.renewed.get(&id)) else {
                 return Ok(None);
             };
@@ -97,11 +118,9 @@ pub(crate) fn file_scan(node: &Arc<dyn ExecutionPlan>) -> Option<&FileScanConfig
 /// Other formats take no predicates. Returns `None` when there was nothing to replace.
 fn rewrite_filters(
     config: &FileScanConfig,
+    change: ChangeParquet,
     replace: &mut dyn FnMut(&Expr) -> Result<Option<Expr>>,
 ) -> Result<Option<FileScanConfig>> {
-    let Some(parquet) = config.file_source().downcast_ref::<ParquetSource>() else {
-        return Ok(None);
-    };
     let Some(predicate) = config.file_source().filter() else {
         return Ok(None);
     };
@@ -124,10 +143,13 @@ fn rewrite_filters(
     if !found {
         return Ok(None);
     }
-    let source = parquet.with_predicate(conjunction(kept));
-    Ok(Some(
+    let predicate = conjunction(kept);
+    let source = change(config.file_source(), &|parquet| {
+        parquet.with_predicate(Arc::clone(&predicate))
+    });
+    Ok(source.map(|source| {
         FileScanConfigBuilder::from(config.clone())
-            .with_source(Arc::new(source))
-            .build(),
-    ))
+            .with_source(source)
+            .build()
+    }))
 }

@@ -11,7 +11,7 @@ mod scalar_subqueries;
 mod stage_plan;
 mod yielding;
 
-pub use filters::strip_foreign_filters;
+pub use filters::{ChangeParquet, strip_foreign_filters};
 pub use restrict::restrict;
 pub use scalar_subqueries::ScalarSubqueriesExec;
 pub use stage_plan::{ExchangeSpec, FileSpec, RowForm, RowSpec, Sink, StagePlan};

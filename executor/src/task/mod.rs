@@ -152,7 +152,11 @@ impl TaskRunner {
         rows: Option<ResultWriter>,
         partitions: &mut Partitions,
     ) -> Result<TaskStats, Stopped> {
-        let plan = yielding(restrict(&launch.plan.plan, &launch.partitions)?)?;
+        let plan = yielding(restrict(
+            &launch.plan.plan,
+            &launch.partitions,
+            catalog::change_parquet,
+        )?)?;
         let spilled = Arc::new(AtomicU64::new(0));
         let context = self.context(&launch, pool, Arc::clone(&spilled))?;
         let attempt = Arc::new(Attempt {

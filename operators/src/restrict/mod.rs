@@ -54,7 +54,7 @@ use datafusion::physical_plan::work_table::WorkTableExec;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 
 use crate::exchange::ExchangeSourceExec;
-use crate::filters::Renewal;
+use crate::filters::{ChangeParquet, Renewal};
 use crate::rows::copy::CopySourceExec;
 use crate::scalar_subqueries::ScalarSubqueriesExec;
 
@@ -63,17 +63,19 @@ pub(crate) use skipped::SkippedExec;
 type Plan = Arc<dyn ExecutionPlan>;
 
 /// A fresh copy of `plan` that has exactly `partitions` (ascending, at least one).
-pub fn restrict(plan: &Plan, partitions: &[u32]) -> Result<Plan> {
+pub fn restrict(plan: &Plan, partitions: &[u32], change: ChangeParquet) -> Result<Plan> {
     let count = plan.output_partitioning().partition_count();
     let keep: Vec<usize> = partitions.iter().map(|p| *p as usize).collect();
     let ascending = keep.windows(2).all(|w| w[0] < w[1]);
     if keep.is_empty() || !ascending || keep.last().is_none_or(|last| *last >= count) {
         return internal_err!("slice {partitions:?} of a plan with {count} partitions");
     }
-    Restriction::default().node(plan, &keep)
+    let mut restriction = Restriction {
+        filters: Renewal::new(change),
+    };
+    restriction.node(plan, &keep)
 }
 
-#[derive(Default)]
 struct Restriction {
     filters: Renewal,
 }

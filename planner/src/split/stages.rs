@@ -113,7 +113,7 @@ impl<'a> Stages<'a> {
 
     pub(super) fn push(&mut self, plan: Plan, sink: Sink) -> Result<StageId> {
         // Filters whose producer ended up in another stage would never be updated.
-        let plan = operators::strip_foreign_filters(plan)?;
+        let plan = operators::strip_foreign_filters(plan, catalog::change_parquet)?;
         let id = StageId(self.stages.len() as u32);
         let partitions = count(&plan) as u32;
         let mut inputs = Vec::new();

@@ -40,6 +40,18 @@ const DIFFERENT_EACH_TIME: [&str; 12] = [
     "txid_current",
 ];
 
+/// What no file asks.
+const FURTHER: [&str; 5] = [
+    "SELECT count(*) FROM generate_series(1, 300000)",
+    "SELECT x FROM generate_series(1, 300000) g(x) ORDER BY x LIMIT 3",
+    "SELECT x, repeat('a', 3) FROM generate_series(300000, 1, -1) g(x) LIMIT 2",
+    "SELECT k, sum(k) FILTER (WHERE k > 2) OVER (ORDER BY k), count(*) FILTER (WHERE k % 2 = 0) \
+     OVER (ORDER BY k ROWS BETWEEN 1 PRECEDING AND 1 FOLLOWING) \
+     FROM generate_series(1, 6) g(k) ORDER BY k",
+    "SELECT array_agg(k) FILTER (WHERE k > 2) OVER (PARTITION BY k % 2 ORDER BY k) \
+     FROM (VALUES (1), (2), (3), (4), (NULL)) v(k) ORDER BY k",
+];
+
 /// Settings of the process, which differ because that is what the two are.
 const OF_THE_PROCESS: [&str; 3] = ["pg_settings", "SHOW ALL", "current_setting"];
 
@@ -56,12 +68,19 @@ fn every_statement_is_answered_alike() -> Result {
     let mut problems = Vec::new();
     let (mut asked, mut skipped) = (0, 0);
     for cut in CUTS {
-        for file in super::slt::files(&folder)? {
+        let mut files = super::slt::files(&folder)?;
+        files.push(String::new());
+        for file in files {
             let mut sides = [local.connect()?, cluster.connect()?];
             for side in &mut sides {
                 side.simple(cut)?;
             }
-            for (line, sql) in slt::statements(&folder.join(&file))? {
+            let statements = if file.is_empty() {
+                FURTHER.map(|sql| (0, sql.to_owned())).to_vec()
+            } else {
+                slt::statements(&folder.join(&file))?
+            };
+            for (line, sql) in statements {
                 let sql = sql.replace("$DATA", &data.display().to_string());
                 if differs_each_time(&sql) {
                     skipped += 1;
@@ -224,4 +243,56 @@ fn with_tables(server: &Server, data: &Path) -> Result<Wire> {
         ))?;
     }
     Ok(wire)
+}
+
+/// A join's build side and a TopK spare a task of an executor row groups as they spare one here.
+#[test]
+fn filters_that_come_while_a_task_runs_spare_scans_on_executors_too() -> Result {
+    let data = TempDir::with_prefix("firesteel-modes-")?;
+    generate(data.path(), 0.1)?;
+    // The row counts of the scans that such a filter reaches.
+    let statements = [
+        // Sorted by key within each file: the best row group is read first, the rest not at all.
+        (
+            "SELECT l_orderkey, l_comment FROM lineitem ORDER BY l_orderkey DESC LIMIT 5",
+            "lineitem",
+        ),
+        // Few keys on the build side.
+        (
+            "SELECT sum(l_quantity) FROM orders JOIN lineitem ON o_orderkey = l_orderkey \
+             WHERE o_orderkey < 100",
+            "lineitem",
+        ),
+    ];
+    for executors in [0, 3] {
+        let server = Server::start_cluster(executors, &SIZE)?;
+        let mut wire = with_tables(&server, data.path())?;
+        wire.simple("SET firesteel.partitions = 2")?;
+        let total = wire.value("SELECT count(*) FROM lineitem")?;
+        let total: u64 = total.ok_or("no rows")?.parse()?;
+        for (sql, table) in statements {
+            let answers = wire.simple(&format!("EXPLAIN ANALYZE {sql}"))?;
+            let lines: Vec<String> = answers
+                .into_iter()
+                .flat_map(|answer| answer.rows)
+                .flatten()
+                .flatten()
+                .collect();
+            let text = lines.join("\n");
+            let scan = lines
+                .iter()
+                .find(|line| line.contains("DynamicFilter") && line.contains(table))
+                .ok_or_else(|| format!("no scan of {table} with a filter:\n{text}"))?;
+            let rows: u64 = scan
+                .rsplit_once("(rows=")
+                .and_then(|(_, rest)| rest.split([' ', ')']).next())
+                .ok_or_else(|| format!("no rows: {scan}"))?
+                .parse()?;
+            assert!(
+                rows * 2 < total,
+                "{executors} executors: {rows} of {total} rows were read\n{text}"
+            );
+        }
+    }
+    Ok(())
 }

@@ -7,12 +7,12 @@
 //! receiver compares.
 
 mod copy;
-mod empty_sets;
 mod exchange;
 mod fields;
 mod nodes;
 mod others;
 mod scans;
+mod stand_in;
 mod subqueries;
 
 use std::collections::HashMap;
@@ -61,7 +61,7 @@ fn encode(job: JobId, plan: &StagePlan, config: &SessionConfig) -> Result<proto:
     let converter = FieldConverter;
     let ours = subqueries::from_stock(Arc::clone(&plan.plan))?;
     let stock = subqueries::to_stock(Arc::clone(&ours))?;
-    let stock = empty_sets::to_stock(stock)?;
+    let stock = stand_in::to_stock(stock, &codec, &converter)?;
     let node = converter.execution_plan_to_proto(&stock, &codec)?;
     Ok(proto::StagePlan {
         job: job.0,

@@ -25,9 +25,9 @@ use operators::exchange::ExchangeSourceExec;
 use operators::rows::copy::CopySourceExec;
 use prost::Message;
 
-use super::empty_sets::EmptySetsExec;
 use super::fields::with_field;
-use super::{copy, empty_sets, exchange, not_a_plan, others};
+use super::stand_in::StandInExec;
+use super::{copy, exchange, not_a_plan, others, stand_in};
 use crate::proto;
 use crate::proto::plan_node::Node;
 
@@ -105,10 +105,8 @@ impl PhysicalExtensionCodec for Codec {
             Node::WorkTable(others::encode_work_table(table, &self.recursive)?)
         } else if let Some(sort) = node.downcast_ref::<PartialSortExec>() {
             Node::PartialSort(others::encode_partial_sort(sort, self, converter)?)
-        } else if let Some(groups) = node.downcast_ref::<EmptySetsExec>() {
-            Node::EmptySets(proto::EmptySets {
-                sets: groups.sets(),
-            })
+        } else if let Some(stand_in) = node.downcast_ref::<StandInExec>() {
+            stand_in.node().clone()
         } else {
             return not_impl_err!("{} has no form in bytes", node.name());
         };
@@ -141,7 +139,12 @@ impl PhysicalExtensionCodec for Codec {
             Some(Node::PartialSort(sort)) => Arc::new(others::decode_partial_sort(
                 &sort, inputs, &context, converter,
             )?),
-            Some(Node::EmptySets(groups)) => empty_sets::decode(groups.sets, inputs)?,
+            Some(Node::EmptySets(groups)) => {
+                Arc::new(stand_in::decode_empty_sets(groups.sets, inputs)?)
+            }
+            Some(Node::Series(series)) => Arc::new(stand_in::decode_series(
+                &series, inputs, &context, converter,
+            )?),
             None => return internal_err!("a node of no kind"),
         })
     }

@@ -147,6 +147,11 @@ const STATEMENTS: &[(&[&str], &str)] = &[
         &[],
         "SELECT m + u.a AS x, n * 2 AS y FROM (SELECT max(a) AS m, count(b) AS n FROM t) CROSS JOIN u ORDER BY 1",
     ),
+    (
+        &[],
+        "SELECT value, value + 1 AS next FROM generate_series(1, 5) ORDER BY value LIMIT 3",
+    ),
+    (&[], "SELECT count(*) FROM generate_series(1, 5)"),
     (&[], "SELECT 1 AS one WHERE false"),
     (&[], "SELECT 1 AS one"),
     (
