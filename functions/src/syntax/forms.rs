@@ -64,12 +64,6 @@ pub(super) fn lower_before(expr: &mut Expr) -> Result<(), PgError> {
                 **operand = typed;
             }
         }
-        // DataFusion would forget the modifier of `interval(2) '…'`.
-        Expr::TypedString(typed) if matches!(typed.data_type, DataType::Interval { .. }) => {
-            if let Value::SingleQuotedString(text) = &typed.value.value {
-                *expr = cast(string(text.clone()), typed.data_type.clone());
-            }
-        }
         Expr::Function(function) => {
             // `pg_catalog.f(…)` is `f(…)`.
             if function.name.0.len() == 2
@@ -375,7 +369,7 @@ mod tests {
         );
         assert_eq!(
             lowered("SELECT interval '90' day"),
-            "SELECT CAST('90 day' AS INTERVAL)"
+            "SELECT CAST('90' AS INTERVAL DAY)"
         );
         assert_eq!(
             lowered("SELECT generate_series(1, 3)"),

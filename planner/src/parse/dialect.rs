@@ -1,14 +1,15 @@
-//! `sqlparser`'s PostgreSQL dialect, with three forms read as PostgreSQL reads them.
+//! `sqlparser`'s PostgreSQL dialect, with some forms read as PostgreSQL reads them.
 //!
 //! - `a IS DISTINCT FROM b AND c` is a comparison and a condition; `sqlparser` takes all that
 //!   follows FROM for the right side.
 //! - Before ANY, ALL and SOME an operator may be written in full (`OPERATOR(pg_catalog.=)`) or be
 //!   LIKE, and behind them may be a set operation in brackets.
 //! - `((SELECT 1) UNION (SELECT 2))` is a subquery.
+//! - `INTERVAL(2) '…'` keeps its precision.
 
 use std::any::TypeId;
 
-use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr};
+use datafusion::sql::sqlparser::ast::{BinaryOperator, CastKind, DataType, Expr, Value};
 use datafusion::sql::sqlparser::dialect::{Dialect, PostgreSqlDialect, Precedence};
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
@@ -48,6 +49,10 @@ impl Dialect for Postgres {
     }
 
     fn parse_prefix(&self, parser: &mut Parser) -> Option<Result<Expr, ParserError>> {
+        if let Some(interval) = precise_interval(parser) {
+            skip(parser, 5);
+            return Some(Ok(interval));
+        }
         let bracket = |nth| parser.peek_nth_token_ref(nth).token == Token::LParen;
         if !(bracket(0) && bracket(1)) {
             return None;
@@ -174,6 +179,29 @@ impl Postgres {
             },
         })
     }
+}
+
+/// `INTERVAL(2) '…'`, whose precision the parser would forget.
+fn precise_interval(parser: &Parser) -> Option<Expr> {
+    let token = |nth| &parser.peek_nth_token_ref(nth).token;
+    if keyword(parser, 0) != Some(Keyword::INTERVAL) || *token(1) != Token::LParen {
+        return None;
+    }
+    let (Token::Number(digits, _), Token::RParen, Token::SingleQuotedString(text)) =
+        (token(2), token(3), token(4))
+    else {
+        return None;
+    };
+    Some(Expr::Cast {
+        kind: CastKind::Cast,
+        expr: Box::new(Expr::Value(Value::SingleQuotedString(text.clone()).into())),
+        data_type: DataType::Interval {
+            fields: None,
+            precision: Some(digits.parse().ok()?),
+        },
+        array: false,
+        format: None,
+    })
 }
 
 /// A query and the closing bracket.
