@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::arrow::record_batch::RecordBatch;
-use datafusion::common::{DFSchema, internal_err};
+use datafusion::common::DFSchema;
 use datafusion::error::Result;
 use datafusion::logical_expr::{
     ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
@@ -13,7 +13,9 @@ use datafusion::logical_expr::{
 };
 use datafusion::scalar::ScalarValue;
 
-use super::elements::{compiled, element_of, element_type, elements, list, rebuilt, with_element};
+use super::elements::{
+    compiled, element_of, element_type, elements, list, misused, rebuilt, with_element,
+};
 use crate::kit::call;
 use crate::pg_type::PgType;
 use crate::typing::casts;
@@ -70,7 +72,7 @@ fn named(name: Option<&ScalarValue>) -> Result<PgType> {
     let name = name.and_then(|name| name.try_as_str().flatten());
     match name.and_then(PgType::from_metadata_name) {
         Some(pg_type) => Ok(pg_type),
-        None => internal_err!("a cast of an array to the type {name:?}"),
+        None => Err(misused(format!("a cast of an array to the type {name:?}"))),
     }
 }
 
@@ -89,7 +91,7 @@ impl ScalarUDFImpl for ArrayCast {
 
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
         let Some(layout) = args.arg_fields.get(1) else {
-            return internal_err!("a cast of an array takes three arguments");
+            return Err(misused("a cast of an array takes three arguments"));
         };
         let field = Field::new(self.name(), layout.data_type().clone(), true);
         let to = named(args.scalar_arguments.get(2).copied().flatten())?;
@@ -98,7 +100,7 @@ impl ScalarUDFImpl for ArrayCast {
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let [array, _, ColumnarValue::Scalar(name)] = args.args.as_slice() else {
-            return internal_err!("a cast of an array takes three arguments");
+            return Err(misused("a cast of an array takes three arguments"));
         };
         let to = named(Some(name))?;
         let is_scalar = matches!(array, ColumnarValue::Scalar(_));

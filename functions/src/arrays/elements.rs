@@ -5,14 +5,17 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, ListArray};
 use datafusion::arrow::datatypes::{DataType, Field};
+use datafusion::common::DFSchema;
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::{DFSchema, internal_err};
-use datafusion::error::Result;
+use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::context::ExecutionProps;
 use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 
+use job::SqlState;
+
+use crate::error::{PgError, type_name};
 use crate::pg_type::{PgType, pg_type_of};
 
 /// What the innermost lists of an array hold.
@@ -116,10 +119,17 @@ pub(crate) fn compiled(
     )
 }
 
-/// A list array, or an internal error that says what came instead.
+/// A list array, or an error that says what came instead.
 pub(crate) fn list(array: &ArrayRef) -> Result<&ListArray> {
-    match array.as_list_opt::<i32>() {
-        Some(list) => Ok(list),
-        None => internal_err!("a list was expected, not {}", array.data_type()),
-    }
+    array.as_list_opt::<i32>().ok_or_else(|| {
+        misused(format!(
+            "an array was expected, not {}",
+            type_name(array.data_type())
+        ))
+    })
+}
+
+/// A function that plans name was called by hand.
+pub(crate) fn misused(what: impl Into<String>) -> DataFusionError {
+    PgError::new(SqlState::UNDEFINED_FUNCTION, what).into()
 }

@@ -7,14 +7,13 @@ use datafusion::arrow::array::{Array, AsArray, BooleanBuilder, UInt64Array};
 use datafusion::arrow::compute::take;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::arrow::record_batch::RecordBatch;
-use datafusion::common::internal_err;
 use datafusion::error::Result;
 use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 use datafusion::scalar::ScalarValue;
 
-use super::elements::{compiled, element_field, elements, list};
+use super::elements::{compiled, element_field, elements, list, misused};
 use crate::typing::quantified;
 
 static ANY: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| Arc::new(Quantified::new(false).into()));
@@ -80,7 +79,9 @@ impl ScalarUDFImpl for Quantified {
         let ([ColumnarValue::Scalar(symbol), left, array], [_, left_field, array_field]) =
             (args.args.as_slice(), args.arg_fields.as_slice())
         else {
-            return internal_err!("ANY and ALL take an operator, a value and an array");
+            return Err(misused(
+                "ANY and ALL take an operator, a value and an array",
+            ));
         };
         let is_scalar = [left, array]
             .iter()

@@ -6,14 +6,13 @@ use std::sync::{Arc, LazyLock};
 use datafusion::arrow::array::{Array, BooleanBuilder};
 use datafusion::arrow::datatypes::DataType;
 use datafusion::arrow::row::{RowConverter, SortField};
-use datafusion::common::internal_err;
 use datafusion::error::Result;
 use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 use datafusion::scalar::ScalarValue;
 
-use super::elements::{elements, list};
+use super::elements::{elements, list, misused};
 
 static OVERLAPS: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| Arc::new(Sets::new(false).into()));
 static CONTAINS: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| Arc::new(Sets::new(true).into()));
@@ -64,7 +63,7 @@ impl ScalarUDFImpl for Sets {
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
         let [left, right] = args.args.as_slice() else {
-            return internal_err!("a comparison of arrays as sets takes two");
+            return Err(misused("a comparison of arrays as sets takes two"));
         };
         let is_scalar = [left, right]
             .iter()

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::Array;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
+use datafusion::common::DFSchema;
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::{DFSchema, internal_err};
 use datafusion::error::Result;
 use datafusion::logical_expr::expr::{InList, Like};
 use datafusion::logical_expr::simplify::SimplifyContext;
@@ -19,8 +19,8 @@ use job::SqlState;
 use super::alternatives::{self, Alternative};
 use super::rule::{SharedConfig, Typing};
 use super::{casts, literals, operators};
-use crate::arrays::elements::{element_field, element_type, elements, with_element};
-use crate::error::PgError;
+use crate::arrays::elements::{element_field, element_type, elements, misused, with_element};
+use crate::error::{PgError, type_name};
 use crate::kit::call;
 use crate::pg_type::arrow_types::list_of;
 
@@ -109,11 +109,13 @@ impl Typing<'_> {
     /// which scans can prune by.
     pub(super) fn quantified(&self, func: Arc<ScalarUDF>, args: Vec<Expr>) -> Result<Expr> {
         let Ok([symbol, left, array]) = <[Expr; 3]>::try_from(args) else {
-            return internal_err!("ANY and ALL take an operator, a value and an array");
+            return Err(misused(
+                "ANY and ALL take an operator, a value and an array",
+            ));
         };
         let is_all = func.name() == ALL;
         let Expr::Literal(name, _) = &symbol else {
-            return internal_err!("ANY and ALL without an operator");
+            return Err(misused("ANY and ALL without an operator"));
         };
         let name = name.try_as_str().flatten().unwrap_or_default().to_owned();
         let (mut left, mut array) = (self.operand(left)?, self.operand(array)?);
@@ -187,11 +189,16 @@ impl Typing<'_> {
     /// `&&` and `@>`, of arrays of one type of element.
     pub(super) fn array_sets(&self, func: Arc<ScalarUDF>, args: Vec<Expr>) -> Result<Expr> {
         let Ok([left, right]) = <[Expr; 2]>::try_from(args) else {
-            return internal_err!("a comparison of arrays as sets takes two");
+            return Err(misused("a comparison of arrays as sets takes two"));
         };
         let mut elements = Vec::new();
         for array in [&left, &right] {
             let field = array.to_field(self.schema)?.1;
+            match field.data_type() {
+                DataType::Null => return Ok(boolean(None)),
+                DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(_, _) => {}
+                other => return Err(misused(format!("{} is no array", type_name(other)))),
+            }
             elements.push(Alternative::column(&Arc::new(element_field(
                 ELEMENT, &field,
             ))));
@@ -213,7 +220,7 @@ impl Typing<'_> {
     /// `array[n]`: there is nothing before the first element, where DataFusion counts from the end.
     pub(super) fn array_element(&self, func: Arc<ScalarUDF>, args: Vec<Expr>) -> Result<Expr> {
         let Ok([array, index]) = <[Expr; 2]>::try_from(args) else {
-            return internal_err!("a subscript takes an array and a number");
+            return Err(misused("a subscript takes an array and a number"));
         };
         let is_positive = matches!(
             &index,
