@@ -28,4 +28,4 @@ pub use install::{
 };
 pub use text::quoted_identifier;
 pub use type_planner::{PgTypePlanner, WRITTEN_CAST, pg_type as pg_type_of_sql};
-pub use typing::{OperatorPlanner, PgTyping, number_as, parameter, printed_object};
+pub use typing::{OperatorPlanner, PgTyping, is_quantified, number_as, parameter, printed_object};

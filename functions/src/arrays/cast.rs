@@ -14,7 +14,7 @@ use datafusion::logical_expr::{
 use datafusion::scalar::ScalarValue;
 
 use super::elements::{
-    compiled, element_of, element_type, elements, list, misused, rebuilt, with_element,
+    compiled, computed, element_of, element_type, elements, list, misused, rebuilt, with_element,
 };
 use crate::kit::call;
 use crate::pg_type::PgType;
@@ -103,23 +103,18 @@ impl ScalarUDFImpl for ArrayCast {
             return Err(misused("a cast of an array takes three arguments"));
         };
         let to = named(Some(name))?;
-        let is_scalar = matches!(array, ColumnarValue::Scalar(_));
-        let array = array.to_array(if is_scalar { 1 } else { args.number_rows })?;
-        let array = list(&array)?;
-        let values = elements(array).values;
-        let from = Arc::new(Field::new(ELEMENT, values.data_type().clone(), true));
         let target = element_of(to, args.return_field.data_type());
-        let schema = DFSchema::from_unqualified_fields(vec![Arc::clone(&from)].into(), [].into())?;
-        let expr = casts::explicit(col(ELEMENT), from.data_type(), &target)?;
-        let batch = RecordBatch::try_new(Arc::clone(schema.inner()), vec![values])?;
-        let cast = compiled(&expr, &schema, &args.config_options)?
-            .evaluate(&batch)?
-            .into_array(batch.num_rows())?;
-        let result = rebuilt(array, cast)?;
-        Ok(if is_scalar {
-            ColumnarValue::Scalar(ScalarValue::try_from_array(&result, 0)?)
-        } else {
-            ColumnarValue::Array(Arc::new(result))
+        computed([array], args.number_rows, |[array]| {
+            let array = list(&array)?;
+            let values = elements(array).values;
+            let from = Arc::new(Field::new(ELEMENT, values.data_type().clone(), true));
+            let expr = casts::explicit(col(ELEMENT), from.data_type(), &target)?;
+            let schema = DFSchema::from_unqualified_fields(vec![from].into(), [].into())?;
+            let batch = RecordBatch::try_new(Arc::clone(schema.inner()), vec![values])?;
+            let cast = compiled(&expr, &schema, &args.config_options)?
+                .evaluate(&batch)?
+                .into_array(batch.num_rows())?;
+            Ok(Arc::new(rebuilt(array, cast)?))
         })
     }
 }

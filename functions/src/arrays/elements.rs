@@ -3,16 +3,17 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, ArrayRef, AsArray, ListArray};
+use datafusion::arrow::array::{Array, ArrayRef, AsArray, ListArray, new_null_array};
 use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::common::DFSchema;
 use datafusion::common::config::ConfigOptions;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::context::ExecutionProps;
-use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
+use datafusion::logical_expr::{ColumnarValue, Expr};
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
 
+use datafusion::scalar::ScalarValue;
 use job::SqlState;
 
 use crate::error::{PgError, type_name};
@@ -126,6 +127,28 @@ pub(crate) fn list(array: &ArrayRef) -> Result<&ListArray> {
             "an array was expected, not {}",
             type_name(array.data_type())
         ))
+    })
+}
+
+/// What `compute` makes of as many values of each argument, row by row: a constant of constants.
+pub(crate) fn computed<const N: usize>(
+    arguments: [&ColumnarValue; N],
+    number_rows: usize,
+    compute: impl FnOnce([ArrayRef; N]) -> Result<ArrayRef>,
+) -> Result<ColumnarValue> {
+    let is_constant = arguments
+        .iter()
+        .all(|argument| matches!(argument, ColumnarValue::Scalar(_)));
+    let rows = if is_constant { 1 } else { number_rows };
+    let mut arrays = arguments.map(|_| new_null_array(&DataType::Null, 0));
+    for (array, argument) in arrays.iter_mut().zip(arguments) {
+        *array = argument.to_array(rows)?;
+    }
+    let answers = compute(arrays)?;
+    Ok(if is_constant {
+        ColumnarValue::Scalar(ScalarValue::try_from_array(&answers, 0)?)
+    } else {
+        ColumnarValue::Array(answers)
     })
 }
 

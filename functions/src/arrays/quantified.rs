@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, LazyLock};
 
-use datafusion::arrow::array::{Array, AsArray, BooleanBuilder, UInt64Array};
+use datafusion::arrow::array::{Array, AsArray, BooleanArray, UInt64Array};
 use datafusion::arrow::compute::take;
 use datafusion::arrow::datatypes::DataType;
 use datafusion::arrow::record_batch::RecordBatch;
@@ -11,9 +11,8 @@ use datafusion::error::Result;
 use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
-use datafusion::scalar::ScalarValue;
 
-use super::elements::{compiled, element_field, elements, list, misused};
+use super::elements::{compiled, computed, element_field, elements, list, misused};
 use crate::typing::quantified;
 
 static ANY: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| Arc::new(Quantified::new(false).into()));
@@ -83,21 +82,6 @@ impl ScalarUDFImpl for Quantified {
                 "ANY and ALL take an operator, a value and an array",
             ));
         };
-        let is_scalar = [left, array]
-            .iter()
-            .all(|argument| matches!(argument, ColumnarValue::Scalar(_)));
-        let rows = if is_scalar { 1 } else { args.number_rows };
-        let (left, array) = (left.to_array(rows)?, array.to_array(rows)?);
-        let array = list(&array)?;
-        let elements = elements(array);
-        // Each element of a row beside that row's left side.
-        let (mut lefts, mut rights, mut ranges) = (Vec::new(), Vec::new(), Vec::new());
-        for (row, range) in elements.rows.into_iter().enumerate() {
-            let start = rights.len();
-            lefts.extend(std::iter::repeat_n(row as u64, range.len()));
-            rights.extend(range.map(|element| element as u64));
-            ranges.push(start..rights.len());
-        }
         let symbol = symbol.try_as_str().flatten().unwrap_or_default();
         let (expr, schema) = quantified::comparison(
             symbol,
@@ -105,27 +89,35 @@ impl ScalarUDFImpl for Quantified {
             &element_field(quantified::ELEMENT, array_field),
             &args.config_options,
         )?;
-        let columns = vec![
-            take(&left, &UInt64Array::from(lefts), None)?,
-            take(&elements.values, &UInt64Array::from(rights), None)?,
-        ];
-        let batch = RecordBatch::try_new(Arc::clone(schema.inner()), columns)?;
-        let compared = compiled(&expr, &schema, &args.config_options)?
-            .evaluate(&batch)?
-            .into_array(batch.num_rows())?;
-        let mut answers = BooleanBuilder::with_capacity(rows);
-        for (row, range) in ranges.into_iter().enumerate() {
-            answers.append_option(if array.is_null(row) {
-                None
-            } else {
-                self.reduced(&compared, range)
-            });
-        }
-        let answers = answers.finish();
-        Ok(if is_scalar {
-            ColumnarValue::Scalar(ScalarValue::try_from_array(&answers, 0)?)
-        } else {
-            ColumnarValue::Array(Arc::new(answers))
+        let comparison = compiled(&expr, &schema, &args.config_options)?;
+        computed([left, array], args.number_rows, |[left, array]| {
+            let array = list(&array)?;
+            let elements = elements(array);
+            // Each element of a row beside that row's left side.
+            let (mut lefts, mut rights, mut ranges) = (Vec::new(), Vec::new(), Vec::new());
+            for (row, range) in elements.rows.into_iter().enumerate() {
+                let start = rights.len();
+                lefts.extend(std::iter::repeat_n(row as u64, range.len()));
+                rights.extend(range.map(|element| element as u64));
+                ranges.push(start..rights.len());
+            }
+            let columns = vec![
+                take(&left, &UInt64Array::from(lefts), None)?,
+                take(&elements.values, &UInt64Array::from(rights), None)?,
+            ];
+            let batch = RecordBatch::try_new(Arc::clone(schema.inner()), columns)?;
+            let compared = comparison.evaluate(&batch)?.into_array(batch.num_rows())?;
+            let answers: BooleanArray = ranges
+                .into_iter()
+                .enumerate()
+                .map(|(row, range)| {
+                    array
+                        .is_valid(row)
+                        .then(|| self.reduced(&compared, range))
+                        .flatten()
+                })
+                .collect();
+            Ok(Arc::new(answers))
         })
     }
 }

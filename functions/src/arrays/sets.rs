@@ -3,16 +3,15 @@
 use std::collections::HashSet;
 use std::sync::{Arc, LazyLock};
 
-use datafusion::arrow::array::{Array, BooleanBuilder};
+use datafusion::arrow::array::{Array, BooleanArray, ListArray};
 use datafusion::arrow::datatypes::DataType;
 use datafusion::arrow::row::{RowConverter, SortField};
 use datafusion::error::Result;
 use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
-use datafusion::scalar::ScalarValue;
 
-use super::elements::{elements, list, misused};
+use super::elements::{computed, elements, list, misused};
 
 static OVERLAPS: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| Arc::new(Sets::new(false).into()));
 static CONTAINS: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| Arc::new(Sets::new(true).into()));
@@ -44,6 +43,36 @@ impl Sets {
     }
 }
 
+impl Sets {
+    fn compared(&self, left: &ListArray, right: &ListArray) -> Result<BooleanArray> {
+        let (lefts, rights) = (elements(left), elements(right));
+        let field = SortField::new(lefts.values.data_type().clone());
+        let converter = RowConverter::new(vec![field])?;
+        let left_keys = converter.convert_columns(&[lefts.values.clone()])?;
+        let right_keys = converter.convert_columns(&[rights.values.clone()])?;
+        let rows = lefts.rows.into_iter().zip(rights.rows).enumerate();
+        Ok(rows
+            .map(|(row, (of_left, of_right))| {
+                if left.is_null(row) || right.is_null(row) {
+                    return None;
+                }
+                let known: HashSet<&[u8]> = of_left
+                    .filter(|&at| lefts.values.is_valid(at))
+                    .map(|at| left_keys.row(at).data())
+                    .collect();
+                let mut found = of_right.map(|at| {
+                    rights.values.is_valid(at) && known.contains(right_keys.row(at).data())
+                });
+                Some(if self.all {
+                    found.all(|found| found)
+                } else {
+                    found.any(|found| found)
+                })
+            })
+            .collect())
+    }
+}
+
 impl ScalarUDFImpl for Sets {
     fn name(&self) -> &str {
         if self.all {
@@ -65,41 +94,10 @@ impl ScalarUDFImpl for Sets {
         let [left, right] = args.args.as_slice() else {
             return Err(misused("a comparison of arrays as sets takes two"));
         };
-        let is_scalar = [left, right]
-            .iter()
-            .all(|argument| matches!(argument, ColumnarValue::Scalar(_)));
-        let rows = if is_scalar { 1 } else { args.number_rows };
-        let (left, right) = (left.to_array(rows)?, right.to_array(rows)?);
-        let (left, right) = (list(&left)?, list(&right)?);
-        let (lefts, rights) = (elements(left), elements(right));
-        let field = SortField::new(lefts.values.data_type().clone());
-        let converter = RowConverter::new(vec![field])?;
-        let left_keys = converter.convert_columns(&[Arc::clone(&lefts.values)])?;
-        let right_keys = converter.convert_columns(&[Arc::clone(&rights.values)])?;
-        let mut answers = BooleanBuilder::with_capacity(rows);
-        for (row, (left_range, right_range)) in lefts.rows.into_iter().zip(rights.rows).enumerate()
-        {
-            if left.is_null(row) || right.is_null(row) {
-                answers.append_null();
-                continue;
-            }
-            let known: HashSet<&[u8]> = left_range
-                .filter(|&at| lefts.values.is_valid(at))
-                .map(|at| left_keys.row(at).data())
-                .collect();
-            let mut found = right_range
-                .map(|at| rights.values.is_valid(at) && known.contains(right_keys.row(at).data()));
-            answers.append_value(if self.all {
-                found.all(|found| found)
-            } else {
-                found.any(|found| found)
-            });
-        }
-        let answers = answers.finish();
-        Ok(if is_scalar {
-            ColumnarValue::Scalar(ScalarValue::try_from_array(&answers, 0)?)
-        } else {
-            ColumnarValue::Array(Arc::new(answers))
+        computed([left, right], args.number_rows, |[left, right]| {
+            let (left, right) = (list(&left)?, list(&right)?);
+            let answers = self.compared(left, right)?;
+            Ok(Arc::new(answers))
         })
     }
 }

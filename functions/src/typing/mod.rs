@@ -12,6 +12,7 @@
 //! - [`operators`]: which function an operator is
 //! - [`alternatives`]: the type in which branches, rows and elements meet
 //! - [`quantified`]: ANY and ALL of an array
+//! - [`arrays`]: arrays as sets, subscripts
 //! - [`dates`]: comparisons of dates with timestamps
 //! - [`rows`]: VALUES and UNION
 //! - [`condition`]: what stands where a boolean is wanted
@@ -19,6 +20,7 @@
 //! - [`rule`]: the walk over plans
 
 mod alternatives;
+mod arrays;
 pub(crate) mod casts;
 pub(crate) mod condition;
 mod dates;
@@ -33,4 +35,5 @@ pub(crate) mod unknown;
 pub use casts::{number_as, printed_object};
 pub use literals::parameter;
 pub use planner::OperatorPlanner;
+pub use quantified::is_quantified;
 pub use rule::PgTyping;

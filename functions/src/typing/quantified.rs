@@ -9,23 +9,26 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::error::Result;
 use datafusion::logical_expr::expr::{InList, Like};
 use datafusion::logical_expr::simplify::SimplifyContext;
-use datafusion::logical_expr::{
-    BinaryExpr, Expr, ExprSchemable, Operator, ScalarUDF, col, lit, not, when,
-};
+use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, Operator, ScalarUDF, col, not};
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::scalar::ScalarValue;
 use job::SqlState;
 
-use super::alternatives::{self, Alternative};
 use super::rule::{SharedConfig, Typing};
 use super::{casts, literals, operators};
-use crate::arrays::elements::{element_field, element_type, elements, misused, with_element};
-use crate::error::{PgError, type_name};
+use crate::arrays::elements::{element_field, element_type, elements, misused};
+use crate::error::PgError;
 use crate::kit::call;
 use crate::pg_type::arrow_types::list_of;
 
 pub(crate) const ANY: &str = "pg_any";
 pub(crate) const ALL: &str = "pg_all";
+
+/// Is it the function that ANY or ALL of an array is in plans? Its arguments are the operator's
+/// symbol, the left side and the array.
+pub fn is_quantified(function: &ScalarUDF) -> bool {
+    matches!(function.name(), ANY | ALL)
+}
 
 const LEFT: &str = "left";
 pub(crate) const ELEMENT: &str = "element";
@@ -100,7 +103,7 @@ fn like(left: Expr, right: Expr, ignore_case: bool) -> Expr {
     ))
 }
 
-fn boolean(value: Option<bool>) -> Expr {
+pub(super) fn boolean(value: Option<bool>) -> Expr {
     Expr::Literal(ScalarValue::Boolean(value), None)
 }
 
@@ -117,7 +120,7 @@ impl Typing<'_> {
         let Expr::Literal(name, _) = &symbol else {
             return Err(misused("ANY and ALL without an operator"));
         };
-        let name = name.try_as_str().flatten().unwrap_or_default().to_owned();
+        let name = name.try_as_str().flatten().unwrap_or_default();
         let (mut left, mut array) = (self.operand(left)?, self.operand(array)?);
         if literals::unknown_text(&array.expr).is_some() {
             let element = match literals::unknown_text(&left.expr) {
@@ -157,7 +160,7 @@ impl Typing<'_> {
             array.expr.to_field(self.schema)?.1,
         );
         let element = element_field(ELEMENT, &array_field);
-        comparison(&name, &left_field, &element, self.config.get())?;
+        comparison(name, &left_field, &element, self.config.get())?;
         if let Expr::Literal(ScalarValue::List(list), _) = &array.expr {
             if list.is_null(0) {
                 return Ok(boolean(None));
@@ -167,7 +170,7 @@ impl Typing<'_> {
             if range.is_empty() {
                 return Ok(boolean(Some(is_all)));
             }
-            let is_in = matches!((name.as_str(), is_all), ("=", false) | ("<>", true));
+            let is_in = matches!((name, is_all), ("=", false) | ("<>", true));
             if is_in && range.len() <= IN_LIST_MAX {
                 let items = range
                     .map(|at| ScalarValue::try_from_array(&elements.values, at))
@@ -176,64 +179,6 @@ impl Typing<'_> {
                 return self.in_list(InList::new(Box::new(left.expr), items, is_all));
             }
         }
-        Ok(call(
-            &func,
-            vec![
-                literals::typed(ScalarValue::Utf8(Some(name))),
-                left.expr,
-                array.expr,
-            ],
-        ))
-    }
-
-    /// `&&` and `@>`, of arrays of one type of element.
-    pub(super) fn array_sets(&self, func: Arc<ScalarUDF>, args: Vec<Expr>) -> Result<Expr> {
-        let Ok([left, right]) = <[Expr; 2]>::try_from(args) else {
-            return Err(misused("a comparison of arrays as sets takes two"));
-        };
-        let mut elements = Vec::new();
-        for array in [&left, &right] {
-            let field = array.to_field(self.schema)?.1;
-            match field.data_type() {
-                DataType::Null => return Ok(boolean(None)),
-                DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(_, _) => {}
-                other => return Err(misused(format!("{} is no array", type_name(other)))),
-            }
-            elements.push(Alternative::column(&Arc::new(element_field(
-                ELEMENT, &field,
-            ))));
-        }
-        let Some(common) = alternatives::common_type(&elements, "ARRAY")? else {
-            return Ok(call(&func, vec![left, right]));
-        };
-        let one = |array: Expr| -> Result<Expr> {
-            let from = array.get_type(self.schema)?;
-            let to = with_element(&from, common.data_type());
-            if from == to {
-                return Ok(array);
-            }
-            self.folded(casts::to_type(array, &from, &to)?)
-        };
-        Ok(call(&func, vec![one(left)?, one(right)?]))
-    }
-
-    /// `array[n]`: there is nothing before the first element, where DataFusion counts from the end.
-    pub(super) fn array_element(&self, func: Arc<ScalarUDF>, args: Vec<Expr>) -> Result<Expr> {
-        let Ok([array, index]) = <[Expr; 2]>::try_from(args) else {
-            return Err(misused("a subscript takes an array and a number"));
-        };
-        let is_positive = matches!(
-            &index,
-            Expr::Literal(
-                ScalarValue::Int32(Some(1..)) | ScalarValue::Int64(Some(1..)),
-                _
-            )
-        );
-        let index = if is_positive {
-            index
-        } else {
-            when(index.clone().gt(lit(0_i32)), index).end()?
-        };
-        Ok(call(&func, vec![array, index]))
+        Ok(call(&func, vec![symbol, left.expr, array.expr]))
     }
 }

@@ -633,7 +633,7 @@ impl Typing<'_> {
             let field = operand.to_field(self.schema)?.1;
             return self.folded(condition::checked(operand, &field, &construct)?);
         }
-        if matches!(func.name(), quantified::ANY | quantified::ALL) {
+        if quantified::is_quantified(&func) {
             return self.quantified(func, args);
         }
         let args = self.untyped_array_arguments(func.name(), args)?;

@@ -16,6 +16,7 @@ use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan};
 use datafusion::sql::sqlparser::ast::{
     self, LimitClause, Query, Value, ValueWithSpan, Visit, Visitor,
 };
+use functions::is_quantified;
 use functions::pg_type::{PgType, pg_type_of};
 use job::SqlState;
 
@@ -263,7 +264,7 @@ fn walk(expr: &Expr, schema: &DFSchema, wanted: Option<&Field>, found: &mut [Opt
         }
         // `x = ANY($1)`: an array of what it is compared with.
         Expr::ScalarFunction(ScalarFunction { func, args })
-            if matches!(func.name(), "pg_any" | "pg_all") && args.len() == 3 =>
+            if is_quantified(func) && args.len() == 3 =>
         {
             let array = type_of(&args[1], schema).map(|item| {
                 Field::new("", DataType::new_list(item.data_type().clone(), true), true)
