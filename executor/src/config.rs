@@ -67,9 +67,14 @@ impl Membership {
         }
     }
 
-    /// Another executor's blocks are at this HOST:PORT from now on.
-    pub fn learn(&self, executor: ExecutorId, address: &str) {
-        self.peers.learn(executor, address);
+    /// Another executor's blocks are at this HOST:PORT since this registration of it.
+    pub fn learn(&self, executor: ExecutorId, epoch: Epoch, address: &str) {
+        self.peers.learn(executor, epoch, address);
+    }
+
+    /// The driver gave this registration of another executor up.
+    pub fn lost(&self, executor: ExecutorId, epoch: Epoch) {
+        self.peers.lost(executor, epoch);
     }
 }
 

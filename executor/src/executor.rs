@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
-use job::{AttemptId, JobId, TaskOutcome};
+use job::{AttemptId, Epoch, ExecutorId, JobId, TaskOutcome};
 use operators::Sink;
 use operators::exchange::ExchangeReader;
 use parking_lot::Mutex;
@@ -21,7 +21,7 @@ use tracing::Instrument;
 
 use crate::blocks::{BlockManager, DiskStore, LocalReader};
 use crate::cluster::ClusterReader;
-use crate::config::{ExecutorConfig, ExecutorServices};
+use crate::config::{ExecutorConfig, ExecutorServices, Membership};
 use crate::error::ExecutorError;
 use crate::link::{ExecutorLink, ExecutorReport, RowStream, TaskLaunch};
 use crate::results::{ResultWriter, Results};
@@ -50,6 +50,8 @@ struct Shared {
     config: ExecutorConfig,
     blocks: Arc<BlockManager>,
     reader: LocalReader,
+    /// Without one it is alone.
+    membership: Option<Membership>,
     results: Results,
     runner: TaskRunner,
     reports: UnboundedSender<ExecutorReport>,
@@ -93,7 +95,7 @@ impl Executor {
         let reader: Arc<dyn ExchangeReader> = Arc::new(ClusterReader {
             executor: config.id,
             local: local.clone(),
-            membership,
+            membership: membership.clone(),
         });
         tracing::info!(
             executor_id = %config.id,
@@ -103,6 +105,7 @@ impl Executor {
             "executor started"
         );
         let shared = Arc::new(Shared {
+            membership,
             results: Results::new(
                 Arc::clone(&blocks),
                 config.result_buffer_bytes,
@@ -248,6 +251,12 @@ impl ExecutorLink for Executor {
 
     /// The process it is embedded in decides when it goes.
     fn drained(&self) {}
+
+    fn peer_lost(&self, peer: ExecutorId, epoch: Epoch) {
+        if let Some(membership) = &self.shared.membership {
+            membership.lost(peer, epoch);
+        }
+    }
 
     fn open_rows(&self, attempt: AttemptId) -> RowStream {
         self.shared.results.open(attempt)

@@ -46,6 +46,10 @@ pub trait ExecutorLink: Send + Sync {
     /// Nothing needs a draining executor any more: it may go.
     fn drained(&self);
 
+    /// This registration of another executor is given up: who waits for blocks of it waits in
+    /// vain, and the sooner that is reported the sooner they are computed again.
+    fn peer_lost(&self, peer: ExecutorId, epoch: Epoch);
+
     /// Opens the rows of a result task that was launched here. At most once per attempt.
     fn open_rows(&self, attempt: AttemptId) -> RowStream;
 }

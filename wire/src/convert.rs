@@ -217,10 +217,10 @@ impl TryFrom<proto::TaskFailure> for TaskFailure {
     }
 }
 
-/// An input of a task; `address_of` says where an executor is reached, if it still is.
+/// An input of a task; `holder` says where an executor is reached, if it ever was.
 pub fn input(
     locations: &InputLocations,
-    address_of: impl Fn(job::ExecutorId) -> Option<String>,
+    holder: impl Fn(job::ExecutorId) -> Option<proto::Holder>,
 ) -> proto::Input {
     let mut executors: Vec<_> = locations.outputs.iter().map(|o| o.executor).collect();
     executors.sort_unstable();
@@ -236,15 +236,7 @@ pub fn input(
                 executor: output.executor.0,
             })
             .collect(),
-        holders: executors
-            .into_iter()
-            .filter_map(|executor| {
-                Some(proto::Holder {
-                    executor: executor.0,
-                    address: address_of(executor)?,
-                })
-            })
-            .collect(),
+        holders: executors.into_iter().filter_map(holder).collect(),
     }
 }
 
@@ -366,7 +358,11 @@ mod tests {
             ],
         };
         let sent = input(&locations, |executor| {
-            (executor.0 == 5).then(|| "host:1".to_owned())
+            (executor.0 == 5).then(|| proto::Holder {
+                executor: 5,
+                address: "host:1".to_owned(),
+                epoch: 2,
+            })
         });
         assert_eq!(read_input(&sent, JobId(7)), locations);
         assert_eq!(sent.holders.len(), 1, "one of the two is gone");

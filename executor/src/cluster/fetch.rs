@@ -3,8 +3,8 @@
 //! All segments that a partition wants of one executor come in one call, one after the other. A
 //! call that breaks (a reset, a damaged batch, an end without its end mark) is made again from
 //! the batch it broke at; segments never change once they are sealed. When that was tried often
-//! enough, or when the holder says that it does not have the output, it is `LostInput`: its
-//! producer runs again somewhere.
+//! enough, when the holder says that it does not have the output, or when the driver has given the
+//! holder up, it is `LostInput`: its producer runs again somewhere.
 //!
 //! What is broadcast goes to every task, so the first one that wants it here fetches a copy, kept
 //! like a map output of our own ([`crate::blocks`]), and all of them read that.
@@ -23,6 +23,7 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::{StreamExt, TryStreamExt};
 use job::{AttemptId, ExchangeKind, ExecutorId};
 use operators::exchange::{ExchangeReader, SegmentId};
+use tokio_util::sync::CancellationToken;
 use tonic::Streaming;
 use wire::proto;
 
@@ -139,6 +140,10 @@ impl Holder {
             membership: self.membership.clone(),
             blocks: Arc::clone(&self.blocks),
             wanted: wanted.into(),
+            lost: match &self.membership {
+                Some(membership) => membership.peers.loss_of(self.executor),
+                None => CancellationToken::new(),
+            },
             call: None,
             calls: 0,
             reservation: MemoryConsumer::new("ExchangeFetch").register(&self.memory),
@@ -232,6 +237,8 @@ struct Fetch {
     /// Counts what comes.
     blocks: Arc<BlockManager>,
     wanted: VecDeque<Wanted>,
+    /// The driver gave the holder up.
+    lost: CancellationToken,
     call: Option<Streaming<proto::SegmentPart>>,
     /// Calls made since a batch was last received.
     calls: u32,
@@ -255,7 +262,15 @@ impl Fetch {
                 return Ok(None);
             };
             let (output, segment) = (front.output, front.segment);
-            let reason = match self.step().await {
+            let loss = self.lost.clone();
+            let step = tokio::select! {
+                biased;
+                () = loss.cancelled() => {
+                    Err(Broken::Lost(output, format!("executor {} is lost", self.holder)))
+                }
+                step = self.step() => step,
+            };
+            let reason = match step {
                 Ok(Some(batch)) => {
                     self.calls = 0;
                     return Ok(Some(((output, segment), batch)));

@@ -328,6 +328,10 @@ impl Registration {
                 self.plans.drop_job(job);
                 self.executor.drop_job(job);
             }
+            Some(to_executor::Message::PeerLost(peer)) => {
+                let (peer, epoch) = (ExecutorId(peer.executor), Epoch(peer.epoch));
+                self.membership.lost(peer, epoch);
+            }
             Some(to_executor::Message::Drained(_)) => return true,
             Some(to_executor::Message::Heartbeat(_) | to_executor::Message::Registered(_))
             | None => {}
@@ -354,8 +358,8 @@ impl Registration {
         };
         let inputs = launch.inputs.iter().map(|input| {
             for holder in &input.holders {
-                self.membership
-                    .learn(ExecutorId(holder.executor), &holder.address);
+                let (executor, epoch) = (ExecutorId(holder.executor), Epoch(holder.epoch));
+                self.membership.learn(executor, epoch, &holder.address);
             }
             Arc::new(wire::read_input(input, attempt.task.job))
         });

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use job::ExecutorId;
+use job::{Epoch, ExecutorId};
 use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 use wire::proto::blocks_client::BlocksClient;
 use wire::{Secured, Security};
@@ -15,10 +16,13 @@ pub(crate) struct Peers {
     known: Mutex<BTreeMap<ExecutorId, Peer>>,
 }
 
+/// One registration of another executor.
 struct Peer {
+    epoch: Epoch,
     address: String,
     /// Connects when it is first used.
     channel: Option<Channel>,
+    lost: CancellationToken,
 }
 
 impl Peers {
@@ -29,19 +33,37 @@ impl Peers {
         }
     }
 
-    /// An executor is reached there (from now on).
-    pub(crate) fn learn(&self, executor: ExecutorId, address: &str) {
+    /// An executor is reached there since this registration of it.
+    pub(crate) fn learn(&self, executor: ExecutorId, epoch: Epoch, address: &str) {
         let mut known = self.known.lock();
-        if known
-            .get(&executor)
-            .is_none_or(|peer| peer.address != address)
-        {
-            let peer = Peer {
-                address: address.to_owned(),
-                channel: None,
-            };
-            known.insert(executor, peer);
+        if known.get(&executor).is_some_and(|peer| peer.epoch >= epoch) {
+            return;
         }
+        let peer = Peer {
+            epoch,
+            address: address.to_owned(),
+            channel: None,
+            lost: CancellationToken::new(),
+        };
+        if let Some(former) = known.insert(executor, peer) {
+            former.lost.cancel();
+        }
+    }
+
+    /// The driver gave this registration up: nothing of it is waited for any more.
+    pub(crate) fn lost(&self, executor: ExecutorId, epoch: Epoch) {
+        if let Some(peer) = self.known.lock().get(&executor)
+            && peer.epoch <= epoch
+        {
+            peer.lost.cancel();
+        }
+    }
+
+    /// Cancelled when the present registration of an executor is lost.
+    pub(crate) fn loss_of(&self, executor: ExecutorId) -> CancellationToken {
+        let known = self.known.lock();
+        let peer = known.get(&executor);
+        peer.map(|peer| peer.lost.clone()).unwrap_or_default()
     }
 
     /// Calls to an executor, if anybody ever said where it is.

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use datafusion::physical_plan::ExecutionPlan;
 use executor::{CurrentExecutor, ExecutorLink, Membership, RowStream, blocks_server, remote_rows};
 use futures::StreamExt;
-use job::{AttemptId, ExecutorId, FailureKind, JobId, StageId};
+use job::{AttemptId, Epoch, ExecutorId, FailureKind, JobId, StageId};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -34,6 +34,10 @@ enum Fault {
     /// Each of the first so many connections ends after so many bytes.
     Reset {
         connections: u64,
+        after: u64,
+    },
+    /// Nothing passes after so many bytes, and nobody is told.
+    Stall {
         after: u64,
     },
     /// On each of the first so many connections the byte at this offset changes.
@@ -97,13 +101,17 @@ async fn relay(near: TcpStream, far: TcpStream, fault: Fault, number: u64, fired
                 fired.fetch_add(1, Ordering::Relaxed);
                 break;
             }
+            Fault::Stall { after } if end > after => {
+                fired.fetch_add(1, Ordering::Relaxed);
+                std::future::pending::<()>().await;
+            }
             Fault::Flip { connections, at }
                 if number <= connections && (passed..end).contains(&at) =>
             {
                 fired.fetch_add(1, Ordering::Relaxed);
                 bytes[(at - passed) as usize] ^= 0x10;
             }
-            Fault::None | Fault::Reset { .. } | Fault::Flip { .. } => {}
+            Fault::None | Fault::Reset { .. } | Fault::Stall { .. } | Fault::Flip { .. } => {}
         }
         passed = end;
         if near_write.write_all(bytes).await.is_err() {
@@ -121,8 +129,12 @@ struct Cluster {
     address: SocketAddr,
     network: Network,
     reader: Fixture,
+    /// The reader's.
+    membership: Membership,
     plan: Arc<dyn ExecutionPlan>,
     output: AttemptId,
+    /// Tasks launched to read it.
+    reads: u32,
 }
 
 impl Cluster {
@@ -147,8 +159,8 @@ impl Cluster {
         });
         let network = Network::before(address, fault).await;
         let membership = Membership::new(INCARNATION, security);
-        membership.learn(HOLDER, &network.address.to_string());
-        let reader = Fixture::member(2, reader_memory, 1 << 40, Some(membership));
+        membership.learn(HOLDER, Epoch(1), &network.address.to_string());
+        let reader = Fixture::member(2, reader_memory, 1 << 40, Some(membership.clone()));
         let plan = plan(&session(2), PRODUCER).await;
         let output = attempt(1, 0, 0);
         let sink = hash_sink(&plan, SEGMENTS);
@@ -161,14 +173,20 @@ impl Cluster {
             address,
             network,
             reader,
+            membership,
             plan,
             output,
+            reads: 0,
         }
     }
 
     /// Launches a task that reads all segments on the reader.
-    fn launch_reader(&self) -> (AttemptId, RowStream) {
-        let id = attempt(1, 1, 0);
+    fn launch_reader(&mut self) -> (AttemptId, RowStream) {
+        let id = AttemptId {
+            attempt: self.reads,
+            ..attempt(1, 1, 0)
+        };
+        self.reads += 1;
         let consumer = stage(1, source(&self.plan, SEGMENTS), rows_sink());
         let rows = self.reader.executor.open_rows(id);
         let inputs = self.holder.inputs(&[self.output]);
@@ -250,6 +268,33 @@ impl Cluster {
         self.reader.end().await;
         self.holder.end().await;
     }
+}
+
+/// A frozen executor keeps its connections open.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_waits_for_an_executor_that_the_driver_gave_up() {
+    let mut cluster = Cluster::new(Fault::Stall { after: 200_000 }, 256 * MIB).await;
+    let (id, rows) = cluster.launch_reader();
+    let fired = Arc::clone(&cluster.network.fired);
+    while fired.load(Ordering::Relaxed) == 0 {
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
+    // Of an earlier life of it: says nothing of this one.
+    cluster.membership.lost(HOLDER, Epoch(0));
+    cluster.membership.lost(HOLDER, Epoch(1));
+    let failure = cluster.reader.failed(id).await;
+    assert!(
+        matches!(failure.kind, FailureKind::LostInput { .. })
+            && failure.error.to_string().contains("executor 1 is lost"),
+        "{failure:?}"
+    );
+    assert!(collect(rows).await.is_err(), "it must not look whole");
+    // When it comes back it is asked again, and whoever reads what it held then is told.
+    let address = cluster.address.to_string();
+    cluster.membership.learn(HOLDER, Epoch(2), &address);
+    cluster.membership.lost(HOLDER, Epoch(1));
+    cluster.read_all().await;
+    cluster.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -33,6 +33,7 @@ pub(super) enum Order {
     DropJob(JobId),
     /// It may go.
     Drained,
+    PeerLost(ExecutorId, Epoch),
 }
 
 /// The event loop's end.
@@ -64,6 +65,10 @@ impl ExecutorLink for RemoteExecutor {
 
     fn drained(&self) {
         self.order(Order::Drained);
+    }
+
+    fn peer_lost(&self, peer: ExecutorId, epoch: Epoch) {
+        self.order(Order::PeerLost(peer, epoch));
     }
 
     fn open_rows(&self, attempt: AttemptId) -> RowStream {
@@ -154,6 +159,10 @@ impl Sender {
                     to_executor::Message::DropJob(proto::DropJob { job: job.0 })
                 }
                 Order::Drained => to_executor::Message::Drained(proto::Drained {}),
+                Order::PeerLost(peer, epoch) => to_executor::Message::PeerLost(proto::PeerLost {
+                    executor: peer.0,
+                    epoch: epoch.0,
+                }),
             };
             if !self.send(message).await {
                 return;
@@ -176,7 +185,7 @@ impl Sender {
             inputs: task
                 .inputs
                 .iter()
-                .map(|locations| input(locations, |executor| self.directory.address(executor)))
+                .map(|locations| input(locations, |executor| self.directory.holder(executor)))
                 .collect(),
         }
     }

@@ -38,11 +38,17 @@ pub(super) struct ClusterConfig {
 
 /// Where executors are reached. Grows by one entry per executor process that ever joined.
 #[derive(Default)]
-pub(super) struct Directory(Mutex<BTreeMap<ExecutorId, String>>);
+pub(super) struct Directory(Mutex<BTreeMap<ExecutorId, (Epoch, String)>>);
 
 impl Directory {
-    pub(super) fn address(&self, executor: ExecutorId) -> Option<String> {
-        self.0.lock().get(&executor).cloned()
+    pub(super) fn holder(&self, executor: ExecutorId) -> Option<proto::Holder> {
+        let known = self.0.lock();
+        let (epoch, address) = known.get(&executor)?;
+        Some(proto::Holder {
+            executor: executor.0,
+            address: address.clone(),
+            epoch: epoch.0,
+        })
     }
 }
 
@@ -109,7 +115,8 @@ impl Cluster {
     ) -> Result<(), TransportError> {
         let security = self.shared.security.clone();
         let blocks = embedded.map(|(id, current)| {
-            self.shared.directory.0.lock().insert(id, advertise);
+            let here = (Epoch(0), advertise);
+            self.shared.directory.0.lock().insert(id, here);
             blocks_server(current, &security)
         });
         let cluster = ClusterServer::new(self)
@@ -202,9 +209,10 @@ impl cluster_server::Cluster for Cluster {
         tokio::spawn(sender.run());
         let address = registration.address;
         if let Some(embedded) = &shared.embedded {
-            embedded.learn(id, &address);
+            embedded.learn(id, epoch, &address);
         }
-        shared.directory.0.lock().insert(id, address.clone());
+        let reached = (epoch, address.clone());
+        shared.directory.0.lock().insert(id, reached);
         info!(executor_id = %id, %epoch, slots = registration.slots, address, "executor joined");
         shared.driver.joined(AttachedExecutor {
             id,
@@ -222,6 +230,7 @@ impl cluster_server::Cluster for Cluster {
             id,
             epoch,
             outgoing,
+            draining: false,
         };
         tokio::spawn(listener.run(inbox));
         Ok(Response::new(ReceiverStream::new(messages)))
@@ -253,17 +262,29 @@ struct Listener {
     id: ExecutorId,
     epoch: Epoch,
     outgoing: mpsc::Sender<Result<proto::ToExecutor, Status>>,
+    /// It said that it will go.
+    draining: bool,
+}
+
+/// Why there is nothing more to hear.
+enum Gone {
+    /// As it had said.
+    Left,
+    Lost(String),
 }
 
 impl Listener {
-    async fn run(self, mut inbox: Streaming<proto::ToDriver>) {
-        let reason = self.hear(&mut inbox).await;
-        warn!(executor_id = %self.id, epoch = %self.epoch, reason, "executor lost");
+    async fn run(mut self, mut inbox: Streaming<proto::ToDriver>) {
+        match self.hear(&mut inbox).await {
+            Gone::Left => info!(executor_id = %self.id, epoch = %self.epoch, "executor left"),
+            Gone::Lost(reason) => {
+                warn!(executor_id = %self.id, epoch = %self.epoch, reason, "executor lost");
+            }
+        }
         self.shared.driver.lost(self.id, self.epoch);
     }
 
-    /// Why there is nothing more to hear.
-    async fn hear(&self, inbox: &mut Streaming<proto::ToDriver>) -> String {
+    async fn hear(&mut self, inbox: &mut Streaming<proto::ToDriver>) -> Gone {
         let ClusterConfig {
             heartbeat_interval,
             timeout,
@@ -279,15 +300,16 @@ impl Listener {
                     heard = Instant::now();
                     match message {
                         Some(Ok(message)) => if let Err(reason) = self.take(message) {
-                            return reason;
+                            return Gone::Lost(reason);
                         },
-                        Some(Err(status)) => return status.to_string(),
-                        None => return "it closed the stream".to_owned(),
+                        Some(Err(status)) => return Gone::Lost(status.to_string()),
+                        None if self.draining => return Gone::Left,
+                        None => return Gone::Lost("it closed the stream".to_owned()),
                     }
                 }
                 _ = heartbeat.tick() => {
                     if heard.elapsed() > timeout && Protection::Liveness.is_on() {
-                        return format!("nothing was heard of it for {timeout:?}");
+                        return Gone::Lost(format!("nothing was heard of it for {timeout:?}"));
                     }
                     let message = to_executor::Message::Heartbeat(proto::Heartbeat {});
                     // If the queue is full there is enough else to hear.
@@ -299,7 +321,7 @@ impl Listener {
         }
     }
 
-    fn take(&self, message: proto::ToDriver) -> Result<(), String> {
+    fn take(&mut self, message: proto::ToDriver) -> Result<(), String> {
         match message.message {
             Some(to_driver::Message::Report(report)) => {
                 let (attempt, outcome) =
@@ -313,6 +335,7 @@ impl Listener {
             }
             Some(to_driver::Message::Draining(_)) => {
                 info!(executor_id = %self.id, "executor drains");
+                self.draining = true;
                 self.shared.driver.draining(self.id, self.epoch);
             }
             Some(to_driver::Message::Heartbeat(_)) => {}

@@ -210,6 +210,9 @@ impl EventLoop {
         for attempt in lost {
             self.tell_sent(attempt);
         }
+        for other in self.executors.values() {
+            other.link.peer_lost(executor, epoch);
+        }
         self.handle(Event::ExecutorLost { executor, epoch });
     }
 
