@@ -50,6 +50,27 @@ async fn while_it_computes() {
     .await;
 }
 
+/// A join puts nothing out and is never done with its first batch.
+#[tokio::test]
+async fn while_it_joins_rows_that_do_not_match() {
+    for condition in [
+        "a.value + b.value < 0",
+        "a.value / 10000000 = b.value / 10000000 AND a.value + b.value < 0",
+    ] {
+        let sql = format!(
+            "SELECT count(*) FROM generate_series(1, 2000000) AS a \
+             JOIN generate_series(1, 2000000) AS b ON {condition}"
+        );
+        cancel_when(
+            256 * MIB,
+            &sql,
+            |_| Sink::Discard,
+            |view| view.memory.execution > 15 * MIB,
+        )
+        .await;
+    }
+}
+
 #[tokio::test]
 async fn while_it_writes_a_map_output_in_memory() {
     cancel_when(
