@@ -11,11 +11,13 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use futures::StreamExt;
 use sql_tests::places::firesteel;
 use sql_tests::server::Server;
 use sql_tests::tpch;
 use sql_tests::wire::{Answer, Wire, push_text};
 use tempfile::TempDir;
+use wire::proto;
 
 mod results;
 
@@ -246,6 +248,29 @@ fn executors_find_a_driver_that_was_killed_and_started_again() -> Result {
     Ok(())
 }
 
+/// Why a driver refuses an executor that speaks this version of the protocol.
+fn register_as(port: u16, secret: &str, protocol_version: u32) -> Result<String> {
+    let security = wire::Security::new(Some(secret), None)?;
+    let registration = proto::to_driver::Message::Registration(proto::Registration {
+        protocol_version,
+        executor: "of another release".to_owned(),
+        slots: 1,
+        memory_bytes: 1 << 30,
+        address: "127.0.0.1:1".to_owned(),
+    });
+    let first = proto::ToDriver {
+        message: Some(registration),
+    };
+    tokio::runtime::Runtime::new()?.block_on(async {
+        let channel = security.channel(&format!("127.0.0.1:{port}"))?;
+        let said = futures::stream::iter([first]).chain(futures::stream::pending());
+        match security.cluster_client(channel).register(said).await {
+            Ok(_) => Err("it was let in".into()),
+            Err(status) => Ok(status.message().to_owned()),
+        }
+    })
+}
+
 #[test]
 fn strangers_are_refused_and_change_nothing() -> Result {
     let directory = TempDir::with_prefix("firesteel-secret-")?;
@@ -292,6 +317,9 @@ fn strangers_are_refused_and_change_nothing() -> Result {
         "{said}"
     );
 
+    let old = register_as(port, "open sesame", wire::PROTOCOL_VERSION - 1)?;
+    assert!(old.contains("run the same release on both"), "{old}");
+
     for garbage in [
         &b"GET / HTTP/1.0\r\n\r\n"[..],
         &[0xff; 4096],
@@ -304,6 +332,7 @@ fn strangers_are_refused_and_change_nothing() -> Result {
     // One line for each, with the address it came from.
     let expected = [
         "a call without the right cluster secret",
+        "run the same release on both",
         "it ended before its first call",
         "began with \"GET / HTTP/1.0",
         r#"began with "\xff\xff"#,
@@ -313,7 +342,7 @@ fn strangers_are_refused_and_change_nothing() -> Result {
         expected.iter().all(|line| log.contains(line))
     })?;
     let refusals = || log.lines().filter(|line| line.contains("refused on the"));
-    assert_eq!(refusals().count(), 4, "{log}");
+    assert_eq!(refusals().count(), 5, "{log}");
     assert!(
         refusals().all(|line| line.contains("WARN") && line.contains("127.0.0.1:")),
         "{log}"

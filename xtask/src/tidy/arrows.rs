@@ -34,7 +34,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     // The suites see the server over the wire; types are also compared without it.
-    ("sql-tests", &["functions", "job", "operators"]),
+    ("sql-tests", &["functions", "job", "operators", "wire"]),
     // The TPC-H generator and a temporary PostgreSQL; the server itself is seen over the wire.
     ("benchmarks", &["server", "sql-tests"]),
     // Processes and a client are all it needs: faults come from outside.
