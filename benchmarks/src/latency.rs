@@ -1,10 +1,11 @@
 //! How long the smallest statements take, alone and with others: `SELECT 1` as psql sends it and a
-//! prepared point query as applications do, ours and a local PostgreSQL's in turn. Also how fast a
-//! server starts and what it weighs when idle.
+//! prepared point query as applications do, ours and a local PostgreSQL's in turn, or our cluster's
+//! and our local mode's. Also how fast a server starts and what it weighs when idle.
 //!
 //! Each client is a connection that sends its next statement when it has the answer to the last.
 //! The clients share the machine with the server, here as there.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -18,7 +19,7 @@ use tokio_postgres::{Config, Statement};
 
 use crate::Result;
 use crate::report::{self, Table};
-use crate::server_process::{ServerOptions, ServerProcess};
+use crate::server_process::{Deployment, Mode, ServerProcess};
 use crate::session::{self, Session};
 use crate::statistics::percentile;
 use crate::tpch;
@@ -45,12 +46,8 @@ pub(crate) struct LatencyArgs {
     /// Seconds per measurement.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
     seconds: u64,
-    /// The server's `--slots`.
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=1024))]
-    slots: u32,
-    /// The server's `--memory`.
-    #[arg(long, default_value = "4GiB")]
-    memory: String,
+    #[command(flatten)]
+    deployment: Deployment,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -59,15 +56,18 @@ enum Workload {
     SelectOne,
     /// The extended protocol: Bind and Execute of a statement prepared once per connection.
     PointQuery,
+    /// The simple protocol, a small table read by a task.
+    Count,
 }
 
-const WORKLOADS: [Workload; 2] = [Workload::SelectOne, Workload::PointQuery];
+const WORKLOADS: [Workload; 3] = [Workload::SelectOne, Workload::PointQuery, Workload::Count];
 
 impl Workload {
     fn name(self) -> &'static str {
         match self {
             Workload::SelectOne => "SELECT 1",
             Workload::PointQuery => "prepared point query",
+            Workload::Count => "SELECT count(*) FROM nation",
         }
     }
 }
@@ -81,12 +81,7 @@ struct Measured {
 
 pub(crate) fn run(args: &LatencyArgs) -> Result<()> {
     let data = tpch::data(SCALE, None)?;
-    let options = ServerOptions {
-        slots: args.slots,
-        memory: args.memory.clone(),
-        http: false,
-        executors: 0,
-    };
+    let options = args.deployment.options();
     let mut starts = Vec::new();
     for _ in 1..STARTS {
         starts.push(ServerProcess::start(&options)?.started_in());
@@ -99,19 +94,18 @@ pub(crate) fn run(args: &LatencyArgs) -> Result<()> {
 
     let runtime = crate::runtime()?;
     let ours = session::firesteel(server.postgres());
-    runtime.block_on(async {
-        let session = Session::open(&ours).await?;
-        timeout(GRACE, session.declare_tables(&data)).await?
-    })?;
-    let postgres = TemporaryPostgres::start()?;
-    let theirs = match &postgres {
-        Some(postgres) => {
-            let config: Config = postgres.connection_string().parse()?;
-            runtime.block_on(prepare_postgres(&config))?;
-            Some(config)
-        }
-        None => None,
-    };
+    runtime.block_on(declare(&ours, &data))?;
+    let rival = Rival::start(&args.deployment)?;
+    let rival_name = rival.as_ref().map_or("nobody", Rival::name);
+    let theirs = rival.as_ref().map(Rival::config).transpose()?;
+    if let Some(config) = &theirs {
+        runtime.block_on(async {
+            match rival {
+                Some(Rival::Postgres(_)) => prepare_postgres(config).await,
+                _ => declare(config, &data).await,
+            }
+        })?;
+    }
 
     let mut table = Table::new([
         "statement",
@@ -120,11 +114,12 @@ pub(crate) fn run(args: &LatencyArgs) -> Result<()> {
         "p95 us",
         "p99 us",
         "per second",
-        "PostgreSQL p50 us",
+        &format!("{rival_name} p50 us"),
         "p95 us",
         "p99 us",
         "per second",
-        "p50 ours/PostgreSQL",
+        "p50 ours/theirs",
+        "per second theirs/ours",
     ]);
     let mut loads = Vec::new();
     let duration = Duration::from_secs(args.seconds);
@@ -143,7 +138,7 @@ pub(crate) fn run(args: &LatencyArgs) -> Result<()> {
                 "statement": workload.name(),
                 "clients": clients,
                 "firesteel": numbers(&our),
-                "postgresql": their.as_ref().map(numbers),
+                rival_name: their.as_ref().map(numbers),
             }));
         }
     }
@@ -170,14 +165,16 @@ pub(crate) fn run(args: &LatencyArgs) -> Result<()> {
     if theirs.is_none() {
         notes.push("no PostgreSQL here to compare with".to_owned());
     }
+    let mode = args.deployment.mode.name();
     report::publish(
-        "latency",
-        "Latency of small statements",
+        &format!("latency-{mode}"),
+        &format!("Latency of small statements, {mode}"),
         &notes,
         &[table],
         json!({
-            "slots": args.slots,
-            "memory": args.memory,
+            "mode": mode,
+            "slots": args.deployment.slots,
+            "memory": args.deployment.memory,
             "start_seconds": starts.iter().map(Duration::as_secs_f64).collect::<Vec<_>>(),
             "idle_resident_bytes": idle,
             "resident_bytes_after": after.now,
@@ -185,6 +182,41 @@ pub(crate) fn run(args: &LatencyArgs) -> Result<()> {
             "loads": loads,
         }),
     )
+}
+
+/// Whom ours is measured beside.
+enum Rival {
+    Postgres(TemporaryPostgres),
+    Local(ServerProcess),
+}
+
+impl Rival {
+    /// Of a cluster, ours in one process; otherwise PostgreSQL, if it is here.
+    fn start(deployment: &Deployment) -> Result<Option<Self>> {
+        Ok(match deployment.mode {
+            Mode::Local => TemporaryPostgres::start()?.map(Self::Postgres),
+            Mode::Cluster => Some(Self::Local(ServerProcess::start(&deployment.local())?)),
+        })
+    }
+
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Postgres(_) => "PostgreSQL",
+            Self::Local(_) => "local mode",
+        }
+    }
+
+    fn config(&self) -> Result<Config> {
+        Ok(match self {
+            Self::Postgres(postgres) => postgres.connection_string().parse()?,
+            Self::Local(server) => session::firesteel(server.postgres()),
+        })
+    }
+}
+
+async fn declare(ours: &Config, data: &Path) -> Result<()> {
+    let session = Session::open(ours).await?;
+    timeout(GRACE, session.declare_tables(data)).await?
 }
 
 /// The same question has the same answer there, through a primary key as it would have.
@@ -260,6 +292,10 @@ impl Client {
         let client = &self.session.client;
         match self.workload {
             Workload::SelectOne => client.simple_query("SELECT 1").await.map(drop),
+            Workload::Count => {
+                let count = client.simple_query("SELECT count(*) FROM nation").await;
+                count.map(drop)
+            }
             Workload::PointQuery => {
                 self.next_key = (self.next_key + 1) % NATIONS;
                 client
@@ -313,6 +349,9 @@ fn cells(
         .and_then(|theirs| Some(ours.microseconds(50.0)? / theirs.microseconds(50.0)?))
         .map_or_else(dash, |ratio| format!("{ratio:.2}"));
     cells.push(ratio);
+    cells.push(theirs.map_or_else(dash, |theirs| {
+        format!("{:.2}", theirs.per_second() / ours.per_second())
+    }));
     cells
 }
 

@@ -11,6 +11,7 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use clap::{Args, ValueEnum};
 use tempfile::TempDir;
 
 use crate::Result;
@@ -26,6 +27,63 @@ const HTTP_TIMEOUT: Duration = Duration::from_secs(5);
 const HTTP_BYTES_MAX: u64 = 1 << 20;
 /// Of the log, when the server ends unasked.
 const LOG_LINES_SHOWN: usize = 10;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Mode {
+    /// One server process with an embedded executor.
+    Local,
+    /// A driver and executor processes, which share the slots; each has all of `--memory`.
+    Cluster,
+}
+
+impl Mode {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Mode::Local => "local",
+            Mode::Cluster => "cluster",
+        }
+    }
+}
+
+/// The processes a benchmark runs ours in.
+#[derive(Debug, Args)]
+pub(crate) struct Deployment {
+    /// Where queries run.
+    #[arg(long, value_enum, default_value_t = Mode::Local)]
+    pub(crate) mode: Mode,
+    /// Executor processes of `--mode cluster`.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64))]
+    executors: u32,
+    /// The server's `--slots`, and the peers' threads.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub(crate) slots: u32,
+    /// The server's `--memory`. Peers may use all the machine has.
+    #[arg(long, default_value = "4GiB")]
+    pub(crate) memory: String,
+}
+
+impl Deployment {
+    pub(crate) fn options(&self) -> ServerOptions {
+        match self.mode {
+            Mode::Local => self.local(),
+            Mode::Cluster => ServerOptions {
+                slots: self.slots.div_ceil(self.executors),
+                executors: self.executors,
+                ..self.local()
+            },
+        }
+    }
+
+    /// The same in one process.
+    pub(crate) fn local(&self) -> ServerOptions {
+        ServerOptions {
+            slots: self.slots,
+            memory: self.memory.clone(),
+            http: false,
+            executors: 0,
+        }
+    }
+}
 
 /// What differs between benchmarks.
 #[derive(Debug, Clone)]

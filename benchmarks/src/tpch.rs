@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde_json::{Value, json};
 
 use crate::Result;
@@ -16,7 +16,7 @@ use crate::answers::{self, Rows};
 use crate::engines::{Engine, Firesteel};
 use crate::peers::{self, PeerKind, PythonPeer};
 use crate::report::{self, Table};
-use crate::server_process::ServerOptions;
+use crate::server_process::Deployment;
 use crate::{places, statistics};
 
 const QUERIES: u32 = 22;
@@ -26,24 +26,14 @@ pub(crate) struct TpchArgs {
     /// Scale factor; 1 is about 1 GB of raw data.
     #[arg(long, default_value_t = 1.0)]
     scale: f64,
-    /// Where queries run.
-    #[arg(long, value_enum, default_value_t = Mode::Local)]
-    mode: Mode,
-    /// Executor processes of `--mode cluster`.
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64))]
-    executors: u32,
+    #[command(flatten)]
+    deployment: Deployment,
     /// Splits every query at exchanges (`firesteel.force_exchange`).
     #[arg(long)]
     staged: bool,
     /// Partitions per stage (`firesteel.partitions`); one per slot unless given.
     #[arg(long)]
     partitions: Option<u32>,
-    /// The server's `--memory`. Peers may use all the machine has.
-    #[arg(long, default_value = "4GiB")]
-    memory: String,
-    /// The server's `--slots`, and the peers' threads.
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=1024))]
-    slots: u32,
     /// Engines to run beside ours.
     #[arg(long, value_enum, value_delimiter = ',')]
     against: Vec<PeerKind>,
@@ -59,23 +49,6 @@ pub(crate) struct TpchArgs {
     /// Seconds until a query is given up.
     #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=86400))]
     query_timeout: u64,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Mode {
-    /// One server process with an embedded executor.
-    Local,
-    /// A driver and executor processes, which share the slots; each has all of `--memory`.
-    Cluster,
-}
-
-impl Mode {
-    fn name(self) -> &'static str {
-        match self {
-            Mode::Local => "local",
-            Mode::Cluster => "cluster",
-        }
-    }
 }
 
 struct Query {
@@ -205,27 +178,15 @@ fn start(args: &TpchArgs, data: &Path) -> Result<Vec<Box<dyn Engine>>> {
     if let Some(partitions) = args.partitions {
         settings.push(format!("SET firesteel.partitions = {partitions}"));
     }
-    let options = match args.mode {
-        Mode::Local => ServerOptions {
-            slots: args.slots,
-            memory: args.memory.clone(),
-            http: false,
-            executors: 0,
-        },
-        Mode::Cluster => ServerOptions {
-            slots: args.slots.div_ceil(args.executors),
-            memory: args.memory.clone(),
-            http: false,
-            executors: args.executors,
-        },
-    };
+    let options = args.deployment.options();
     let ours = Firesteel::start(options, settings, data.to_owned(), query_timeout)?;
     let mut engines: Vec<Box<dyn Engine>> = vec![Box::new(ours)];
     if !args.against.is_empty() {
         let python = peers::python()?;
         for kind in &args.against {
             let python = python.clone();
-            let peer = PythonPeer::start(*kind, python, data, args.slots, query_timeout)?;
+            let peer =
+                PythonPeer::start(*kind, python, data, args.deployment.slots, query_timeout)?;
             engines.push(Box::new(peer));
         }
     }
@@ -280,7 +241,7 @@ fn differences(engines: &[Box<dyn Engine>], line: &Line) -> Vec<String> {
 
 fn publish(args: &TpchArgs, engines: &[Box<dyn Engine>], lines: &[Line]) -> Result<()> {
     let way = if args.staged { "staged" } else { "fused" };
-    let mode = args.mode.name();
+    let mode = args.deployment.mode.name();
     let mut header = vec!["query".to_owned(), "rows".to_owned()];
     for (index, engine) in engines.iter().enumerate() {
         header.push(format!("{} ms", engine.name()));
@@ -300,7 +261,7 @@ fn publish(args: &TpchArgs, engines: &[Box<dyn Engine>], lines: &[Line]) -> Resu
     let mut notes = vec![
         format!(
             "medians of {} rounds; {} slots or threads; our memory {}; {mode}, {way}",
-            args.rounds, args.slots, args.memory
+            args.rounds, args.deployment.slots, args.deployment.memory
         ),
         "a total counts the queries that both ours and that engine answered; ratios below 1 are ours being faster"
             .to_owned(),
@@ -442,11 +403,11 @@ fn numbers(
     let all = engines.iter().zip(totals);
     json!({
         "scale": args.scale,
-        "mode": args.mode.name(),
+        "mode": args.deployment.mode.name(),
         "staged": args.staged,
         "partitions": args.partitions,
-        "slots": args.slots,
-        "memory": args.memory,
+        "slots": args.deployment.slots,
+        "memory": args.deployment.memory,
         "rounds": args.rounds,
         "engines": all.map(|(one, totals)| engine(one.as_ref(), totals)).collect::<Vec<_>>(),
         "queries": lines.iter().map(query).collect::<Vec<_>>(),
