@@ -274,6 +274,19 @@ impl Cluster {
         }
     }
 
+    /// Waits until so many more attempts were launched than `before`, or `is_over`.
+    pub fn await_launches(
+        &self,
+        before: &Metrics,
+        launches: u64,
+        is_over: impl Fn() -> bool,
+    ) -> Result {
+        while !is_over() && self.metrics()?.since(before, "attempts_launched_total") < launches {
+            std::thread::sleep(LOOK_AGAIN);
+        }
+        Ok(())
+    }
+
     /// Waits until nothing is held anywhere: slots, memory, blocks, files.
     pub fn idle_within(&self, within: Duration) -> Result<Duration> {
         let start = Instant::now();

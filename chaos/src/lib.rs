@@ -16,6 +16,11 @@ pub mod watch;
 
 use std::time::Instant;
 
+use report::Report;
+
+/// What does not happen in so many rounds never will.
+const ROUNDS_MAX: u64 = 20;
+
 /// Anything that keeps a row from being run; what a row finds is in its report.
 pub type Result<T = ()> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
@@ -48,6 +53,22 @@ impl Run {
             // One round at least, however long the others took.
             Some(until) => rounds == 0 || Instant::now() < until,
         }
+    }
+
+    /// [`Self::goes_on`], or a short run whose faults have not all fired, or a control that is not
+    /// red yet: both need luck.
+    pub fn wants_more(&self, rounds: u64, short: u64, report: &Report, faults: &[&str]) -> bool {
+        let wanting = if self.without.is_some() {
+            report.is_green()
+        } else {
+            faults.iter().any(|fault| report.times_fired(fault) == 0)
+        };
+        self.goes_on(rounds, short) || (self.is_short() && wanting && rounds < ROUNDS_MAX)
+    }
+
+    /// In CI it says nothing how long something takes.
+    pub fn judges_times(&self) -> bool {
+        !self.is_short() || self.without.is_some()
     }
 
     pub fn is_short(&self) -> bool {

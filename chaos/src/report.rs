@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use crate::Run;
+
 /// Problems beyond these are only counted.
 const PROBLEMS_SHOWN: usize = 8;
 
@@ -13,6 +15,7 @@ pub struct Report {
     row: u32,
     name: &'static str,
     seed: u64,
+    judges_times: bool,
     /// From evidence: a process seen dead, bytes withheld, a file that was there to be damaged.
     faults: BTreeMap<&'static str, u64>,
     figures: BTreeMap<&'static str, String>,
@@ -22,11 +25,12 @@ pub struct Report {
 }
 
 impl Report {
-    pub fn new(row: u32, name: &'static str, seed: u64) -> Self {
+    pub fn new(row: u32, name: &'static str, run: &Run) -> Self {
         Self {
             row,
             name,
-            seed,
+            seed: run.seed,
+            judges_times: run.judges_times(),
             faults: BTreeMap::new(),
             figures: BTreeMap::new(),
             problems: Vec::new(),
@@ -54,10 +58,17 @@ impl Report {
         }
     }
 
+    /// A bound on how long something takes, which a short run on a busy machine may miss.
+    pub fn check_time(&mut self, holds: bool, otherwise: impl FnOnce() -> String) {
+        if self.judges_times {
+            self.check(holds, otherwise);
+        }
+    }
+
     /// A row whose faults did not fire proves nothing.
     pub fn require(&mut self, faults: &[&'static str]) {
         for fault in faults {
-            if self.faults.get(fault).copied().unwrap_or(0) == 0 {
+            if self.times_fired(fault) == 0 {
                 self.problem(format!("the fault \"{fault}\" never fired"));
             }
         }

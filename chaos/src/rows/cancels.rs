@@ -17,7 +17,9 @@ const MODES: u64 = 4;
 /// Per client.
 const STATEMENTS_SHORT: u64 = 75;
 const STATEMENTS_LONG: u64 = 2_500;
-const IDLE_TIMEOUT: Duration = Duration::from_secs(2);
+const IDLE_WITHIN: Duration = Duration::from_secs(2);
+/// Then nothing will ever be freed.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 const LONGEST: Duration = Duration::from_millis(250);
 /// Sockets that the kernel has not closed yet, and threads that come and go.
 const OPEN_FILES_MORE: usize = 12;
@@ -36,7 +38,7 @@ struct Ends {
 }
 
 pub(super) fn run(run: &Run) -> Result<Report> {
-    let mut report = Report::new(9, "cancels, timeouts, disconnects", run.seed);
+    let mut report = Report::new(9, "cancels, timeouts, disconnects", run);
     let cluster = Cluster::start(&Options::new(run.seed, run.without))?;
     let mut dice = Dice::new(run.seed);
     let (statements, modes) = match (run.without, run.is_short()) {
@@ -56,7 +58,10 @@ pub(super) fn run(run: &Run) -> Result<Report> {
         let resident = resident(&cluster)?;
         let ends = batch(&cluster, &mut dice, statements, modes)?;
         match cluster.idle_within(IDLE_TIMEOUT) {
-            Ok(took) => slowest = slowest.max(took),
+            Ok(took) => {
+                slowest = slowest.max(took);
+                report.check_time(took < IDLE_WITHIN, || format!("idle after {took:?}"));
+            }
             Err(error) => report.problem(error.to_string()),
         }
         report.fired("cancel requests", ends.cancelled);

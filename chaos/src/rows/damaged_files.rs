@@ -24,11 +24,17 @@ const MEMORY: &str = "48MiB";
 /// Per statement: an attempt may fail four times.
 const DAMAGE_MAX: usize = 3;
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
+/// Those that every run must see.
+const FAULTS: [&str; 3] = [
+    "exchange file flipped",
+    "exchange file cut short",
+    "exchange file deleted",
+];
 /// A disk of so many bytes is full soon.
 const SMALL_DISK: &str = "size=2m";
 
 pub(super) fn run(run: &Run) -> Result<Report> {
-    let mut report = Report::new(6, "damaged files and a full disk", run.seed);
+    let mut report = Report::new(6, "damaged files and a full disk", run);
     damaged(run, &mut report)?;
     full(run, &mut report)?;
     Ok(report.done())
@@ -44,7 +50,7 @@ fn damaged(run: &Run, report: &mut Report) -> Result {
     let mut dice = Dice::new(run.seed);
     let before = cluster.metrics()?;
     let (mut rounds, mut tally) = (0, Tally::default());
-    while run.goes_on(rounds, ROUNDS_SHORT) {
+    while run.wants_more(rounds, ROUNDS_SHORT, report, &FAULTS) {
         for query in [WIDE, SORTED] {
             let mut wire = cluster.staged()?;
             let done = AtomicBool::new(false);
@@ -88,11 +94,7 @@ fn damaged(run: &Run, report: &mut Report) -> Result {
     for what in tally.failed {
         report.problem(format!("a read failed: {what}"));
     }
-    report.require(&[
-        "exchange file flipped",
-        "exchange file cut short",
-        "exchange file deleted",
-    ]);
+    report.require(&FAULTS);
     report.check(after.since(&before, "attempts_failed_total") > 0, || {
         "no damage was noticed".to_owned()
     });

@@ -18,7 +18,7 @@ const DRIVER_KILLS_SHORT: u64 = 2;
 const REJOIN_TIMEOUT: Duration = Duration::from_secs(3);
 
 pub(super) fn run(run: &Run) -> Result<Report> {
-    let mut report = Report::new(14, "rolling drain and restarts", run.seed);
+    let mut report = Report::new(14, "rolling drain and restarts", run);
     let mut cluster = Cluster::start(&Options::new(run.seed, run.without))?;
     let mut dice = Dice::new(run.seed);
     let mut rounds = 0;
@@ -112,7 +112,7 @@ fn kill_driver(cluster: &mut Cluster, report: &mut Report) -> Result {
         metrics.get("executors") == all
     })?;
     report.figure("executors rejoined after", format!("{rejoined:.2?}"));
-    report.check(rejoined < REJOIN_TIMEOUT, || {
+    report.check_time(rejoined < REJOIN_TIMEOUT, || {
         format!("executors rejoined after {rejoined:?}")
     });
     let mut wire = cluster.staged()?;

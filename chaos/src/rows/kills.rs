@@ -14,6 +14,8 @@ use crate::{Result, Run};
 
 /// Rounds over all phases and numbers of victims; each case has dice of its own.
 const ROUNDS_SHORT: u64 = 2;
+/// Rounds in which more than one executor dies.
+const ALL_EVERY: u64 = 10;
 /// For a phase to come.
 const PHASE_TIMEOUT: Duration = Duration::from_secs(20);
 /// For an answer, or a clear error where all executors are gone.
@@ -80,7 +82,7 @@ struct Case {
 }
 
 pub(super) fn run(run: &Run) -> Result<Report> {
-    let mut report = Report::new(2, "kill matrix", run.seed);
+    let mut report = Report::new(2, "kill matrix", run);
     let mut cluster = Cluster::start(&Options {
         config: format!("no_executor_timeout = \"5s\"\n{NO_SPOOL}"),
         ..Options::new(run.seed, run.without)
@@ -88,9 +90,18 @@ pub(super) fn run(run: &Run) -> Result<Report> {
     let mut dice = Dice::new(run.seed);
     let tasks = undisturbed(&cluster)?;
     let (mut cases, mut missed, mut rounds) = (0_u64, 0_u64, 0);
-    while run.goes_on(rounds, ROUNDS_SHORT) {
+    let phases = Phase::ALL.map(Phase::fault);
+    while run.wants_more(rounds, ROUNDS_SHORT, &report, &phases) {
         for phase in Phase::ALL {
-            for count in 1..=cluster.nodes.len() {
+            if rounds >= ROUNDS_SHORT && run.is_short() && report.times_fired(phase.fault()) > 0 {
+                continue;
+            }
+            let most = if rounds % ALL_EVERY == 0 {
+                cluster.nodes.len()
+            } else {
+                1
+            };
+            for count in 1..=most {
                 let case = Case {
                     phase,
                     victims: dice.indices(count, cluster.nodes.len()),
@@ -108,12 +119,13 @@ pub(super) fn run(run: &Run) -> Result<Report> {
         }
         rounds += 1;
     }
+    report.figure("rounds", rounds);
     report.figure(
         "cases",
         format!("{cases}, of which {missed} missed their phase"),
     );
     report.figure("tasks of the join", tasks);
-    report.require(&Phase::ALL.map(Phase::fault));
+    report.require(&phases);
     if let Err(error) = cluster.idle_within(Duration::from_secs(20)) {
         report.problem(error.to_string());
     }

@@ -16,8 +16,9 @@ const PHASE_TIMEOUT: Duration = Duration::from_secs(60);
 /// `SELECT 1` while a thousand jobs wait.
 const PROBES: usize = 100;
 const PROBE_P95_MAX: Duration = Duration::from_millis(50);
+
 pub(super) fn run(run: &Run) -> Result<Report> {
-    let mut report = Report::new(13, "overload", run.seed);
+    let mut report = Report::new(13, "overload", run);
     let world = World::get()?;
     let cluster = Cluster::start(&Options {
         config: format!("{NO_SPOOL}[connections]\nmax_connections = 2100\n"),
@@ -53,7 +54,7 @@ pub(super) fn run(run: &Run) -> Result<Report> {
         times.sort_unstable();
         let p95 = times[PROBES * 95 / 100];
         report.figure("SELECT 1, p95", format!("{p95:.2?}"));
-        report.check(p95 <= PROBE_P95_MAX, || format!("SELECT 1 took {p95:?}"));
+        report.check_time(p95 <= PROBE_P95_MAX, || format!("SELECT 1 took {p95:?}"));
         drop(blockers);
         let (mut answered, mut turned_away) = (0, 0);
         for wire in &mut crowd {

@@ -14,8 +14,13 @@ use crate::{Result, Run};
 const ROUNDS_SHORT: u64 = 1;
 /// Longer is a hang: pings find a dead peer after six seconds, and a fetch is tried five times.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// Of a statement, before a control stream is cut.
+const LAUNCHES_MAX: u64 = 12;
 /// How long a link stays cut at most.
 const CUT_FOR: Duration = Duration::from_secs(8);
+/// The driver gives an executor up after one second. Pings, which would find a dead link too,
+/// take six.
+const GIVEN_UP_WITHIN: Duration = Duration::from_secs(5);
 
 /// What is cut.
 #[derive(Debug, Clone, Copy)]
@@ -64,13 +69,17 @@ impl Cut {
 }
 
 pub(super) fn run(run: &Run) -> Result<Report> {
-    let mut report = Report::new(4, "partition", run.seed);
+    let mut report = Report::new(4, "partition", run);
     let mut cluster = Cluster::start(&Options::new(run.seed, run.without))?;
     let mut dice = Dice::new(run.seed);
     let mut longest = Duration::ZERO;
     let mut rounds = 0;
-    while run.goes_on(rounds, ROUNDS_SHORT) {
+    let cuts = Cut::ALL.map(Cut::fault);
+    while run.wants_more(rounds, ROUNDS_SHORT, &report, &cuts) {
         for cut in Cut::ALL {
+            if rounds >= ROUNDS_SHORT && run.is_short() && report.times_fired(cut.fault()) > 0 {
+                continue;
+            }
             let took = one(&mut cluster, cut, &mut dice, &mut report)?;
             longest = longest.max(took);
             cluster.make_whole()?;
@@ -78,7 +87,7 @@ pub(super) fn run(run: &Run) -> Result<Report> {
         rounds += 1;
     }
     report.figure("longest answer", format!("{longest:.1?}"));
-    report.require(&Cut::ALL.map(Cut::fault));
+    report.require(&cuts);
     if let Err(error) = cluster.idle_within(Duration::from_secs(30)) {
         report.problem(error.to_string());
     }
@@ -112,7 +121,7 @@ fn one(cluster: &mut Cluster, cut: Cut, dice: &mut Dice, report: &mut Report) ->
         let counts = links.iter().map(|link| &link.counts().withheld);
         counts.map(Counts::read).sum()
     };
-    let before = withheld();
+    let (before, launched) = (withheld(), cluster.metrics()?);
     let mut wire = cluster.staged()?;
     let is_control = matches!(cut, Cut::Control | Cut::ControlToward | Cut::ControlBack);
     if !is_control {
@@ -123,7 +132,8 @@ fn one(cluster: &mut Cluster, cut: Cut, dice: &mut Dice, report: &mut Report) ->
         let asking = scope.spawn(move || ask(&mut wire, query, expected, |_| {}));
         if is_control {
             // An executor that is lost before anything begins is not missed.
-            std::thread::sleep(dice.duration(Duration::from_millis(150)));
+            let launches = 3 + dice.below(LAUNCHES_MAX);
+            cluster.await_launches(&launched, launches, || asking.is_finished())?;
             set(cut.faults(from));
         }
         let start = Instant::now();
@@ -134,6 +144,10 @@ fn one(cluster: &mut Cluster, cut: Cut, dice: &mut Dice, report: &mut Report) ->
         if is_control {
             report.check(answered, || {
                 format!("no answer for {CUT_FOR:?} while an executor was cut off ({cut:?})")
+            });
+            let took = start.elapsed();
+            report.check_time(took < GIVEN_UP_WITHIN, || {
+                format!("{cut:?}: answered after {took:?}")
             });
         }
         set(Faults::default());

@@ -17,7 +17,7 @@ const GROWTH_BYTES_MAX: u64 = 64 << 20;
 const SLOTS_FREE_WITHIN: Duration = Duration::from_secs(30);
 
 pub(super) fn run(run: &Run) -> Result<Report> {
-    let mut report = Report::new(8, "slow reader", run.seed);
+    let mut report = Report::new(8, "slow reader", run);
     let world = World::get()?;
     let cluster = Cluster::start(&Options::new(run.seed, run.without))?;
     let mut wire = cluster.driver.connect()?;
@@ -89,7 +89,7 @@ pub(super) fn run(run: &Run) -> Result<Report> {
         "others' median",
         format!("{before:.2?} before, {after:.2?} beside"),
     );
-    report.check(after < before * 4 + Duration::from_millis(50), || {
+    report.check_time(after < before * 4 + Duration::from_millis(50), || {
         format!("others took {after:?} instead of {before:?}")
     });
     for what in beside.wrong.into_iter().chain(beside.failed) {

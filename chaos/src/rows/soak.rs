@@ -26,7 +26,7 @@ const OPEN_FILES_MORE: usize = 16;
 const SLOWER_MAX: u32 = 12;
 
 pub(super) fn run(run: &Run) -> Result<Report> {
-    let mut report = Report::new(1, "soak", run.seed);
+    let mut report = Report::new(1, "soak", run);
     let world = World::get()?;
     let mut cluster = Cluster::start(&Options::new(run.seed, run.without))?;
     let mut dice = Dice::new(run.seed);
@@ -91,7 +91,7 @@ pub(super) fn run(run: &Run) -> Result<Report> {
         "p99",
         format!("{p99_calm:.2?} calm, {p99:.2?} in the storm"),
     );
-    report.check(p99 < p99_calm * SLOWER_MAX + pause, || {
+    report.check_time(p99 < p99_calm * SLOWER_MAX + pause, || {
         format!("p99 {p99:.2?} in the storm, {p99_calm:.2?} in the calm")
     });
     for what in calm.failed.into_iter().chain(storm.failed) {

@@ -12,6 +12,9 @@ use crate::{Result, Run};
 const ROUNDS_SHORT: u64 = 4;
 /// The driver gives it up after one second; the rest is for the statement itself.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
+/// Of a statement, before an executor freezes.
+const LAUNCHES_MAX: u64 = 12;
+const FROZEN: &str = "frozen past the timeout";
 /// Rows that must be written once each, whoever writes them.
 const WRITE: &str = "CREATE TEMP TABLE written AS \
      SELECT l_partkey, count(*) AS lines FROM lineitem GROUP BY l_partkey";
@@ -19,7 +22,7 @@ const WRITTEN: &str =
     "SELECT count(*), sum(lines), count(*) - count(DISTINCT l_partkey) FROM written";
 
 pub(super) fn run(run: &Run) -> Result<Report> {
-    let mut report = Report::new(3, "zombie", run.seed);
+    let mut report = Report::new(3, "zombie", run);
     let world = World::get()?;
     let mut cluster = Cluster::start(&Options::new(run.seed, run.without))?;
     let mut dice = Dice::new(run.seed);
@@ -29,13 +32,13 @@ pub(super) fn run(run: &Run) -> Result<Report> {
         wire.simple(WRITTEN)?
     };
     let mut rounds = 0;
-    while run.goes_on(rounds, ROUNDS_SHORT) {
+    while run.wants_more(rounds, ROUNDS_SHORT, &report, &[FROZEN]) {
         let query = *dice.pick(&[JOIN, GROUPS, SORTED]);
         let writes = rounds % 2 == 1;
         let mut wire = cluster.staged()?;
         let frozen = &cluster.nodes[dice.index(cluster.nodes.len())].executor;
         let lost = cluster.logged("executor lost");
-        let pause = dice.duration(Duration::from_millis(400));
+        let (before, launches) = (cluster.metrics()?, 1 + dice.below(LAUNCHES_MAX));
         let (answered, asked) = std::thread::scope(|scope| -> Result<_> {
             let asking = scope.spawn(move || -> (Option<_>, Option<Result<_>>) {
                 if writes {
@@ -46,7 +49,7 @@ pub(super) fn run(run: &Run) -> Result<Report> {
                     (Some(ask(&mut wire, query, expected, |_| {})), None)
                 }
             });
-            std::thread::sleep(pause);
+            cluster.await_launches(&before, launches, || asking.is_finished())?;
             frozen.signal("STOP")?;
             let start = Instant::now();
             // Past its time, and until the answer is there without it.
@@ -76,14 +79,14 @@ pub(super) fn run(run: &Run) -> Result<Report> {
             (None, None) => {}
         }
         if cluster.logged("executor lost") > lost {
-            report.fired("frozen past the timeout", 1);
+            report.fired(FROZEN, 1);
         }
         // It comes back with a newer epoch and nothing in its hands.
         cluster.make_whole()?;
         rounds += 1;
     }
     if run.without.is_none() {
-        report.require(&["frozen past the timeout"]);
+        report.require(&[FROZEN]);
     }
     report.figure("rejoined", cluster.logged("executor joined") - 3);
     report.figure(
