@@ -3,6 +3,10 @@
 //! TLS notices every flipped bit; plain connections have TCP's 16-bit sum, which one damaged packet in
 //! 65,536 passes. A bit flipped in a task's partitions or a segment's number would be a wrong
 //! answer, so each message of either service ends with the CRC-32 of the rest.
+//!
+//! A flip in HTTP/2's own bytes may even make a whole frame vanish: frames of an unknown type are to
+//! be ignored. So the sum covers the message's number in its stream too, and one that is missing
+//! shows in the next; the last of a stream is always one that says so.
 
 use std::marker::PhantomData;
 
@@ -22,8 +26,36 @@ const DAMAGED: &str =
 pub(crate) struct CheckedCodec<T, U>(PhantomData<(T, U)>);
 
 /// One direction of it.
-#[derive(Debug, Clone)]
-pub(crate) struct Checked<T>(PhantomData<T>);
+#[derive(Debug)]
+pub(crate) struct Checked<T> {
+    sums: Sums,
+    message: PhantomData<T>,
+}
+
+/// Checksums of the messages of a stream, in their order.
+#[derive(Debug, Default)]
+struct Sums {
+    messages: u64,
+}
+
+impl Sums {
+    fn next(&mut self, message: &[u8]) -> u32 {
+        let mut hasher = crc32fast::Hasher::new();
+        hasher.update(message);
+        hasher.update(&self.messages.to_le_bytes());
+        self.messages += 1;
+        hasher.finalize()
+    }
+}
+
+impl<T> Default for Checked<T> {
+    fn default() -> Self {
+        Self {
+            sums: Sums::default(),
+            message: PhantomData,
+        }
+    }
+}
 
 impl<T, U> Default for CheckedCodec<T, U> {
     fn default() -> Self {
@@ -42,11 +74,11 @@ where
     type Decoder = Checked<U>;
 
     fn encoder(&mut self) -> Self::Encoder {
-        Checked(PhantomData)
+        Checked::default()
     }
 
     fn decoder(&mut self) -> Self::Decoder {
-        Checked(PhantomData)
+        Checked::default()
     }
 }
 
@@ -58,7 +90,7 @@ impl<T: Message> Encoder for Checked<T> {
         let bytes = message.encode_to_vec();
         to.reserve(bytes.len() + CRC_BYTES);
         to.put_slice(&bytes);
-        to.put_u32_le(crc32fast::hash(&bytes));
+        to.put_u32_le(self.sums.next(&bytes));
         Ok(())
     }
 }
@@ -75,9 +107,26 @@ impl<U: Message + Default> Decoder for Checked<U> {
             .ok_or_else(damaged)?;
         let bytes = from.copy_to_bytes(length);
         let crc = from.get_u32_le();
-        if crc32fast::hash(&bytes) != crc && Protection::Checksums.is_on() {
+        if self.sums.next(&bytes) != crc && Protection::Checksums.is_on() {
             return Err(damaged());
         }
         U::decode(bytes).map(Some).map_err(|_| damaged())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_message_shows_in_the_next() {
+        let (mut sent, mut received) = (Sums::default(), Sums::default());
+        let sums: Vec<u32> = [b"first", b"again", b"again"]
+            .iter()
+            .map(|message| sent.next(*message))
+            .collect();
+        assert_ne!(sums[1], sums[2], "of the same bytes at other places");
+        assert_eq!(received.next(b"first"), sums[0]);
+        assert_ne!(received.next(b"again"), sums[2], "the second is missing");
     }
 }
