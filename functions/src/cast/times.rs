@@ -336,7 +336,11 @@ pub(crate) fn interval() -> Arc<ScalarUDF> {
                 Overload::new(&[Ty::Text], Ty::Interval, interval_from_text),
                 Overload::new(&[Ty::Text, Ty::Int4], Ty::Interval, interval_from_text),
                 Overload::new(&[Ty::Time], Ty::Interval, interval_from_time),
-                Overload::new(&[Ty::Interval, Ty::Int4], Ty::Interval, interval_kept),
+                Overload::new(
+                    &[Ty::Interval, Ty::Int4],
+                    Ty::Interval,
+                    interval_from_interval,
+                ),
             ]
         },
     )
@@ -350,15 +354,12 @@ fn interval_modifier(args: &Args, row: usize) -> Result<IntervalModifier> {
     ))
 }
 
-fn kept(modifier: IntervalModifier, value: PgInterval) -> Result<Interval> {
-    let value = modifier
+/// A value without what its type does not keep.
+fn limited(modifier: IntervalModifier, value: PgInterval) -> Result<Interval> {
+    let kept = modifier
         .keep(value)
-        .ok_or_else(|| PgError::new(SqlState::DATETIME_FIELD_OVERFLOW, "interval out of range"))?;
-    Ok(Interval {
-        months: value.months,
-        days: value.days,
-        micros: value.micros,
-    })
+        .ok_or_else(PgError::interval_out_of_range)?;
+    Ok(kept.into())
 }
 
 fn interval_from_text(args: &Args) -> Result<ColumnarValue> {
@@ -368,23 +369,16 @@ fn interval_from_text(args: &Args) -> Result<ColumnarValue> {
         Some(text) => {
             let modifier = interval_modifier(args, row)?;
             let value = parse::interval::interval(text, style, modifier).map_err(PgError::from)?;
-            kept(modifier, value).map(Some)
+            limited(modifier, value).map(Some)
         }
         None => Ok(None),
     })
 }
 
-fn interval_kept(args: &Args) -> Result<ColumnarValue> {
+fn interval_from_interval(args: &Args) -> Result<ColumnarValue> {
     let value = args.interval(0)?;
     args.rows(|row| match value.get(row) {
-        Some(value) => {
-            let value = PgInterval {
-                months: value.months,
-                days: value.days,
-                micros: value.micros,
-            };
-            kept(interval_modifier(args, row)?, value).map(Some)
-        }
+        Some(value) => limited(interval_modifier(args, row)?, value.into()).map(Some),
         None => Ok(None),
     })
 }

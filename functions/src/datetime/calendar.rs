@@ -647,7 +647,6 @@ fn make_timestamptz(args: &Args) -> Result<ColumnarValue> {
 }
 
 fn make_interval(args: &Args) -> Result<ColumnarValue> {
-    let out_of_range = || PgError::new(SqlState::DATETIME_FIELD_OVERFLOW, "interval out of range");
     args.rows(|row| {
         let mut fields = [0_i32; 6];
         for (index, field) in fields.iter_mut().enumerate().take(args.len().min(6)) {
@@ -668,13 +667,13 @@ fn make_interval(args: &Args) -> Result<ColumnarValue> {
         let months = years
             .checked_mul(12)
             .and_then(|total| total.checked_add(months))
-            .ok_or_else(out_of_range)?;
+            .ok_or_else(PgError::interval_out_of_range)?;
         let days = weeks
             .checked_mul(7)
             .and_then(|total| total.checked_add(days))
-            .ok_or_else(out_of_range)?;
+            .ok_or_else(PgError::interval_out_of_range)?;
         if !seconds.is_finite() || seconds.abs() > 9e12 {
-            return Err(out_of_range().into());
+            return Err(PgError::interval_out_of_range().into());
         }
         #[expect(clippy::cast_possible_truncation, reason = "the bounds were checked")]
         let micros = (seconds * 1e6).round_ties_even() as i64;

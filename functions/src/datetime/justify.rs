@@ -2,7 +2,6 @@
 
 use datafusion::error::Result;
 use datafusion::logical_expr::ColumnarValue;
-use job::SqlState;
 
 use super::calendar::DAYS_PER_MONTH;
 use crate::cast::times::MICROS_PER_DAY;
@@ -15,9 +14,9 @@ fn each_interval(
 ) -> Result<ColumnarValue> {
     let value = args.interval(0)?;
     args.rows(|row| match value.get(row) {
-        Some(interval) => body(interval).map(Some).ok_or_else(|| {
-            PgError::new(SqlState::DATETIME_FIELD_OVERFLOW, "interval out of range").into()
-        }),
+        Some(interval) => body(interval)
+            .map(Some)
+            .ok_or_else(|| PgError::interval_out_of_range().into()),
         None => Ok(None),
     })
 }

@@ -13,8 +13,8 @@ use std::fmt;
 use datafusion::error::DataFusionError;
 use job::{ErrorReport, SqlError, SqlState};
 
-use crate::pg_type::TypeError;
 use crate::pg_type::parse::numeric::unfit;
+use crate::pg_type::{Base, TypeError};
 
 pub use report::{report, report_in};
 pub(crate) use type_names::type_name;
@@ -48,6 +48,11 @@ impl PgError {
             SqlState::NUMERIC_VALUE_OUT_OF_RANGE,
             format!("{what} out of range"),
         )
+    }
+
+    /// A sum of months, days or microseconds that an interval does not hold.
+    pub fn interval_out_of_range() -> Self {
+        TypeError::value_out_of_range(Base::Interval.sql_name()).into()
     }
 
     /// Text that is a number, but too large for the type.

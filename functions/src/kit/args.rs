@@ -21,6 +21,8 @@ use datafusion::error::Result;
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs};
 use datafusion::scalar::ScalarValue;
 
+use crate::pg_type::write::interval::PgInterval;
+
 /// The arguments of one call.
 pub(crate) struct Args {
     columns: Vec<Column>,
@@ -70,6 +72,26 @@ impl From<IntervalMonthDayNano> for Interval {
             months: value.months,
             days: value.days,
             micros: value.nanoseconds.div_euclid(1000),
+        }
+    }
+}
+
+impl From<PgInterval> for Interval {
+    fn from(value: PgInterval) -> Self {
+        Self {
+            months: value.months,
+            days: value.days,
+            micros: value.micros,
+        }
+    }
+}
+
+impl From<Interval> for PgInterval {
+    fn from(value: Interval) -> Self {
+        Self {
+            months: value.months,
+            days: value.days,
+            micros: value.micros,
         }
     }
 }
@@ -632,12 +654,9 @@ impl Output for Interval {
             .map(|value| {
                 value
                     .map(|value| {
-                        value.to_arrow().ok_or_else(|| {
-                            crate::error::PgError::new(
-                                job::SqlState::DATETIME_FIELD_OVERFLOW,
-                                "interval out of range",
-                            )
-                        })
+                        value
+                            .to_arrow()
+                            .ok_or_else(crate::error::PgError::interval_out_of_range)
                     })
                     .transpose()
             })

@@ -4,6 +4,7 @@
 use datafusion::sql::sqlparser::ast::IntervalFields;
 
 use super::civil::MICROS_PER_SECOND;
+use super::parse::interval::Unit;
 use super::types::NO_TYPMOD;
 use super::write::interval::PgInterval;
 
@@ -34,17 +35,6 @@ const SPELLINGS: [(i32, &str); 13] = [
     (HOUR | MINUTE | SECOND, "hour to second"),
     (MINUTE | SECOND, "minute to second"),
 ];
-
-/// The field that a number without a unit counts, as the modifier says it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Lowest {
-    Year,
-    Month,
-    Day,
-    Hour,
-    Minute,
-    Second,
-}
 
 /// A typmod of `interval`, taken apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -140,14 +130,14 @@ impl IntervalModifier {
     }
 
     /// What a last number without a unit counts.
-    pub(crate) fn lowest(self) -> Lowest {
+    pub(crate) fn lowest(self) -> Unit {
         match self.mask {
-            YEAR => Lowest::Year,
-            mask if mask & !(YEAR | MONTH) == 0 => Lowest::Month,
-            DAY => Lowest::Day,
-            mask if mask & (MINUTE | SECOND) == 0 => Lowest::Hour,
-            mask if mask & SECOND == 0 => Lowest::Minute,
-            _ => Lowest::Second,
+            YEAR => Unit::Year,
+            mask if mask & !(YEAR | MONTH) == 0 => Unit::Month,
+            DAY => Unit::Day,
+            mask if mask & (MINUTE | SECOND) == 0 => Unit::Hour,
+            mask if mask & SECOND == 0 => Unit::Minute,
+            _ => Unit::Second,
         }
     }
 
@@ -163,20 +153,20 @@ impl IntervalModifier {
             ..value
         };
         let kept = match self.lowest() {
-            Lowest::Year => PgInterval {
+            Unit::Year => PgInterval {
                 months: value.months / 12 * 12,
                 days: 0,
                 micros: 0,
             },
-            Lowest::Month => PgInterval {
+            Unit::Month => PgInterval {
                 days: 0,
                 micros: 0,
                 ..value
             },
-            Lowest::Day => PgInterval { micros: 0, ..value },
-            Lowest::Hour => down_to(3_600 * MICROS_PER_SECOND),
-            Lowest::Minute => down_to(60 * MICROS_PER_SECOND),
-            Lowest::Second => value,
+            Unit::Day => PgInterval { micros: 0, ..value },
+            Unit::Hour => down_to(3_600 * MICROS_PER_SECOND),
+            Unit::Minute => down_to(60 * MICROS_PER_SECOND),
+            _ => value,
         };
         let Ok(digits) = u32::try_from(DIGITS_MAX - self.digits) else {
             return Some(kept);

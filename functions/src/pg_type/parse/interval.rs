@@ -2,13 +2,11 @@
 
 use std::borrow::Cow;
 
-use job::SqlState;
-
 use super::fields::fraction;
 use super::number::trim;
 use crate::pg_type::civil::{MICROS_PER_DAY, MICROS_PER_SECOND};
 use crate::pg_type::error::{INTERVAL_FIELD_OVERFLOW, Result, TypeError};
-use crate::pg_type::interval_fields::{IntervalModifier, Lowest};
+use crate::pg_type::interval_fields::IntervalModifier;
 use crate::pg_type::settings::IntervalStyle;
 use crate::pg_type::types::Base;
 use crate::pg_type::write::interval::PgInterval;
@@ -58,8 +56,9 @@ struct Sum {
     micros: i64,
 }
 
+/// What the numbers in a literal count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Unit {
+pub(crate) enum Unit {
     Microsecond,
     Millisecond,
     Second,
@@ -93,20 +92,6 @@ impl Unit {
             "mil" | "mils" | "millennium" | "millennia" => Self::Millennium,
             _ => return None,
         })
-    }
-}
-
-impl Unit {
-    /// Of a last number that has none.
-    fn unsaid(modifier: IntervalModifier) -> Self {
-        match modifier.lowest() {
-            Lowest::Year => Self::Year,
-            Lowest::Month => Self::Month,
-            Lowest::Day => Self::Day,
-            Lowest::Hour => Self::Hour,
-            Lowest::Minute => Self::Minute,
-            Lowest::Second => Self::Second,
-        }
     }
 }
 
@@ -406,7 +391,7 @@ fn words(
                 let unit = match unit.take() {
                     Some(unit) => unit,
                     None if before_are_days => Unit::Day,
-                    None if index + 1 == tokens.len() => Unit::unsaid(modifier),
+                    None if index + 1 == tokens.len() => modifier.lowest(),
                     None => return Err(Problem::Syntax),
                 };
                 before_are_days = unit == Unit::Hour;
@@ -564,9 +549,10 @@ fn designated(
 
 /// An interval in Arrow's terms, whose nanoseconds reach only 292 years.
 pub fn to_month_day_nano(value: PgInterval) -> Result<arrow::datatypes::IntervalMonthDayNano> {
-    let nanoseconds = value.micros.checked_mul(1_000).ok_or_else(|| {
-        TypeError::new(SqlState::DATETIME_FIELD_OVERFLOW, "interval out of range")
-    })?;
+    let nanoseconds = value
+        .micros
+        .checked_mul(1_000)
+        .ok_or_else(|| TypeError::value_out_of_range(NAME))?;
     Ok(arrow::datatypes::IntervalMonthDayNano::new(
         value.months,
         value.days,
