@@ -10,7 +10,7 @@ use job::SqlState;
 
 use crate::arithmetic::floats::{overflow, underflow};
 use crate::error::PgError;
-use crate::kit::{Args, Numeric, Overload, PgFunction, Returns, Ty};
+use crate::kit::{Args, Body, Numeric, Overload, PgFunction, Returns, Ty};
 use crate::numeric::{self, Digits};
 
 /// Digits behind the point of roots, powers and logarithms of numerics.
@@ -205,16 +205,6 @@ pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {
         )
         .udf(),
         PgFunction::immutable(
-            "asin",
-            const { &[Overload::new(&[Ty::Float8], Ty::Float8, asin)] },
-        )
-        .udf(),
-        PgFunction::immutable(
-            "acos",
-            const { &[Overload::new(&[Ty::Float8], Ty::Float8, acos)] },
-        )
-        .udf(),
-        PgFunction::immutable(
             "scale",
             const { &[Overload::new(&[Ty::Numeric], Ty::Int4, scale_of)] },
         )
@@ -223,6 +213,11 @@ pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {
     functions.extend(degrees::functions());
     functions.extend(domains::functions());
     functions
+}
+
+/// The signature of most functions of floats.
+const fn float8(body: Body) -> Overload {
+    Overload::new(&[Ty::Float8], Ty::Float8, body)
 }
 
 fn rounding(name: &'static str, overloads: &'static [Overload]) -> Arc<ScalarUDF> {
@@ -720,19 +715,6 @@ fn input_out_of_range() -> PgError {
         "input is out of range",
     )
 }
-
-one!(asin, float8, |value: f64| {
-    if value.abs() > 1.0 {
-        return Err(input_out_of_range());
-    }
-    Ok(value.asin())
-});
-one!(acos, float8, |value: f64| {
-    if value.abs() > 1.0 {
-        return Err(input_out_of_range());
-    }
-    Ok(value.acos())
-});
 
 one!(scale_of, numeric, |value: Numeric| -> Checked<i32> {
     Ok(i32::from(value.scale))

@@ -7,81 +7,28 @@ use std::sync::{Arc, LazyLock};
 use datafusion::error::Result;
 use datafusion::logical_expr::{ColumnarValue, ScalarUDF};
 
-use super::input_out_of_range;
+use super::{float8, input_out_of_range};
 use crate::error::PgError;
 use crate::kit::{Args, Overload, PgFunction, Ty};
 
-pub(super) fn functions() -> Vec<Arc<ScalarUDF>> {
-    vec![
-        PgFunction::immutable(
-            "sind",
-            const {
-                &[Overload::new(&[Ty::Float8], Ty::Float8, |args| {
-                    each(args, sin)
-                })]
-            },
-        )
-        .udf(),
-        PgFunction::immutable(
-            "cosd",
-            const {
-                &[Overload::new(&[Ty::Float8], Ty::Float8, |args| {
-                    each(args, cos)
-                })]
-            },
-        )
-        .udf(),
-        PgFunction::immutable(
-            "tand",
-            const {
-                &[Overload::new(&[Ty::Float8], Ty::Float8, |args| {
-                    each(args, tan)
-                })]
-            },
-        )
-        .udf(),
-        PgFunction::immutable(
-            "cotd",
-            const {
-                &[Overload::new(&[Ty::Float8], Ty::Float8, |args| {
-                    each(args, cot)
-                })]
-            },
-        )
-        .udf(),
-        PgFunction::immutable(
-            "asind",
-            const {
-                &[Overload::new(&[Ty::Float8], Ty::Float8, |args| {
-                    each(args, asin)
-                })]
-            },
-        )
-        .udf(),
-        PgFunction::immutable(
-            "acosd",
-            const {
-                &[Overload::new(&[Ty::Float8], Ty::Float8, |args| {
-                    each(args, acos)
-                })]
-            },
-        )
-        .udf(),
-        PgFunction::immutable(
-            "atand",
-            const {
-                &[Overload::new(&[Ty::Float8], Ty::Float8, |args| {
-                    each(args, atan)
-                })]
-            },
-        )
-        .udf(),
-        PgFunction::immutable(
-            "atan2d",
-            const { &[Overload::new(&[Ty::Float8, Ty::Float8], Ty::Float8, atan2)] },
-        )
-        .udf(),
-    ]
+const FUNCTIONS: [(&str, &[Overload]); 8] = [
+    ("sind", &[float8(|args| each(args, sin))]),
+    ("cosd", &[float8(|args| each(args, cos))]),
+    ("tand", &[float8(|args| each(args, tan))]),
+    ("cotd", &[float8(|args| each(args, cot))]),
+    ("asind", &[float8(|args| each(args, asin))]),
+    ("acosd", &[float8(|args| each(args, acos))]),
+    ("atand", &[float8(|args| each(args, atan))]),
+    (
+        "atan2d",
+        &[Overload::new(&[Ty::Float8, Ty::Float8], Ty::Float8, atan2)],
+    ),
+];
+
+pub(super) fn functions() -> impl Iterator<Item = Arc<ScalarUDF>> {
+    FUNCTIONS
+        .into_iter()
+        .map(|(name, overloads)| PgFunction::immutable(name, overloads).udf())
 }
 
 /// What the library's functions give where the true value is round: dividing by it makes it so.

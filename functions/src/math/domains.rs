@@ -5,58 +5,36 @@ use std::sync::Arc;
 use datafusion::error::Result;
 use datafusion::logical_expr::{ColumnarValue, ScalarUDF};
 
-use super::input_out_of_range;
-use crate::kit::{Args, Overload, PgFunction, Ty};
+use super::{float8, input_out_of_range};
+use crate::kit::{Args, Overload, PgFunction};
 
-pub(super) fn functions() -> Vec<Arc<ScalarUDF>> {
-    vec![
-        PgFunction::immutable(
-            "sin",
-            const {
-                &[Overload::new(&[Ty::Float8], Ty::Float8, |a| {
-                    finite(a, f64::sin)
-                })]
-            },
-        )
-        .udf(),
-        PgFunction::immutable(
-            "cos",
-            const {
-                &[Overload::new(&[Ty::Float8], Ty::Float8, |a| {
-                    finite(a, f64::cos)
-                })]
-            },
-        )
-        .udf(),
-        PgFunction::immutable(
-            "tan",
-            const {
-                &[Overload::new(&[Ty::Float8], Ty::Float8, |a| {
-                    finite(a, f64::tan)
-                })]
-            },
-        )
-        .udf(),
-        PgFunction::immutable(
-            "cot",
-            const {
-                &[Overload::new(&[Ty::Float8], Ty::Float8, |a| {
-                    finite(a, |v| v.tan().recip())
-                })]
-            },
-        )
-        .udf(),
-        PgFunction::immutable(
-            "acosh",
-            const { &[Overload::new(&[Ty::Float8], Ty::Float8, acosh)] },
-        )
-        .udf(),
-        PgFunction::immutable(
-            "atanh",
-            const { &[Overload::new(&[Ty::Float8], Ty::Float8, atanh)] },
-        )
-        .udf(),
-    ]
+const FUNCTIONS: [(&str, &[Overload]); 8] = [
+    ("sin", &[float8(|args| finite(args, f64::sin))]),
+    ("cos", &[float8(|args| finite(args, f64::cos))]),
+    ("tan", &[float8(|args| finite(args, f64::tan))]),
+    ("cot", &[float8(|args| finite(args, |v| v.tan().recip()))]),
+    (
+        "asin",
+        &[float8(|args| within(args, f64::asin, is_in_unit))],
+    ),
+    (
+        "acos",
+        &[float8(|args| within(args, f64::acos, is_in_unit))],
+    ),
+    (
+        "acosh",
+        &[float8(|args| within(args, f64::acosh, |v| v >= 1.0))],
+    ),
+    (
+        "atanh",
+        &[float8(|args| within(args, f64::atanh, is_in_unit))],
+    ),
+];
+
+pub(super) fn functions() -> impl Iterator<Item = Arc<ScalarUDF>> {
+    FUNCTIONS
+        .into_iter()
+        .map(|(name, overloads)| PgFunction::immutable(name, overloads).udf())
 }
 
 fn within(args: &Args, function: fn(f64) -> f64, domain: fn(f64) -> bool) -> Result<ColumnarValue> {
@@ -72,10 +50,7 @@ fn finite(args: &Args, function: fn(f64) -> f64) -> Result<ColumnarValue> {
     within(args, function, f64::is_finite)
 }
 
-fn acosh(args: &Args) -> Result<ColumnarValue> {
-    within(args, f64::acosh, |value| value >= 1.0)
-}
-
-fn atanh(args: &Args) -> Result<ColumnarValue> {
-    within(args, f64::atanh, |value| value.abs() <= 1.0)
+/// From -1 to 1.
+fn is_in_unit(value: f64) -> bool {
+    value.abs() <= 1.0
 }
