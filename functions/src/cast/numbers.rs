@@ -257,8 +257,11 @@ pub(crate) fn numeric() -> Arc<ScalarUDF> {
                 Overload::returning(&[Ty::Numeric, Ty::Int4, Ty::Int4], RETURNS, from_numeric),
                 // Without these an integer would be taken for a float8, the preferred type.
                 Overload::returning(&[Ty::Int2], RETURNS, from_int2),
+                Overload::returning(&[Ty::Int2, Ty::Int4, Ty::Int4], RETURNS, from_int2),
                 Overload::returning(&[Ty::Int4], RETURNS, from_int4),
+                Overload::returning(&[Ty::Int4, Ty::Int4, Ty::Int4], RETURNS, from_int4),
                 Overload::returning(&[Ty::Int8], RETURNS, from_int8),
+                Overload::returning(&[Ty::Int8, Ty::Int4, Ty::Int4], RETURNS, from_int8),
                 Overload::returning(&[Ty::Float8], RETURNS, from_float8),
                 Overload::returning(&[Ty::Float8, Ty::Int4, Ty::Int4], RETURNS, from_float8),
                 Overload::returning(&[Ty::Float4], RETURNS, from_float4),
@@ -321,19 +324,25 @@ fn from_text(args: &Args) -> Result<ColumnarValue> {
     })
 }
 
+fn from_int(args: &Args, value: Option<impl Into<i128>>) -> Result<Option<Numeric>> {
+    value
+        .map(|value| declared(args, Numeric::whole(value)))
+        .transpose()
+}
+
 fn from_int2(args: &Args) -> Result<ColumnarValue> {
     let value = args.int2(0)?;
-    args.rows(|row| Ok(value.get(row).map(Numeric::whole)))
+    args.rows(|row| from_int(args, value.get(row)))
 }
 
 fn from_int4(args: &Args) -> Result<ColumnarValue> {
     let value = args.int4(0)?;
-    args.rows(|row| Ok(value.get(row).map(Numeric::whole)))
+    args.rows(|row| from_int(args, value.get(row)))
 }
 
 fn from_int8(args: &Args) -> Result<ColumnarValue> {
     let value = args.int8(0)?;
-    args.rows(|row| Ok(value.get(row).map(Numeric::whole)))
+    args.rows(|row| from_int(args, value.get(row)))
 }
 
 fn from_numeric(args: &Args) -> Result<ColumnarValue> {

@@ -309,12 +309,6 @@ fn to_numeric(expr: Expr, from: &DataType, arrow: &DataType) -> Result<Expr> {
     {
         return Ok(native(expr, arrow));
     }
-    if from.is_integer() {
-        // By way of the numeric that holds every integer of this width: among the functions named
-        // `numeric`, an integer would find the one for float8, which is the preferred type.
-        let exact = crate::kit::Ty::Numeric.given(from);
-        return to_numeric(native(expr, &exact), &exact, arrow);
-    }
     let (DataType::Decimal128(precision, scale) | DataType::Decimal256(precision, scale)) = arrow
     else {
         return Err(cannot(from, PgType::NUMERIC));
