@@ -156,15 +156,31 @@ impl RegularExpression {
         self.find_from(text, 0)
     }
 
-    fn find_from(&self, text: &str, from: usize) -> Option<Range<usize>> {
-        let found = self.first.search(&Input::new(text).range(from..))?;
+    /// What to search with, and where, for the first match from there on.
+    fn search_from<'a>(&self, text: &'a str, from: usize) -> Option<(&Regex, Input<'a>)> {
+        let rest = Input::new(text).range(from..);
         let Some(longest) = &self.longest else {
-            return Some(found.range());
+            return Some((&self.first, rest));
         };
-        let from_there = Input::new(text)
-            .range(found.start()..)
-            .anchored(Anchored::Yes);
-        longest.search(&from_there).map(|found| found.range())
+        let start = self.first.search(&rest)?.start();
+        let there = Input::new(text).range(start..).anchored(Anchored::Yes);
+        Some((longest, there))
+    }
+
+    fn find_from(&self, text: &str, from: usize) -> Option<Range<usize>> {
+        let (regex, input) = self.search_from(text, from)?;
+        regex.search(&input).map(|found| found.range())
+    }
+
+    fn captures_from<'a>(&self, text: &'a str, from: usize) -> Option<Captures<'a>> {
+        let (regex, input) = self.search_from(text, from)?;
+        let mut groups = regex.create_captures();
+        regex.search_captures(&input, &mut groups);
+        Some(Captures {
+            text,
+            whole: groups.get_match()?.range(),
+            groups,
+        })
     }
 
     /// Matches that follow each other.
@@ -172,48 +188,19 @@ impl RegularExpression {
         &'a self,
         text: &'a str,
     ) -> impl Iterator<Item = Range<usize>> + 'a {
-        let mut from = 0;
-        let mut last_end = None;
-        std::iter::from_fn(move || {
-            loop {
-                let found = self.find_from(text, from)?;
-                from = found.end;
-                if found.start < found.end || last_end != Some(found.end) {
-                    last_end = Some(found.end);
-                    return Some(found);
-                }
-                // Nothing, right behind the last match: that was part of it.
-                from += text[from..].chars().next()?.len_utf8();
-            }
-        })
+        following(text, move |from| self.find_from(text, from), Range::clone)
     }
 
     pub(super) fn captures<'a>(&self, text: &'a str) -> Option<Captures<'a>> {
-        let found = self.find(text)?;
-        Some(self.captures_at(text, found))
+        self.captures_from(text, 0)
     }
 
     pub(super) fn captures_iter<'a>(
         &'a self,
         text: &'a str,
     ) -> impl Iterator<Item = Captures<'a>> + 'a {
-        self.find_iter(text)
-            .map(move |found| self.captures_at(text, found))
-    }
-
-    /// The groups of a match that was found there.
-    fn captures_at<'a>(&self, text: &'a str, found: Range<usize>) -> Captures<'a> {
-        let regex = self.longest.as_ref().unwrap_or(&self.first);
-        let mut groups = regex.create_captures();
-        let there = Input::new(text)
-            .range(found.start..)
-            .anchored(Anchored::Yes);
-        regex.search_captures(&there, &mut groups);
-        Captures {
-            text,
-            whole: found,
-            groups,
-        }
+        let place = |found: &Captures<'a>| found.whole.clone();
+        following(text, move |from| self.captures_from(text, from), place)
     }
 
     /// The text with at most `limit` matches replaced: `\1` is a group, `\&` the match, `\\` a
@@ -229,6 +216,29 @@ impl RegularExpression {
         out.push_str(&text[rest..]);
         out
     }
+}
+
+/// Matches that follow each other, each of them the first that `search` finds from a place on.
+fn following<'a, T>(
+    text: &'a str,
+    search: impl Fn(usize) -> Option<T> + 'a,
+    place: impl Fn(&T) -> Range<usize> + 'a,
+) -> impl Iterator<Item = T> + 'a {
+    let mut from = 0;
+    let mut last_end = None;
+    std::iter::from_fn(move || {
+        loop {
+            let found = search(from)?;
+            let Range { start, end } = place(&found);
+            from = end;
+            if start < end || last_end != Some(end) {
+                last_end = Some(end);
+                return Some(found);
+            }
+            // Nothing, right behind the last match: that was part of it.
+            from += text[from..].chars().next()?.len_utf8();
+        }
+    })
 }
 
 fn replacement(out: &mut String, with: &str, found: &Captures<'_>) {
