@@ -47,7 +47,7 @@ fn has_subquery(values: &Values) -> bool {
 
 fn selected(values: Values) -> Result<LogicalPlan> {
     let Values { schema, values } = values;
-    let mut rows = values
+    let rows = values
         .into_iter()
         .map(|row| {
             let exprs = row
@@ -63,14 +63,8 @@ fn selected(values: Values) -> Result<LogicalPlan> {
             Ok(Arc::new(LogicalPlan::Projection(row)))
         })
         .collect::<Result<Vec<_>>>()?;
-    Ok(match (rows.len(), rows.pop()) {
-        (1, Some(only)) => Arc::unwrap_or_clone(only),
-        (_, last) => {
-            rows.extend(last);
-            LogicalPlan::Union(Union {
-                inputs: rows,
-                schema,
-            })
-        }
+    Ok(match <[_; 1]>::try_from(rows) {
+        Ok([only]) => Arc::unwrap_or_clone(only),
+        Err(inputs) => LogicalPlan::Union(Union { inputs, schema }),
     })
 }

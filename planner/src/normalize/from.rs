@@ -92,26 +92,24 @@ pub(super) fn counted_outer_rows(select: &Select) -> Option<Ident> {
     {
         return None;
     }
-    let found = visit_expressions(select, |expr| match expr {
-        Expr::Function(function) if last_part(&function.name).as_deref() == Some("count") => {
-            match &function.args {
-                FunctionArguments::List(list) => match list.args.as_slice() {
-                    [FunctionArg::Unnamed(FunctionArgExpr::QualifiedWildcard(table))] => {
-                        match table.0.first().and_then(|part| part.as_ident()) {
-                            Some(table) => ControlFlow::Break(table.clone()),
-                            None => ControlFlow::Continue(()),
-                        }
-                    }
-                    _ => ControlFlow::Continue(()),
-                },
-                _ => ControlFlow::Continue(()),
-            }
-        }
-        _ => ControlFlow::Continue(()),
-    });
-    match found {
-        ControlFlow::Break(table) => Some(table),
-        ControlFlow::Continue(()) => None,
+    visit_expressions(select, |expr| match counted_table(expr) {
+        Some(table) => ControlFlow::Break(table.clone()),
+        None => ControlFlow::Continue(()),
+    })
+    .break_value()
+}
+
+/// The `t` of `count(t.*)`.
+fn counted_table(expr: &Expr) -> Option<&Ident> {
+    if let Expr::Function(function) = expr
+        && last_part(&function.name).as_deref() == Some("count")
+        && let FunctionArguments::List(list) = &function.args
+        && let [FunctionArg::Unnamed(FunctionArgExpr::QualifiedWildcard(table))] =
+            list.args.as_slice()
+    {
+        table.0.first()?.as_ident()
+    } else {
+        None
     }
 }
 
