@@ -1,4 +1,4 @@
-//! `date_trunc`, `age`, `make_…`, `justify_…`, `date_bin`, time zones and clocks.
+//! `date_trunc`, `age`, `date_bin`, `isfinite`.
 
 use std::sync::Arc;
 
@@ -6,17 +6,17 @@ use datafusion::error::Result;
 use datafusion::logical_expr::{ColumnarValue, ScalarUDF};
 use job::SqlState;
 
-use super::justify::{justify_days, justify_hours, justify_interval};
+use super::clocks::local_now;
+use super::zones::zone_named;
 use crate::arithmetic::datetimes::{between, length};
 use crate::cast::Context;
 use crate::cast::times::{MICROS_PER_DAY, MICROS_PER_SECOND, to_local, to_utc};
 use crate::error::PgError;
 use crate::kit::{Args, Interval, Overload, PgFunction, Ty};
-use crate::pg_type::TimeZone;
 use crate::pg_type::civil::{civil_from_days, days_from_civil, days_in_month};
 
-const MICROS_PER_HOUR: i64 = 3600 * MICROS_PER_SECOND;
-const MICROS_PER_MINUTE: i64 = 60 * MICROS_PER_SECOND;
+pub(super) const MICROS_PER_HOUR: i64 = 3600 * MICROS_PER_SECOND;
+pub(super) const MICROS_PER_MINUTE: i64 = 60 * MICROS_PER_SECOND;
 pub(super) const DAYS_PER_MONTH: i32 = 30;
 
 pub(super) fn functions() -> Vec<Arc<ScalarUDF>> {
@@ -58,123 +58,6 @@ pub(super) fn functions() -> Vec<Arc<ScalarUDF>> {
         )
         .udf(),
         PgFunction::immutable(
-            "make_date",
-            const {
-                &[Overload::new(
-                    &[Ty::Int4, Ty::Int4, Ty::Int4],
-                    Ty::Date,
-                    make_date,
-                )]
-            },
-        )
-        .udf(),
-        PgFunction::immutable(
-            "make_time",
-            const {
-                &[Overload::new(
-                    &[Ty::Int4, Ty::Int4, Ty::Float8],
-                    Ty::Time,
-                    make_time,
-                )]
-            },
-        )
-        .udf(),
-        PgFunction::immutable(
-            "make_timestamp",
-            const {
-                &[Overload::new(
-                    &[Ty::Int4, Ty::Int4, Ty::Int4, Ty::Int4, Ty::Int4, Ty::Float8],
-                    Ty::Timestamp,
-                    make_timestamp,
-                )]
-            },
-        )
-        .udf(),
-        PgFunction::stable(
-            "make_timestamptz",
-            const {
-                &[
-                    Overload::new(
-                        &[Ty::Int4, Ty::Int4, Ty::Int4, Ty::Int4, Ty::Int4, Ty::Float8],
-                        Ty::Timestamptz,
-                        make_timestamptz,
-                    ),
-                    Overload::new(
-                        &[
-                            Ty::Int4,
-                            Ty::Int4,
-                            Ty::Int4,
-                            Ty::Int4,
-                            Ty::Int4,
-                            Ty::Float8,
-                            Ty::Text,
-                        ],
-                        Ty::Timestamptz,
-                        make_timestamptz,
-                    ),
-                ]
-            },
-        )
-        .udf(),
-        PgFunction::immutable(
-            "make_interval",
-            const {
-                &[
-                    Overload::new(&[], Ty::Interval, make_interval),
-                    Overload::new(&[Ty::Int4], Ty::Interval, make_interval),
-                    Overload::new(&[Ty::Int4, Ty::Int4], Ty::Interval, make_interval),
-                    Overload::new(&[Ty::Int4, Ty::Int4, Ty::Int4], Ty::Interval, make_interval),
-                    Overload::new(
-                        &[Ty::Int4, Ty::Int4, Ty::Int4, Ty::Int4],
-                        Ty::Interval,
-                        make_interval,
-                    ),
-                    Overload::new(
-                        &[Ty::Int4, Ty::Int4, Ty::Int4, Ty::Int4, Ty::Int4],
-                        Ty::Interval,
-                        make_interval,
-                    ),
-                    Overload::new(
-                        &[Ty::Int4, Ty::Int4, Ty::Int4, Ty::Int4, Ty::Int4, Ty::Int4],
-                        Ty::Interval,
-                        make_interval,
-                    ),
-                    Overload::new(
-                        &[
-                            Ty::Int4,
-                            Ty::Int4,
-                            Ty::Int4,
-                            Ty::Int4,
-                            Ty::Int4,
-                            Ty::Int4,
-                            Ty::Float8,
-                        ],
-                        Ty::Interval,
-                        make_interval,
-                    ),
-                ]
-            },
-        )
-        .udf(),
-        interval_function(
-            "justify_days",
-            const { &[Overload::new(&[Ty::Interval], Ty::Interval, justify_days)] },
-        ),
-        interval_function(
-            "justify_hours",
-            const { &[Overload::new(&[Ty::Interval], Ty::Interval, justify_hours)] },
-        ),
-        interval_function(
-            "justify_interval",
-            const {
-                &[Overload::new(
-                    &[Ty::Interval],
-                    Ty::Interval,
-                    justify_interval,
-                )]
-            },
-        ),
-        PgFunction::immutable(
             "isfinite",
             const {
                 &[
@@ -204,105 +87,7 @@ pub(super) fn functions() -> Vec<Arc<ScalarUDF>> {
             },
         )
         .udf(),
-        PgFunction::stable(
-            "timezone",
-            const {
-                &[
-                    Overload::new(&[Ty::Text, Ty::Timestamp], Ty::Timestamptz, zone_to_instant),
-                    Overload::new(&[Ty::Text, Ty::Timestamptz], Ty::Timestamp, instant_to_zone),
-                    Overload::new(
-                        &[Ty::Interval, Ty::Timestamp],
-                        Ty::Timestamptz,
-                        offset_to_instant,
-                    ),
-                    Overload::new(
-                        &[Ty::Interval, Ty::Timestamptz],
-                        Ty::Timestamp,
-                        instant_to_offset,
-                    ),
-                ]
-            },
-        )
-        .udf(),
-        clock(
-            "now",
-            const { &[Overload::new(&[], Ty::Timestamptz, transaction_time)] },
-        )
-        .alias("current_timestamp")
-        .alias("transaction_timestamp")
-        .udf(),
-        clock(
-            "statement_timestamp",
-            const { &[Overload::new(&[], Ty::Timestamptz, statement_time)] },
-        )
-        .udf(),
-        PgFunction::volatile(
-            "clock_timestamp",
-            const { &[Overload::new(&[], Ty::Timestamptz, clock_time)] },
-        )
-        .udf(),
-        clock(
-            "current_date",
-            const { &[Overload::new(&[], Ty::Date, current_date)] },
-        )
-        .alias("today")
-        .udf(),
-        clock(
-            "localtimestamp",
-            const { &[Overload::new(&[], Ty::Timestamp, local_timestamp)] },
-        )
-        .udf(),
-        clock(
-            "localtime",
-            const { &[Overload::new(&[], Ty::Time, local_time)] },
-        )
-        .alias("current_time")
-        .udf(),
     ]
-}
-
-fn interval_function(name: &'static str, overloads: &'static [Overload]) -> Arc<ScalarUDF> {
-    PgFunction::immutable(name, overloads).udf()
-}
-
-fn clock(name: &'static str, overloads: &'static [Overload]) -> PgFunction {
-    PgFunction::stable(name, overloads)
-}
-
-fn transaction_time(args: &Args) -> Result<ColumnarValue> {
-    let context = Context::of(args.config());
-    args.rows(|_| Ok(Some(context.facts.transaction_time_us)))
-}
-
-fn statement_time(args: &Args) -> Result<ColumnarValue> {
-    let context = Context::of(args.config());
-    args.rows(|_| Ok(Some(context.facts.statement_time_us)))
-}
-
-fn clock_time(args: &Args) -> Result<ColumnarValue> {
-    args.rows(|_| Ok(Some(chrono::Utc::now().timestamp_micros())))
-}
-
-fn local_now(context: &Context) -> i64 {
-    to_local(
-        &context.settings().time_zone,
-        context.facts.transaction_time_us,
-    )
-}
-
-fn current_date(args: &Args) -> Result<ColumnarValue> {
-    let local = local_now(&Context::of(args.config()));
-    args.rows(|_| Ok(i32::try_from(local.div_euclid(MICROS_PER_DAY)).ok()))
-}
-
-fn local_timestamp(args: &Args) -> Result<ColumnarValue> {
-    let local = local_now(&Context::of(args.config()));
-    args.rows(|_| Ok(Some(local)))
-}
-
-fn local_time(args: &Args) -> Result<ColumnarValue> {
-    let local = local_now(&Context::of(args.config()));
-    args.rows(|_| Ok(Some(local.rem_euclid(MICROS_PER_DAY))))
 }
 
 /// What `date_trunc` cuts to.
@@ -552,141 +337,6 @@ fn age_today_in_zone(args: &Args) -> Result<ColumnarValue> {
     age_since_midnight(args, true)
 }
 
-fn date_of(year: i32, month: i32, day: i32) -> Result<i64, PgError> {
-    let error = || {
-        PgError::new(
-            SqlState::DATETIME_FIELD_OVERFLOW,
-            format!("date field value out of range: {year}-{month:02}-{day:02}"),
-        )
-    };
-    if year == 0 {
-        return Err(error());
-    }
-    // -1 is 1 BC.
-    let astronomical = i64::from(if year < 0 { year + 1 } else { year });
-    match (u32::try_from(month), u32::try_from(day)) {
-        (Ok(month @ 1..=12), Ok(day)) if day >= 1 && day <= days_in_month(astronomical, month) => {
-            Ok(days_from_civil(astronomical, month, day))
-        }
-        _ => Err(error()),
-    }
-}
-
-fn time_of(hour: i32, minute: i32, second: f64) -> Result<i64, PgError> {
-    let valid = (0..=24).contains(&hour)
-        && (0..60).contains(&minute)
-        && (0.0..=60.0).contains(&second)
-        && (hour < 24 || (minute == 0 && second == 0.0));
-    if !valid {
-        return Err(PgError::new(
-            SqlState::DATETIME_FIELD_OVERFLOW,
-            format!("time field value out of range: {hour}:{minute:02}:{second:02}"),
-        ));
-    }
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "at most a minute of microseconds"
-    )]
-    let micros = (second * 1e6).round_ties_even() as i64;
-    Ok(i64::from(hour) * MICROS_PER_HOUR + i64::from(minute) * MICROS_PER_MINUTE + micros)
-}
-
-fn make_date(args: &Args) -> Result<ColumnarValue> {
-    let (year, month, day) = (args.int4(0)?, args.int4(1)?, args.int4(2)?);
-    args.rows(|row| match (year.get(row), month.get(row), day.get(row)) {
-        (Some(year), Some(month), Some(day)) => Ok(i32::try_from(date_of(year, month, day)?).ok()),
-        _ => Ok(None),
-    })
-}
-
-fn make_time(args: &Args) -> Result<ColumnarValue> {
-    let (hour, minute, second) = (args.int4(0)?, args.int4(1)?, args.float8(2)?);
-    args.rows(
-        |row| match (hour.get(row), minute.get(row), second.get(row)) {
-            (Some(hour), Some(minute), Some(second)) => Ok(Some(time_of(hour, minute, second)?)),
-            _ => Ok(None),
-        },
-    )
-}
-
-fn local_of(args: &Args, row: usize) -> Result<Option<i64>> {
-    let fields: Vec<Option<i32>> = (0..5)
-        .map(|index| Ok(args.int4(index)?.get(row)))
-        .collect::<Result<_>>()?;
-    let ([Some(year), Some(month), Some(day), Some(hour), Some(minute)], Some(second)) =
-        (fields.as_slice(), args.float8(5)?.get(row))
-    else {
-        return Ok(None);
-    };
-    Ok(Some(
-        date_of(*year, *month, *day)? * MICROS_PER_DAY + time_of(*hour, *minute, second)?,
-    ))
-}
-
-fn make_timestamp(args: &Args) -> Result<ColumnarValue> {
-    args.rows(|row| local_of(args, row))
-}
-
-fn make_timestamptz(args: &Args) -> Result<ColumnarValue> {
-    let context = Context::of(args.config());
-    let named = if args.len() > 6 {
-        Some(args.text(6)?)
-    } else {
-        None
-    };
-    args.rows(|row| {
-        let zone = match &named {
-            Some(names) => match names.get(row) {
-                Some(name) => zone_named(name)?,
-                None => return Ok(None),
-            },
-            None => context.settings().time_zone.clone(),
-        };
-        Ok(local_of(args, row)?.map(|local| to_utc(&zone, local)))
-    })
-}
-
-fn make_interval(args: &Args) -> Result<ColumnarValue> {
-    args.rows(|row| {
-        let mut fields = [0_i32; 6];
-        for (index, field) in fields.iter_mut().enumerate().take(args.len().min(6)) {
-            match args.int4(index)?.get(row) {
-                Some(value) => *field = value,
-                None => return Ok(None),
-            }
-        }
-        let seconds = if args.len() > 6 {
-            match args.float8(6)?.get(row) {
-                Some(seconds) => seconds,
-                None => return Ok(None),
-            }
-        } else {
-            0.0
-        };
-        let [years, months, weeks, days, hours, minutes] = fields;
-        let months = years
-            .checked_mul(12)
-            .and_then(|total| total.checked_add(months))
-            .ok_or_else(PgError::interval_out_of_range)?;
-        let days = weeks
-            .checked_mul(7)
-            .and_then(|total| total.checked_add(days))
-            .ok_or_else(PgError::interval_out_of_range)?;
-        if !seconds.is_finite() || seconds.abs() > 9e12 {
-            return Err(PgError::interval_out_of_range().into());
-        }
-        #[expect(clippy::cast_possible_truncation, reason = "the bounds were checked")]
-        let micros = (seconds * 1e6).round_ties_even() as i64;
-        let micros =
-            i64::from(hours) * MICROS_PER_HOUR + i64::from(minutes) * MICROS_PER_MINUTE + micros;
-        Ok(Some(Interval {
-            months,
-            days,
-            micros,
-        }))
-    })
-}
-
 fn is_finite_date(args: &Args) -> Result<ColumnarValue> {
     let value = args.date(0)?;
     args.rows(|row| Ok(value.get(row).map(|v| v != i32::MAX && v != i32::MIN)))
@@ -727,52 +377,6 @@ fn date_bin(args: &Args) -> Result<ColumnarValue> {
             _ => Ok(None),
         },
     )
-}
-
-fn zone_named(name: &str) -> Result<TimeZone, PgError> {
-    TimeZone::lookup(name)
-        .ok_or_else(|| PgError::invalid_parameter(format!("time zone \"{name}\" not recognized")))
-}
-
-fn zone_to_instant(args: &Args) -> Result<ColumnarValue> {
-    let (zone, value) = (args.text(0)?, args.timestamp(1)?);
-    args.rows(|row| match (zone.get(row), value.get(row)) {
-        (Some(zone), Some(local)) => Ok(Some(to_utc(&zone_named(zone)?, local))),
-        _ => Ok(None),
-    })
-}
-
-fn instant_to_zone(args: &Args) -> Result<ColumnarValue> {
-    let (zone, value) = (args.text(0)?, args.timestamp(1)?);
-    args.rows(|row| match (zone.get(row), value.get(row)) {
-        (Some(zone), Some(utc)) => Ok(Some(to_local(&zone_named(zone)?, utc))),
-        _ => Ok(None),
-    })
-}
-
-fn offset_of(interval: Interval) -> Result<i64, PgError> {
-    if interval.months != 0 || interval.days != 0 {
-        return Err(PgError::invalid_parameter(
-            "interval time zone must not include months or days",
-        ));
-    }
-    Ok(interval.micros)
-}
-
-fn offset_to_instant(args: &Args) -> Result<ColumnarValue> {
-    let (offset, value) = (args.interval(0)?, args.timestamp(1)?);
-    args.rows(|row| match (offset.get(row), value.get(row)) {
-        (Some(offset), Some(local)) => Ok(Some(local - offset_of(offset)?)),
-        _ => Ok(None),
-    })
-}
-
-fn instant_to_offset(args: &Args) -> Result<ColumnarValue> {
-    let (offset, value) = (args.interval(0)?, args.timestamp(1)?);
-    args.rows(|row| match (offset.get(row), value.get(row)) {
-        (Some(offset), Some(utc)) => Ok(Some(utc + offset_of(offset)?)),
-        _ => Ok(None),
-    })
 }
 
 #[cfg(test)]

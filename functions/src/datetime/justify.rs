@@ -1,12 +1,30 @@
 //! `justify_days`, `justify_hours`, `justify_interval`: intervals with their fields carried over.
 
+use std::sync::Arc;
+
 use datafusion::error::Result;
-use datafusion::logical_expr::ColumnarValue;
+use datafusion::logical_expr::{ColumnarValue, ScalarUDF};
 
 use super::calendar::DAYS_PER_MONTH;
 use crate::cast::times::MICROS_PER_DAY;
 use crate::error::PgError;
-use crate::kit::{Args, Interval};
+use crate::kit::{Args, Body, Interval, Overload, PgFunction, Ty};
+
+const FUNCTIONS: [(&str, &[Overload]); 3] = [
+    ("justify_days", &[of_interval(justify_days)]),
+    ("justify_hours", &[of_interval(justify_hours)]),
+    ("justify_interval", &[of_interval(justify_interval)]),
+];
+
+const fn of_interval(body: Body) -> Overload {
+    Overload::new(&[Ty::Interval], Ty::Interval, body)
+}
+
+pub(super) fn functions() -> impl Iterator<Item = Arc<ScalarUDF>> {
+    FUNCTIONS
+        .into_iter()
+        .map(|(name, overloads)| PgFunction::immutable(name, overloads).udf())
+}
 
 fn each_interval(
     args: &Args,
@@ -57,15 +75,15 @@ fn hours_to_days(interval: Interval) -> Option<Interval> {
     })
 }
 
-pub(super) fn justify_days(args: &Args) -> Result<ColumnarValue> {
+fn justify_days(args: &Args) -> Result<ColumnarValue> {
     each_interval(args, days_to_months)
 }
 
-pub(super) fn justify_hours(args: &Args) -> Result<ColumnarValue> {
+fn justify_hours(args: &Args) -> Result<ColumnarValue> {
     each_interval(args, hours_to_days)
 }
 
-pub(super) fn justify_interval(args: &Args) -> Result<ColumnarValue> {
+fn justify_interval(args: &Args) -> Result<ColumnarValue> {
     each_interval(args, |interval| {
         let mut all = days_to_months(hours_to_days(interval)?)?;
         // All three parts get the sign of the whole.
