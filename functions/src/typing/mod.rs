@@ -13,6 +13,8 @@
 //! - [`alternatives`]: the type in which branches, rows and elements meet
 //! - [`quantified`]: ANY and ALL of an array
 //! - [`arrays`]: arrays as sets, subscripts
+//! - [`calls`]: which overload a call of a function is
+//! - [`patterns`]: LIKE and SIMILAR TO
 //! - [`dates`]: comparisons of dates with timestamps
 //! - [`rows`]: VALUES and UNION
 //! - [`condition`]: what stands where a boolean is wanted
@@ -21,11 +23,13 @@
 
 mod alternatives;
 mod arrays;
+mod calls;
 pub(crate) mod casts;
 pub(crate) mod condition;
 mod dates;
 pub(crate) mod literals;
 pub(crate) mod operators;
+mod patterns;
 mod planner;
 pub(crate) mod quantified;
 mod rows;

@@ -6,30 +6,25 @@ use std::sync::Arc;
 use datafusion::arrow::datatypes::{DataType, Field};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{DFSchema, ScalarValue, internal_err};
+use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::error::Result;
-use datafusion::logical_expr::binary::type_union_coercion;
-use datafusion::logical_expr::expr::{
-    Case, Cast, Exists, InList, InSubquery, Like, ScalarFunction,
-};
+use datafusion::logical_expr::expr::{Case, Exists, InList, InSubquery};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
-    Between, BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator, ScalarUDF, Subquery,
+    Between, BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator, Subquery,
 };
 use datafusion::optimizer::analyzer::AnalyzerRule;
 
 use super::alternatives::{self, Alternative};
 use super::dates::{as_date_item, date_comparison};
 use super::operators::{self, Operand};
-use super::{casts, condition, literals, quantified, rows, unknown};
+use super::{casts, literals, rows};
 use crate::arithmetic::{datetimes, integers};
-use crate::arrays::sets;
-use crate::error::{PgError, type_name};
-use crate::kit::{as_ours, call};
-use crate::numeric::{self, common_type};
+use crate::error::PgError;
+use crate::kit::call;
+use crate::numeric;
 use crate::pg_type::{Base, pg_type_of};
-use crate::text::similar;
 
 /// The first analyzer rule: PostgreSQL's types, casts and operators.
 #[derive(Debug)]
@@ -230,7 +225,7 @@ impl Typing<'_> {
         }
     }
 
-    fn binary(&self, binary: BinaryExpr) -> Result<Expr> {
+    pub(super) fn binary(&self, binary: BinaryExpr) -> Result<Expr> {
         let BinaryExpr { left, op, right } = binary;
         let (mut left, mut right) = (self.operand(*left)?, self.operand(*right)?);
         if op.supports_propagation() {
@@ -263,7 +258,11 @@ impl Typing<'_> {
     }
 
     /// `array = '{1,2}'`: an untyped literal beside an array is one of its type.
-    fn untyped_arrays(&self, left: Operand, right: Operand) -> Result<(Operand, Operand)> {
+    pub(super) fn untyped_arrays(
+        &self,
+        left: Operand,
+        right: Operand,
+    ) -> Result<(Operand, Operand)> {
         let is_list = |operand: &Operand| matches!(operand.data_type, DataType::List(_));
         let typed = |unknown: Operand, to: &DataType| -> Result<Operand> {
             if literals::unknown_text(&unknown.expr).is_none() {
@@ -282,24 +281,6 @@ impl Typing<'_> {
         } else {
             (left, right)
         })
-    }
-
-    /// Untyped literals where DataFusion's function takes an array like the other argument.
-    fn untyped_array_arguments(&self, name: &str, args: Vec<Expr>) -> Result<Vec<Expr>> {
-        let [left, right] = args.as_slice() else {
-            return Ok(args);
-        };
-        if literals::unknown_text(left).is_none() && literals::unknown_text(right).is_none() {
-            return Ok(args);
-        }
-        let (left, right) = (self.operand(left.clone())?, self.operand(right.clone())?);
-        let (left, right) = match name {
-            "array_concat" | "array_has_all" | "array_has_any" => {
-                self.untyped_arrays(left, right)?
-            }
-            _ => (left, right),
-        };
-        Ok(vec![left.expr, right.expr])
     }
 
     fn negative(&self, operand: Expr) -> Result<Expr> {
@@ -379,7 +360,7 @@ impl Typing<'_> {
         )))
     }
 
-    fn equal(&self, left: Expr, right: Expr) -> Result<Expr> {
+    pub(super) fn equal(&self, left: Expr, right: Expr) -> Result<Expr> {
         self.binary(BinaryExpr::new(
             Box::new(left),
             Operator::Eq,
@@ -493,245 +474,5 @@ impl Typing<'_> {
             })
             .collect::<Result<Vec<_>>>()?;
         Ok((exprs, Some(common)))
-    }
-
-    /// `nullif(a, b)` has the type in which `a = b` compares `a`: int4 beside int8 stays int4,
-    /// beside a numeric it is one.
-    fn nullif(&self, func: Arc<ScalarUDF>, args: Vec<Expr>) -> Result<Expr> {
-        let Ok([left, right]) = <[Expr; 2]>::try_from(args) else {
-            return Err(PgError::undefined_function("nullif", &[]).into());
-        };
-        let (left, right) = (self.operand(left)?, self.operand(right)?);
-        let annotation = left.expr.to_field(self.schema)?.1;
-        let original = left.data_type.clone();
-        if original.is_nested() || right.data_type.is_nested() {
-            if !original.is_null()
-                && !right.data_type.is_null()
-                && literals::unknown_text(&right.expr).is_none()
-                && literals::unknown_text(&left.expr).is_none()
-                && (original.is_nested() != right.data_type.is_nested()
-                    || type_union_coercion(&original, &right.data_type).is_none())
-            {
-                return Err(PgError::undefined_operator(
-                    &type_name(&original),
-                    "=",
-                    &type_name(&right.data_type),
-                )
-                .into());
-            }
-            return Ok(Expr::ScalarFunction(ScalarFunction::new_udf(
-                func,
-                vec![left.expr, right.expr],
-            )));
-        }
-        if matches!(original, DataType::Interval(_)) {
-            // Compared by their length, returned as they are.
-            let value = left.expr.clone();
-            let equal = self.equal(left.expr, right.expr)?;
-            return Ok(Expr::Case(Case::new(
-                None,
-                vec![(
-                    Box::new(equal),
-                    Box::new(Expr::Literal(ScalarValue::try_new_null(&original)?, None)),
-                )],
-                Some(Box::new(value)),
-            )));
-        }
-        let (left, right) = operators::comparable(left, "=", right)?;
-        let own = match (&left.data_type, &right.data_type) {
-            (DataType::Null, DataType::Null) => DataType::Utf8,
-            (DataType::Null, right) => right.clone(),
-            (left, right) if left.is_integer() && right.is_decimal() => {
-                crate::kit::Ty::Numeric.given(left)
-            }
-            (left, right) if left.is_integer() && right.is_floating() => DataType::Float64,
-            (DataType::Float32, right) if right.is_integer() => DataType::Float64,
-            (left, _) => left.clone(),
-        };
-        let meet = common_type(&own, &right.data_type)
-            .filter(|_| own.is_decimal())
-            .or_else(|| type_union_coercion(&own, &right.data_type))
-            .unwrap_or_else(|| own.clone());
-        let cast = |operand: Operand, to: &DataType| -> Result<Expr> {
-            if operand.data_type == *to {
-                return Ok(operand.expr);
-            }
-            self.folded(casts::to_type(operand.expr, &operand.data_type, to)?)
-        };
-        let value = Expr::ScalarFunction(ScalarFunction::new_udf(
-            func,
-            vec![cast(left, &meet)?, cast(right, &meet)?],
-        ));
-        let value = if meet == own {
-            value
-        } else {
-            Expr::Cast(Cast::new(Box::new(value), own.clone()))
-        };
-        if own == original {
-            return alternatives::annotated(value, self.schema, &annotation);
-        }
-        Ok(value)
-    }
-
-    /// `LIKE … ESCAPE 'c'` with the backslash that DataFusion's kernels know.
-    fn escaped(&self, like: Like) -> Result<Like> {
-        let escape = like.escape_char.unwrap_or('\\');
-        let pattern = match *like.pattern {
-            Expr::Literal(value, metadata) => {
-                let written = value.try_as_str().flatten();
-                let pattern = written.map(|pattern| similar::backslashed_like(pattern, escape));
-                let value = match (value, pattern) {
-                    (value, None) => value,
-                    (ScalarValue::Utf8View(_), pattern) => ScalarValue::Utf8View(pattern),
-                    (ScalarValue::LargeUtf8(_), pattern) => ScalarValue::LargeUtf8(pattern),
-                    (_, pattern) => ScalarValue::Utf8(pattern),
-                };
-                Expr::Literal(value, metadata)
-            }
-            pattern if escape == '\\' => pattern,
-            pattern => {
-                let escape = Expr::Literal(ScalarValue::Utf8(Some(escape.to_string())), None);
-                self.fold(call(&similar::like_escape(), vec![pattern, escape]))?
-            }
-        };
-        Ok(Like {
-            pattern: Box::new(pattern),
-            escape_char: None,
-            ..like
-        })
-    }
-
-    /// SIMILAR TO is a regular expression match of the whole string.
-    fn similar(&self, like: Like) -> Result<Expr> {
-        let mut args = vec![*like.pattern];
-        if let Some(escape) = like.escape_char {
-            args.push(Expr::Literal(
-                ScalarValue::Utf8(Some(escape.to_string())),
-                None,
-            ));
-        }
-        let pattern = self.fold(call(&similar::similar_to_escape(), args))?;
-        let operator = if like.negated {
-            Operator::RegexNotMatch
-        } else {
-            Operator::RegexMatch
-        };
-        Ok(Expr::BinaryExpr(BinaryExpr::new(
-            like.expr,
-            operator,
-            Box::new(pattern),
-        )))
-    }
-
-    fn function(&self, function: ScalarFunction) -> Result<Expr> {
-        let ScalarFunction { func, mut args } = function;
-        if func.name() == unknown::NAME && !args.is_empty() {
-            return Ok(args.swap_remove(0));
-        }
-        if func.name() == condition::NAME {
-            let (operand, construct) = condition::parts(args)?;
-            let field = operand.to_field(self.schema)?.1;
-            return self.folded(condition::checked(operand, &field, &construct)?);
-        }
-        if quantified::is_quantified(&func) {
-            return self.quantified(func, args);
-        }
-        let args = self.untyped_array_arguments(func.name(), args)?;
-        match func.name() {
-            "array_has_any" => return self.array_sets(sets::overlaps(), args),
-            "array_has_all" => return self.array_sets(sets::contains(), args),
-            "array_element" => return self.array_element(func, args),
-            _ => {}
-        }
-        // An operator chosen while SQL was planned, when its operands' types were not final.
-        if let Some(operator) = crate::arithmetic::operator_of(&func) {
-            let Ok([left, right]) = <[Expr; 2]>::try_from(args) else {
-                return internal_err!("an operator takes two operands");
-            };
-            return self.binary(BinaryExpr::new(Box::new(left), operator, Box::new(right)));
-        }
-        let Some(ours) = as_ours(&func) else {
-            let construct = match func.name() {
-                "nullif" => return self.nullif(func, args),
-                "coalesce" => "COALESCE",
-                "greatest" => "GREATEST",
-                "least" => "LEAST",
-                "make_array" => "ARRAY",
-                _ => return Ok(Expr::ScalarFunction(ScalarFunction::new_udf(func, args))),
-            };
-            if construct == "COALESCE"
-                && let Some(first) = args.iter().find(|arg| !literals::is_null(arg))
-                && let Expr::Literal(
-                    ScalarValue::Decimal128(Some(_), _, _)
-                    | ScalarValue::Decimal256(Some(_), _, _)
-                    | ScalarValue::Int32(Some(_))
-                    | ScalarValue::Int64(Some(_)),
-                    _,
-                ) = first
-            {
-                // A number that is there: in the common type, with the digits it has by itself.
-                let first = first.clone();
-                let (_, common) = self.unified(args, construct)?;
-                return match common {
-                    Some(common) if common.data_type().is_decimal() => self.folded(casts::to_type(
-                        first.clone(),
-                        &first.get_type(self.schema)?,
-                        &crate::kit::Ty::Numeric.given(&first.get_type(self.schema)?),
-                    )?),
-                    Some(common) => {
-                        self.folded(alternatives::converted(first, self.schema, &common)?)
-                    }
-                    None => Ok(first),
-                };
-            }
-            let (args, common) = self.unified(args, construct)?;
-            let value = Expr::ScalarFunction(ScalarFunction::new_udf(func, args));
-            let Some(common) = common else {
-                return Ok(value);
-            };
-            if construct != "ARRAY" {
-                return alternatives::annotated(value, self.schema, &common);
-            }
-            let elements = pg_type_of(&common).array_of();
-            let array = Field::new("", value.get_type(self.schema)?, true);
-            return alternatives::annotated(value, self.schema, &elements.annotate(array));
-        };
-        let types = args
-            .iter()
-            .map(|arg| arg.get_type(self.schema))
-            .collect::<Result<Vec<_>>>()?;
-        let unknown: Vec<bool> = args
-            .iter()
-            .map(|arg| literals::unknown_text(arg).is_some())
-            .collect();
-        let Some((_, wanted)) = ours.resolve(&types, &unknown) else {
-            let mut error_types = types;
-            for (data_type, unknown) in error_types.iter_mut().zip(&unknown) {
-                if *unknown {
-                    *data_type = DataType::Null;
-                }
-            }
-            return Err(ours.undefined(&error_types).into());
-        };
-        let args = args
-            .into_iter()
-            .zip(types)
-            .zip(wanted)
-            .map(|((arg, from), to)| {
-                if from == to {
-                    return Ok(arg);
-                }
-                if to.is_decimal() && literals::unknown_text(&arg).is_some() {
-                    // With the digits it was written with.
-                    let literal = Operand {
-                        expr: arg,
-                        data_type: from,
-                    };
-                    return self.folded(operators::unknown_like(literal, &to)?.expr);
-                }
-                self.folded(casts::to_type(arg, &from, &to)?)
-            })
-            .collect::<Result<Vec<_>>>()?;
-        self.fold(Expr::ScalarFunction(ScalarFunction::new_udf(func, args)))
     }
 }
