@@ -5,36 +5,36 @@
 //! fixed one of 16 to 20 digits behind the point for columns. Nothing here wraps or loses digits
 //! in front of the point: what does not fit 76 digits is an error.
 //!
-//! A column of numerics without precision and scale ([`NUMERIC_DEFAULT`]) is read without the zeros
+//! A column of numerics without precision and scale ([`is_unconstrained`]) is read without the zeros
 //! at the end of its values, computed with as PostgreSQL does, and never rounded to its scale: what
 //! needs more digits is an error ([`to_scale`]).
 //!
 //! Columns are 128 bits wide while 38 digits suffice for every value their type allows, else 256
-//! ([`decimal`]). Values are computed in 256 bits; most fit 128, for which there are short cuts.
+//! ([`types`]). Values are computed in 256 bits; most fit 128, for which there are short cuts.
+
+mod trim;
+mod types;
 
 use std::cmp::Ordering;
 
-use datafusion::arrow::datatypes::{
-    DECIMAL128_MAX_PRECISION, DECIMAL256_MAX_PRECISION, DataType, i256,
-};
+use datafusion::arrow::datatypes::{DataType, i256};
 use datafusion::scalar::ScalarValue;
 
 use crate::error::PgError;
-use crate::kit::{Numeric, Ty};
-use crate::pg_type::arrow_types::{
-    NUMERIC_DEFAULT, NUMERIC_DEFAULT_PRECISION, NUMERIC_DEFAULT_SCALE,
-};
+use crate::kit::Numeric;
+use crate::pg_type::arrow_types::{NUMERIC_DEFAULT_PRECISION, NUMERIC_DEFAULT_SCALE};
 use crate::pg_type::parse;
+
+pub(crate) use trim::trimmed;
+pub(crate) use types::{
+    Digits, NARROW_PRECISION_MAX, PRECISION_MAX, column_division_scale, common_type, decimal,
+    is_unconstrained, outgrow, roomy,
+};
 
 /// PostgreSQL computes quotients to at least this many significant digits.
 const SIGNIFICANT_DIGITS_MIN: i32 = 16;
 /// PostgreSQL's numerics are made of digits to this base of ten thousand.
 const DECIMAL_DIGITS_PER_DIGIT: i32 = 4;
-/// Digits of a numeric.
-pub(crate) const PRECISION_MAX: u8 = DECIMAL256_MAX_PRECISION;
-/// Digits of a numeric in 128 bits.
-pub(crate) const NARROW_PRECISION_MAX: u8 = DECIMAL128_MAX_PRECISION;
-
 const TEN: i256 = i256::from_i128(10);
 
 const POWERS_OF_TEN: [i256; 77] = {
@@ -50,86 +50,6 @@ const POWERS_OF_TEN: [i256; 77] = {
 /// `10^exponent`, up to the 76 digits that numerics have.
 pub(crate) fn power_of_ten(exponent: u32) -> Option<i256> {
     POWERS_OF_TEN.get(usize::try_from(exponent).ok()?).copied()
-}
-
-/// The column type for values of so many digits: 256 bits only where 128 do not do.
-pub(crate) fn decimal(precision: i16, scale: i8) -> DataType {
-    let least = i16::from(scale.max(1));
-    let precision = u8::try_from(precision.max(least)).unwrap_or(PRECISION_MAX);
-    if precision <= NARROW_PRECISION_MAX {
-        DataType::Decimal128(precision, scale)
-    } else {
-        DataType::Decimal256(precision.min(PRECISION_MAX), scale)
-    }
-}
-
-/// As [`decimal`], with all the digits that the width has to give.
-pub(crate) fn roomy(precision: i16, scale: i8) -> DataType {
-    match decimal(precision, scale) {
-        DataType::Decimal128(_, scale) => DataType::Decimal128(NARROW_PRECISION_MAX, scale),
-        _ => DataType::Decimal256(PRECISION_MAX, scale),
-    }
-}
-
-/// Digits in front of the point and behind it that a number's type allows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Digits {
-    pub(crate) whole: i16,
-    pub(crate) scale: i8,
-}
-
-impl Digits {
-    /// `None` for types that are no numeric or integer.
-    pub(crate) fn of(data_type: &DataType) -> Option<Self> {
-        if !(data_type.is_decimal() || data_type.is_integer()) {
-            return None;
-        }
-        match Ty::Numeric.given(data_type) {
-            DataType::Decimal128(precision, scale) | DataType::Decimal256(precision, scale) => {
-                Some(Self {
-                    whole: i16::from(precision) - i16::from(scale),
-                    scale,
-                })
-            }
-            _ => None,
-        }
-    }
-
-    pub(crate) fn precision(self) -> i16 {
-        self.whole + i16::from(self.scale)
-    }
-
-    /// What holds all values of both.
-    pub(crate) fn union(self, other: Self) -> Self {
-        Self {
-            whole: self.whole.max(other.whole),
-            scale: self.scale.max(other.scale),
-        }
-    }
-
-    pub(crate) fn column(self) -> DataType {
-        decimal(self.precision(), self.scale)
-    }
-}
-
-/// Whether a type is that of numerics without precision and scale.
-pub(crate) fn is_unconstrained(data_type: &DataType) -> bool {
-    *data_type == NUMERIC_DEFAULT
-}
-
-/// The type that holds the values of both, numerics or integers, without rounding any.
-pub(crate) fn common_type(left: &DataType, right: &DataType) -> Option<DataType> {
-    Some(Digits::of(left)?.union(Digits::of(right)?).column())
-}
-
-/// Whether 76 digits do not hold the values of both at the larger of their scales.
-pub(crate) fn outgrow(left: &DataType, right: &DataType) -> bool {
-    match (Digits::of(left), Digits::of(right)) {
-        (Some(left), Some(right)) => {
-            left.union(right).precision() > i16::from(DECIMAL256_MAX_PRECISION)
-        }
-        _ => false,
-    }
 }
 
 /// `value / divisor`, rounded half away from zero.
@@ -224,80 +144,6 @@ pub(crate) fn rescale(value: Numeric, scale: i8) -> Option<i256> {
     match power_of_ten(by.unsigned_abs()) {
         Some(divisor) => divide_rounding(value.value, divisor),
         None => Some(i256::ZERO),
-    }
-}
-
-/// A value without the zeros at the end of its digits behind the point.
-pub(crate) fn trimmed(value: Numeric) -> Numeric {
-    if value.scale <= 0 {
-        return value;
-    }
-    if value.value == i256::ZERO {
-        return Numeric::whole(0);
-    }
-    let Some(mut magnitude) = Limbs::of(value.value) else {
-        return value;
-    };
-    let mut scale = value.scale;
-    // As many zeros at once as a 64-bit divisor has, then what is left of them by halves.
-    for zeros in [19, 19, 19, 19, 16, 8, 4, 2, 1] {
-        if scale < zeros {
-            continue;
-        }
-        let (quotient, rest) = magnitude.divided(10_u64.pow(u32::from(zeros.unsigned_abs())));
-        if rest == 0 {
-            magnitude = quotient;
-            scale -= zeros;
-        }
-    }
-    let magnitude = magnitude.value();
-    Numeric {
-        value: if value.value.is_negative() {
-            magnitude.wrapping_neg()
-        } else {
-            magnitude
-        },
-        scale,
-    }
-}
-
-/// A magnitude below 2^255, the lowest 64 bits first.
-#[derive(Clone, Copy)]
-struct Limbs([u64; 4]);
-
-impl Limbs {
-    fn of(value: i256) -> Option<Self> {
-        let bytes = value.checked_abs()?.to_le_bytes();
-        let mut limbs = [0; 4];
-        for (limb, bytes) in limbs.iter_mut().zip(bytes.chunks_exact(8)) {
-            *limb = u64::from_le_bytes(bytes.try_into().ok()?);
-        }
-        Some(Self(limbs))
-    }
-
-    /// Quotient and remainder.
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "the remainder is less than the divisor, so each quotient has 64 bits"
-    )]
-    fn divided(self, divisor: u64) -> (Self, u64) {
-        let divisor = u128::from(divisor);
-        let mut quotient = self;
-        let mut rest = 0_u128;
-        for limb in quotient.0.iter_mut().rev() {
-            let dividend = (rest << 64) | u128::from(*limb);
-            *limb = (dividend / divisor) as u64;
-            rest = dividend % divisor;
-        }
-        (quotient, rest as u64)
-    }
-
-    fn value(self) -> i256 {
-        let mut bytes = [0; 32];
-        for (bytes, limb) in bytes.chunks_exact_mut(8).zip(self.0) {
-            bytes.copy_from_slice(&limb.to_le_bytes());
-        }
-        i256::from_le_bytes(bytes)
     }
 }
 
@@ -586,14 +432,6 @@ pub(crate) fn division_scale(left: Numeric, right: Numeric) -> i8 {
     i8::try_from(scale.min(i32::from(PRECISION_MAX))).unwrap_or(0)
 }
 
-/// The scale of a quotient of columns: 20 digits behind the point while that leaves the dividend
-/// its digits in front within 128 bits, and never fewer than 16.
-pub(crate) fn column_division_scale(dividend: Digits, divisor: Digits) -> i8 {
-    let free = i16::from(NARROW_PRECISION_MAX) - dividend.whole;
-    let wanted = i8::try_from(free.clamp(16, 20)).unwrap_or(16);
-    wanted.max(dividend.scale).max(divisor.scale)
-}
-
 /// The quotient of values of numerics without precision and scale, with PostgreSQL's digits as far
 /// as there are so many.
 pub(crate) fn unconstrained_quotient(left: Numeric, right: Numeric) -> Result<Numeric, PgError> {
@@ -691,21 +529,6 @@ mod tests {
     }
 
     #[test]
-    fn zeros_at_the_end_are_trimmed() {
-        let trim = |text: &str| to_text(trimmed(n(text)));
-        assert_eq!(trim("1.50"), "1.5");
-        assert_eq!(trim("100.000"), "100");
-        assert_eq!(trim("0.000"), "0");
-        assert_eq!(trim("-1200"), "-1200");
-        let forty = format!("1.5{}", "0".repeat(39));
-        assert_eq!(trim(&forty), "1.5");
-        let long = format!("-{}.5{}", "1".repeat(30), "0".repeat(40));
-        assert_eq!(trim(&long), format!("-{}.5", "1".repeat(30)));
-        let full = format!("{}.{}1", "9".repeat(36), "0".repeat(39));
-        assert_eq!(trim(&full), full);
-    }
-
-    #[test]
     fn numerics_without_precision_are_exact_or_an_error() {
         let stored = |text: &str| to_scale(n(text), 40, 76);
         assert!(stored(&format!("0.{}1", "0".repeat(39))).is_ok());
@@ -733,19 +556,5 @@ mod tests {
         assert!(to_scale(n(&"1".repeat(70)), 20, 76).is_err());
         assert!(to_scale(n("123.45"), 1, 3).is_err());
         assert_eq!(to_scale(n("99.44"), 1, 3).unwrap(), whole(994));
-    }
-
-    #[test]
-    fn types_are_as_wide_as_both_sides_need() {
-        let common = |left, right| common_type(&left, &right);
-        assert_eq!(
-            common(DataType::Decimal128(38, 0), DataType::Decimal128(10, 5)),
-            Some(DataType::Decimal256(43, 5))
-        );
-        assert_eq!(
-            common(DataType::Int64, DataType::Decimal128(5, 2)),
-            Some(DataType::Decimal128(21, 2))
-        );
-        assert_eq!(common(DataType::Utf8, DataType::Int64), None);
     }
 }
