@@ -12,7 +12,8 @@ use datafusion::sql::sqlparser::ast::{
     TableWithJoins, Value, Visit, Visitor,
 };
 
-use super::{call_with, empty_query, empty_select, names};
+use super::build::{call_with, empty_query, empty_select};
+use super::names;
 use crate::error::{PlanError, Result};
 use crate::parse::fold;
 

@@ -8,6 +8,9 @@
 //! and all of them keep spans, so that errors point into the client's text.
 
 mod array_query;
+mod build;
+mod calls;
+mod clauses;
 mod from;
 mod literals;
 pub(crate) mod names;
@@ -16,23 +19,21 @@ mod order;
 mod rows;
 mod using;
 
+pub(crate) use build::{empty_query, select_star};
 pub(crate) use operators::binary as binary_operator;
 
 use std::ops::ControlFlow;
 
-use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, DataType, Distinct, DuplicateTreatment, Expr, Fetch, Function, FunctionArg,
-    FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList, FunctionArguments, GroupByExpr,
-    Ident, LimitClause, NamedWindowExpr, ObjectName, OrderBy, OrderByKind, Query, Select,
-    SelectFlavor, SelectItem, SetExpr, SetOperator, SetQuantifier, TableAlias, TableAliasColumnDef,
-    TableFactor, TableWithJoins, UnaryOperator, Value, ValueWithSpan, VisitMut, VisitorMut,
-    WildcardAdditionalOptions, WindowType, visit_expressions,
+    AccessExpr, DataType, Distinct, Expr, GroupByExpr, Ident, NamedWindowExpr, ObjectName, Query,
+    Select, SelectItem, TableFactor, UnaryOperator, Value, ValueWithSpan, VisitMut, VisitorMut,
+    WindowType, visit_expressions,
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 use job::{ErrorReport, SqlState};
 
-use crate::bind::rows::{ALL, WITH_TIES};
+use self::build::call;
+use self::calls::WINDOW_FUNCTIONS;
 use crate::error::{PlanError, Result};
 use crate::parse::{Source, fold};
 use crate::view::SessionView;
@@ -116,7 +117,8 @@ impl VisitorMut for Normalizer<'_> {
     type Break = PlanError;
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<PlanError> {
-        match clauses(query).and_then(|()| order::input_names(query, self.source, self.depth == 0))
+        match clauses::clauses(query)
+            .and_then(|()| order::input_names(query, self.source, self.depth == 0))
         {
             Ok(()) => {
                 self.depth += 1;
@@ -141,7 +143,7 @@ impl VisitorMut for Normalizer<'_> {
                 literals::protect(expr);
             });
         }
-        group_for_having(select);
+        clauses::group_for_having(select);
         if let Some(Distinct::On(exprs)) = &mut select.distinct {
             exprs.iter_mut().for_each(literals::protect);
         }
@@ -196,9 +198,9 @@ impl VisitorMut for Normalizer<'_> {
                 }
                 if let Some(args) = args {
                     literals::protect_long_series(&mut args.args);
-                    fold_function(name);
+                    calls::fold_function(name);
                     if let Some(function) = names::last_part(name) {
-                        name_function_column(&function, alias);
+                        calls::name_function_column(&function, alias);
                     }
                 }
             }
@@ -209,16 +211,16 @@ impl VisitorMut for Normalizer<'_> {
                 name, args, alias, ..
             } => {
                 literals::protect_long_series(args);
-                fold_function(name);
+                calls::fold_function(name);
                 if let Some(function) = names::last_part(name) {
-                    name_function_column(&function, alias);
+                    calls::name_function_column(&function, alias);
                 }
             }
             TableFactor::UNNEST {
                 alias, array_exprs, ..
             } => {
                 if array_exprs.len() == 1 {
-                    name_function_column("unnest", alias);
+                    calls::name_function_column("unnest", alias);
                 }
             }
             _ => {}
@@ -241,65 +243,6 @@ impl VisitorMut for Normalizer<'_> {
         }
         ControlFlow::Continue(())
     }
-}
-
-/// HAVING makes one group of all rows even where nothing is aggregated. Where there may be an
-/// aggregate, DataFusion does that itself.
-fn group_for_having(select: &mut Select) {
-    let calls = |expr: &Expr| {
-        let mut found = false;
-        let _ = visit_expressions(expr, |part| {
-            found |= matches!(part, Expr::Function(_));
-            ControlFlow::<()>::Continue(())
-        });
-        found
-    };
-    let items_call = select.projection.iter().any(|item| match item {
-        SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => calls(expr),
-        _ => false,
-    });
-    if let Some(having) = &select.having
-        && !items_call
-        && !calls(having)
-        && let GroupByExpr::Expressions(exprs, modifiers) = &mut select.group_by
-        && exprs.is_empty()
-        && modifiers.is_empty()
-    {
-        exprs.push(Expr::GroupingSets(vec![Vec::new()]));
-    }
-}
-
-/// The clauses after a query's body.
-fn clauses(query: &mut Query) -> Result<()> {
-    if let Some(fetch) = query.fetch.take() {
-        fetch_first(query, fetch)?;
-    }
-    match &mut query.limit_clause {
-        Some(LimitClause::LimitOffset { limit, offset, .. }) => {
-            if let Some(limit) = limit {
-                literals::count(limit)?;
-            }
-            if let Some(offset) = offset {
-                literals::count(&mut offset.value)?;
-            }
-        }
-        Some(LimitClause::OffsetCommaLimit { .. }) => {
-            return Err(PlanError::syntax("LIMIT #,# syntax is not supported")
-                .with_hint("Use separate LIMIT and OFFSET clauses."));
-        }
-        None => {}
-    }
-    if let Some(OrderBy {
-        kind: OrderByKind::Expressions(exprs),
-        ..
-    }) = &mut query.order_by
-    {
-        for order in exprs {
-            literals::protect(&mut order.expr);
-        }
-    }
-    replace_table(&mut query.body);
-    Ok(())
 }
 
 /// One expression, before its children.
@@ -347,21 +290,21 @@ fn rewrite(expr: &mut Expr, view: &SessionView<'_>) -> Result<()> {
             return rewrite(expr, view);
         }
         Expr::Identifier(ident) if ident.quote_style.is_none() => {
-            if let Some(function) = keyword_function(&ident.value) {
+            if let Some(function) = calls::keyword_function(&ident.value) {
                 *expr = call(function, Vec::new());
             }
         }
-        Expr::Function(function) if is_expandarray(&function.name) => {
+        Expr::Function(function) if calls::is_expandarray(&function.name) => {
             function.name = ObjectName::from(vec![Ident::new("pg_expandarray_array")]);
             let array = std::mem::replace(expr, Expr::Identifier(Ident::new("")));
             *expr = call("unnest", vec![array]);
         }
         Expr::Function(function) => {
-            fold_function(&mut function.name);
+            calls::fold_function(&mut function.name);
             if let Some(WindowType::WindowSpec(spec)) = &mut function.over {
                 literals::protect_frame(spec, true);
             }
-            count_rows(function);
+            calls::count_rows(function);
             if function.over.is_none()
                 && let Some(name) = names::last_part(&function.name)
                 && WINDOW_FUNCTIONS.contains(&name.as_str())
@@ -405,7 +348,7 @@ fn rewrite(expr: &mut Expr, view: &SessionView<'_>) -> Result<()> {
         Expr::Cast { data_type, .. } => {
             // `pg_catalog.int4` is `int4`.
             if let DataType::Custom(name, _) = data_type {
-                strip_pg_catalog(name);
+                calls::strip_pg_catalog(name);
             }
         }
         Expr::BinaryOp { .. }
@@ -420,227 +363,6 @@ fn rewrite(expr: &mut Expr, view: &SessionView<'_>) -> Result<()> {
         _ => {}
     }
     Ok(())
-}
-
-/// `count(1)` is `count(*)`, under which name DataFusion knows both.
-fn count_rows(function: &mut Function) {
-    if names::last_part(&function.name).as_deref() != Some("count") {
-        return;
-    }
-    if let FunctionArguments::List(FunctionArgumentList {
-        duplicate_treatment,
-        args,
-        ..
-    }) = &mut function.args
-        && *duplicate_treatment != Some(DuplicateTreatment::Distinct)
-        && let [FunctionArg::Unnamed(arg)] = args.as_mut_slice()
-        && let FunctionArgExpr::Expr(expr) = arg
-        && literals::is_number(expr)
-    {
-        *duplicate_treatment = None;
-        *arg = FunctionArgExpr::Wildcard;
-    }
-}
-
-/// Functions that are nothing without OVER.
-const WINDOW_FUNCTIONS: [&str; 11] = [
-    "row_number",
-    "rank",
-    "dense_rank",
-    "percent_rank",
-    "cume_dist",
-    "ntile",
-    "lag",
-    "lead",
-    "first_value",
-    "last_value",
-    "nth_value",
-];
-
-/// FETCH FIRST n ROWS ONLY is LIMIT n.
-fn fetch_first(query: &mut Query, fetch: Fetch) -> Result<()> {
-    if fetch.percent {
-        return Err(PlanError::syntax("syntax error at or near \"PERCENT\""));
-    }
-    let quantity = fetch
-        .quantity
-        .unwrap_or_else(|| Expr::Value(Value::Number("1".to_owned(), true).into()));
-    let quantity = if fetch.with_ties {
-        if query.order_by.is_none() {
-            return Err(PlanError::syntax(
-                "WITH TIES cannot be specified without ORDER BY clause",
-            ));
-        }
-        let mut quantity = quantity;
-        literals::protect(&mut quantity);
-        call(WITH_TIES, vec![quantity])
-    } else {
-        quantity
-    };
-    match &mut query.limit_clause {
-        None => {
-            query.limit_clause = Some(LimitClause::LimitOffset {
-                limit: Some(quantity),
-                offset: None,
-                limit_by: Vec::new(),
-            });
-            Ok(())
-        }
-        Some(LimitClause::LimitOffset { limit, .. }) if limit.is_none() => {
-            *limit = Some(quantity);
-            Ok(())
-        }
-        Some(_) => Err(PlanError::syntax("multiple LIMIT clauses not allowed")),
-    }
-}
-
-/// The right side of INTERSECT ALL or EXCEPT ALL as a relation whose name says so.
-fn mark_all(right: &mut SetExpr) {
-    let taken = std::mem::replace(right, SetExpr::Select(Box::new(empty_select())));
-    let mut query = empty_query();
-    query.body = Box::new(taken);
-    let mut select = select_star(ObjectName(Vec::new()));
-    if let Some(from) = select.from.first_mut() {
-        from.relation = TableFactor::Derived {
-            lateral: false,
-            subquery: Box::new(query),
-            alias: Some(TableAlias {
-                explicit: true,
-                name: Ident::with_quote('"', ALL),
-                columns: Vec::new(),
-                at: None,
-            }),
-            sample: None,
-        };
-    }
-    *right = SetExpr::Select(Box::new(select));
-}
-
-/// `TABLE t` is `SELECT * FROM t`, and ALL of INTERSECT and EXCEPT is marked.
-fn replace_table(body: &mut SetExpr) {
-    let mut body = body;
-    loop {
-        match body {
-            SetExpr::SetOperation {
-                left,
-                right,
-                op,
-                set_quantifier,
-            } => {
-                replace_table(right);
-                if matches!(op, SetOperator::Intersect | SetOperator::Except) {
-                    names::name_right_side(right);
-                }
-                if *set_quantifier == SetQuantifier::All
-                    && matches!(op, SetOperator::Intersect | SetOperator::Except)
-                {
-                    mark_all(right);
-                }
-                body = left;
-            }
-            SetExpr::Table(table) => {
-                let mut parts = Vec::new();
-                parts.extend(table.schema_name.take().map(Ident::new));
-                parts.extend(table.table_name.take().map(Ident::new));
-                *body = SetExpr::Select(Box::new(select_star(ObjectName::from(parts))));
-                return;
-            }
-            _ => return,
-        }
-    }
-}
-
-/// A table's name and nothing else.
-fn bare_table(name: ObjectName) -> TableFactor {
-    TableFactor::Table {
-        name,
-        alias: None,
-        args: None,
-        with_hints: Vec::new(),
-        version: None,
-        with_ordinality: false,
-        partitions: Vec::new(),
-        json_path: None,
-        sample: None,
-        index_hints: Vec::new(),
-    }
-}
-
-pub(crate) fn select_star(name: ObjectName) -> Select {
-    let mut select = empty_select();
-    select.projection = vec![SelectItem::Wildcard(WildcardAdditionalOptions::default())];
-    select.from = vec![TableWithJoins {
-        relation: bare_table(name),
-        joins: Vec::new(),
-    }];
-    select
-}
-
-/// `SELECT` of nothing from nothing, to fill in.
-fn empty_select() -> Select {
-    Select {
-        select_token: AttachedToken::empty(),
-        optimizer_hints: Vec::new(),
-        distinct: None,
-        select_modifiers: None,
-        top: None,
-        top_before_distinct: false,
-        projection: Vec::new(),
-        exclude: None,
-        into: None,
-        from: Vec::new(),
-        lateral_views: Vec::new(),
-        prewhere: None,
-        selection: None,
-        connect_by: Vec::new(),
-        group_by: GroupByExpr::Expressions(Vec::new(), Vec::new()),
-        cluster_by: Vec::new(),
-        distribute_by: Vec::new(),
-        sort_by: Vec::new(),
-        having: None,
-        named_window: Vec::new(),
-        qualify: None,
-        window_before_qualify: false,
-        value_table_mode: None,
-        flavor: SelectFlavor::Standard,
-    }
-}
-
-pub(crate) fn empty_query() -> Query {
-    Query {
-        with: None,
-        body: Box::new(SetExpr::Select(Box::new(empty_select()))),
-        order_by: None,
-        limit_clause: None,
-        fetch: None,
-        locks: Vec::new(),
-        for_clause: None,
-        settings: None,
-        format_clause: None,
-        pipe_operators: Vec::new(),
-    }
-}
-
-fn is_keyword_function(ident: &Ident) -> bool {
-    ident.quote_style.is_none() && keyword_function(&ident.value).is_some()
-}
-
-/// Words that are functions without parentheses.
-fn keyword_function(word: &str) -> Option<&'static str> {
-    const WORDS: [&str; 9] = [
-        "current_catalog",
-        "current_role",
-        "current_schema",
-        "current_user",
-        "localtime",
-        "localtimestamp",
-        "session_user",
-        "system_user",
-        "user",
-    ];
-    WORDS
-        .into_iter()
-        .find(|known| known.eq_ignore_ascii_case(word))
 }
 
 /// Whether there are columns among the elements, and no strings: the function would not take the
@@ -661,97 +383,4 @@ fn has_columns_alone(elements: &[Expr]) -> bool {
         });
     }
     columns && !strings
-}
-
-fn call(function: &str, args: Vec<Expr>) -> Expr {
-    call_with(function, args, Vec::new())
-}
-
-/// As [`call`], with what may follow the arguments: ORDER BY.
-fn call_with(function: &str, args: Vec<Expr>, clauses: Vec<FunctionArgumentClause>) -> Expr {
-    Expr::Function(Function {
-        name: ObjectName::from(vec![Ident::new(function)]),
-        uses_odbc_syntax: false,
-        parameters: FunctionArguments::None,
-        args: FunctionArguments::List(FunctionArgumentList {
-            duplicate_treatment: None,
-            args: args
-                .into_iter()
-                .map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg)))
-                .collect(),
-            clauses,
-        }),
-        filter: None,
-        null_treatment: None,
-        over: None,
-        within_group: Vec::new(),
-    })
-}
-
-/// `pg_catalog.Now()` is `now()`: all our functions are there, and DataFusion does not fold the
-/// names of table functions.
-fn fold_function(name: &mut ObjectName) {
-    strip_pg_catalog(name);
-    if let [only] = name.0.as_slice()
-        && let Some(ident) = only.as_ident()
-        && ident.quote_style.is_none()
-        && ident.value.bytes().any(|b| b.is_ascii_uppercase())
-    {
-        let mut ident = ident.clone();
-        ident.value = ident.value.to_ascii_lowercase();
-        *name = ObjectName::from(vec![ident]);
-    }
-}
-
-/// The one set-returning function outside of `pg_catalog`: an array's elements and positions.
-fn is_expandarray(name: &ObjectName) -> bool {
-    let parts: Vec<String> = name
-        .0
-        .iter()
-        .filter_map(|part| part.as_ident().map(fold))
-        .collect();
-    parts == ["information_schema", "_pg_expandarray"]
-}
-
-fn strip_pg_catalog(name: &mut ObjectName) {
-    if let [schema, _] = name.0.as_slice()
-        && schema
-            .as_ident()
-            .is_some_and(|ident| fold(ident) == "pg_catalog")
-    {
-        name.0.remove(0);
-    }
-}
-
-/// A function in FROM that returns one column calls it as its alias or itself is called.
-fn name_function_column(function: &str, alias: &mut Option<TableAlias>) {
-    const ONE_COLUMN: [&str; 12] = [
-        "generate_series",
-        "generate_subscripts",
-        "unnest",
-        "regexp_split_to_table",
-        "string_to_table",
-        "regexp_matches",
-        "json_array_elements",
-        "json_array_elements_text",
-        "jsonb_array_elements",
-        "jsonb_array_elements_text",
-        "json_object_keys",
-        "jsonb_object_keys",
-    ];
-    if !ONE_COLUMN.contains(&function) {
-        return;
-    }
-    let alias = alias.get_or_insert_with(|| TableAlias {
-        explicit: true,
-        name: Ident::new(function),
-        columns: Vec::new(),
-        at: None,
-    });
-    if alias.columns.is_empty() {
-        alias.columns.push(TableAliasColumnDef {
-            name: alias.name.clone(),
-            data_type: None,
-        });
-    }
 }

@@ -12,7 +12,7 @@ use datafusion::sql::sqlparser::ast::{
     AccessExpr, Expr, Ident, ObjectName, Query, Select, SelectItem, SetExpr, TrimWhereField,
 };
 
-use super::is_keyword_function;
+use super::calls::is_keyword_function;
 use crate::parse::fold;
 use crate::types;
 

@@ -10,7 +10,8 @@ use datafusion::sql::sqlparser::ast::{
 };
 use job::SqlState;
 
-use super::{empty_query, empty_select, names};
+use super::build::{empty_query, empty_select};
+use super::names;
 use crate::error::{PlanError, Result};
 use crate::parse::{Source, fold};
 

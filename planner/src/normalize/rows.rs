@@ -9,7 +9,8 @@ use datafusion::sql::sqlparser::ast::{
     SelectItem, SetExpr, TableAlias, TableFactor, TableWithJoins, UnaryOperator, Value,
 };
 
-use super::{call, empty_query, empty_select, names};
+use super::build::{call, empty_query, empty_select};
+use super::names;
 use crate::bind::row_comparisons::{ROW, ROW_COMPARISON};
 use crate::error::{PlanError, Result};
 

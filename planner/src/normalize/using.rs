@@ -9,7 +9,7 @@ use datafusion::sql::sqlparser::ast::{
     VisitorMut,
 };
 
-use super::bare_table;
+use super::build::bare_table;
 use crate::bind::using::{ALL_COLUMNS, KEEP, NATURAL, constraint};
 use crate::parse::fold;
 
