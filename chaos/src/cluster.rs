@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use sql_tests::executor::Executor;
 use sql_tests::process::Environment;
 use sql_tests::server::Server;
-use sql_tests::tpch::{self, TABLES};
+use sql_tests::tpch;
 use sql_tests::wire::Wire;
 use tempfile::TempDir;
 
@@ -187,12 +187,7 @@ impl Cluster {
         };
         cluster.know_processes();
         let mut wire = cluster.driver.connect()?;
-        for (table, _) in TABLES {
-            wire.simple(&format!(
-                "CREATE EXTERNAL TABLE {table} STORED AS PARQUET LOCATION '{}/'",
-                world.data.path().join(table).display()
-            ))?;
-        }
+        tpch::create_tables(&mut wire, world.data.path())?;
         Ok(cluster)
     }
 

@@ -4,14 +4,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use arrow::util::display::{ArrayFormatter, FormatOptions};
-use datafusion::prelude::{ParquetReadOptions, SessionContext};
-use sql_tests::tpch::TABLES;
+use sql_tests::oracle;
+pub use sql_tests::oracle::Row;
 
 use crate::Result;
-
-/// A row as text; `None` is NULL.
-pub type Row = Vec<Option<String>>;
 
 /// Joins and aggregates: several exchanges, few rows.
 pub const JOIN: &str = "SELECT o_orderpriority, count(*), sum(l_extendedprice), max(l_shipdate) \
@@ -63,33 +59,13 @@ impl Oracle {
             .enable_all()
             .build()?;
         runtime.block_on(async {
-            let context = SessionContext::new();
-            for (table, _) in TABLES {
-                let location = format!("{}/", data.join(table).display());
-                let options = ParquetReadOptions::default();
-                context.register_parquet(table, location, options).await?;
-            }
+            let context = oracle::session(data).await?;
             let mut answers = BTreeMap::new();
             for query in QUERIES.into_iter().chain([WIDE]) {
                 let batches = context.sql(query).await?.collect().await?;
                 let mut rows = Vec::new();
                 for batch in batches {
-                    let options = FormatOptions::default();
-                    let columns = batch
-                        .columns()
-                        .iter()
-                        .map(|column| ArrayFormatter::try_new(column, &options))
-                        .collect::<std::result::Result<Vec<_>, _>>()?;
-                    for row in 0..batch.num_rows() {
-                        let values = batch.columns().iter().zip(&columns);
-                        rows.push(
-                            values
-                                .map(|(column, text)| {
-                                    column.is_valid(row).then(|| text.value(row).to_string())
-                                })
-                                .collect(),
-                        );
-                    }
+                    rows.extend(oracle::rows(&batch)?);
                 }
                 answers.insert(query, rows);
             }

@@ -20,6 +20,8 @@ use tpchgen_arrow::{
     SupplierArrow,
 };
 
+use crate::wire::{Wire, WireError};
+
 /// Every table, and how many files it gets.
 pub const TABLES: [(&str, i32); 8] = [
     ("lineitem", 3),
@@ -44,6 +46,17 @@ pub fn generate(folder: &Path, scale: f64) -> Result<(), Box<dyn Error>> {
             let path = folder.join(table).join(format!("part-{part}.parquet"));
             write(&path, batches(table, scale, part, files)?)?;
         }
+    }
+    Ok(())
+}
+
+/// Makes external tables of what [`generate`] wrote.
+pub fn create_tables(wire: &mut Wire, folder: &Path) -> Result<(), WireError> {
+    for (table, _) in TABLES {
+        wire.simple(&format!(
+            "CREATE EXTERNAL TABLE {table} STORED AS PARQUET LOCATION '{}/'",
+            folder.join(table).display()
+        ))?;
     }
     Ok(())
 }

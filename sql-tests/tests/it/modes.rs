@@ -9,7 +9,7 @@ use std::path::Path;
 use sql_tests::places::{corpus, root};
 use sql_tests::server::Server;
 use sql_tests::slt;
-use sql_tests::tpch::{TABLES, generate};
+use sql_tests::tpch::{create_tables, generate};
 use sql_tests::wire::{Answer, Wire, WireError};
 use tempfile::TempDir;
 
@@ -235,13 +235,7 @@ fn tpch_is_planned_measured_and_answered_alike() -> Result {
 
 fn with_tables(server: &Server, data: &Path) -> Result<Wire> {
     let mut wire = server.connect()?;
-    for (table, _) in TABLES {
-        let location = data.join(table);
-        wire.simple(&format!(
-            "CREATE EXTERNAL TABLE {table} STORED AS PARQUET LOCATION '{}/'",
-            location.display()
-        ))?;
-    }
+    create_tables(&mut wire, data)?;
     Ok(wire)
 }
 

@@ -2,16 +2,14 @@
 //! DataFusion on the same files.
 
 use std::error::Error;
-use std::path::Path;
 
-use arrow::array::RecordBatch;
+use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::DataType;
-use arrow::util::display::{ArrayFormatter, FormatOptions};
-use datafusion::prelude::{ParquetReadOptions, SessionContext};
+use sql_tests::oracle;
 use sql_tests::places::corpus;
 use sql_tests::server::Server;
-use sql_tests::tpch::{TABLES, generate};
-use sql_tests::wire::{Answer, Wire};
+use sql_tests::tpch::{create_tables, generate};
+use sql_tests::wire::Answer;
 use tempfile::TempDir;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -51,7 +49,7 @@ fn all_queries_equal_datafusion_fused_and_staged() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
-    let context = runtime.block_on(datafusion(data.path()))?;
+    let context = runtime.block_on(oracle::session(data.path()))?;
 
     let mut problems = Vec::new();
     for number in 1..=22 {
@@ -85,28 +83,6 @@ fn all_queries_equal_datafusion_fused_and_staged() -> Result<()> {
     }
     assert!(problems.is_empty(), "\n{}", problems.join("\n"));
     Ok(())
-}
-
-fn create_tables(wire: &mut Wire, data: &Path) -> Result<()> {
-    for (table, _) in TABLES {
-        let location = data.join(table);
-        wire.simple(&format!(
-            "CREATE EXTERNAL TABLE {table} STORED AS PARQUET LOCATION '{}/'",
-            location.display()
-        ))?;
-    }
-    Ok(())
-}
-
-async fn datafusion(data: &Path) -> Result<SessionContext> {
-    let context = SessionContext::new();
-    for (table, _) in TABLES {
-        let location = format!("{}/", data.join(table).display());
-        context
-            .register_parquet(table, location, ParquetReadOptions::default())
-            .await?;
-    }
-    Ok(context)
 }
 
 /// A value to compare: numbers by value, the rest as text.
@@ -230,27 +206,20 @@ fn rows_of_answer(answers: Vec<Answer>) -> Vec<Vec<Value>> {
 }
 
 fn rows_of_batches(batches: &[RecordBatch]) -> Result<Vec<Vec<Value>>> {
-    let options = FormatOptions::default();
-    let mut rows = Vec::new();
+    let value = |(text, column): (Option<String>, &ArrayRef)| -> Result<Value> {
+        Ok(match (text, column.data_type()) {
+            (None, _) => Value::Null,
+            (Some(text), DataType::Float32 | DataType::Float64) => Value::Float(text.parse()?),
+            (Some(text), kind) if kind.is_numeric() => Value::Exact(text),
+            (Some(text), _) => Value::Text(text),
+        })
+    };
+    let mut all = Vec::new();
     for batch in batches {
-        let columns = batch
-            .columns()
-            .iter()
-            .map(|column| ArrayFormatter::try_new(column, &options))
-            .collect::<std::result::Result<Vec<_>, _>>()?;
-        for row in 0..batch.num_rows() {
-            let mut values = Vec::new();
-            for (column, formatter) in batch.columns().iter().zip(&columns) {
-                let text = || formatter.value(row).to_string();
-                values.push(match column.data_type() {
-                    _ if column.is_null(row) => Value::Null,
-                    DataType::Float32 | DataType::Float64 => Value::Float(text().parse()?),
-                    kind if kind.is_numeric() => Value::Exact(text()),
-                    _ => Value::Text(text()),
-                });
-            }
-            rows.push(values);
+        for row in oracle::rows(batch)? {
+            let row = row.into_iter().zip(batch.columns());
+            all.push(row.map(value).collect::<Result<_>>()?);
         }
     }
-    Ok(sorted(rows))
+    Ok(sorted(all))
 }

@@ -1,0 +1,43 @@
+//! The right answers over TPC-H data: those of a DataFusion in this process, on the same files,
+//! without any of our code.
+
+use std::path::Path;
+
+use arrow::array::RecordBatch;
+use arrow::error::ArrowError;
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use datafusion::error::Result;
+use datafusion::prelude::{ParquetReadOptions, SessionContext};
+
+use crate::tpch::TABLES;
+
+/// A row as text; `None` is NULL.
+pub type Row = Vec<Option<String>>;
+
+/// A session that knows the tables below a folder.
+pub async fn session(folder: &Path) -> Result<SessionContext> {
+    let context = SessionContext::new();
+    for (table, _) in TABLES {
+        let location = format!("{}/", folder.join(table).display());
+        let options = ParquetReadOptions::default();
+        context.register_parquet(table, location, options).await?;
+    }
+    Ok(context)
+}
+
+/// The rows of a batch as DataFusion prints their values.
+pub fn rows(batch: &RecordBatch) -> std::result::Result<Vec<Row>, ArrowError> {
+    let options = FormatOptions::default();
+    let columns = batch
+        .columns()
+        .iter()
+        .map(|column| Ok((column, ArrayFormatter::try_new(column, &options)?)))
+        .collect::<std::result::Result<Vec<_>, ArrowError>>()?;
+    let row = |row| {
+        columns
+            .iter()
+            .map(|(column, text)| column.is_valid(row).then(|| text.value(row).to_string()))
+            .collect()
+    };
+    Ok((0..batch.num_rows()).map(row).collect())
+}
