@@ -101,14 +101,41 @@ fn until(server: &Server, metric: &str, holds: impl Fn(u64) -> bool) -> Result<D
     }
 }
 
-#[test]
-fn rows_that_were_lost_before_one_was_sent_are_computed_again() -> Result {
-    let (mut server, _config) = cluster()?;
+/// [`WIDE`] was asked for, and the second of two executors does not do its share.
+struct Asked {
+    server: Server,
+    wire: Wire,
+    expected: Sum,
+    /// Attempts that had been accepted.
+    before: u64,
+    _config: TempDir,
+}
+
+fn asked_while_one_is_frozen() -> Result<Asked> {
+    let (mut server, config) = cluster()?;
     let expected = expected(&server)?;
     let before = server.metric("firesteel_attempts_accepted_total")?;
     let mut wire = staged(&server)?;
     server.executors()[1].signal("STOP")?;
     ask(&mut wire)?;
+    Ok(Asked {
+        server,
+        wire,
+        expected,
+        before,
+        _config: config,
+    })
+}
+
+#[test]
+fn rows_that_were_lost_before_one_was_sent_are_computed_again() -> Result {
+    let Asked {
+        mut server,
+        mut wire,
+        expected,
+        before,
+        _config,
+    } = asked_while_one_is_frozen()?;
     until(&server, "firesteel_attempts_accepted_total", |all| {
         all == before + TASKS - 1
     })?;
@@ -132,12 +159,13 @@ fn rows_that_were_lost_before_one_was_sent_are_computed_again() -> Result {
 
 #[test]
 fn an_executor_whose_rows_were_all_sent_is_not_missed() -> Result {
-    let (mut server, _config) = cluster()?;
-    let expected = expected(&server)?;
-    let before = server.metric("firesteel_attempts_accepted_total")?;
-    let mut wire = staged(&server)?;
-    server.executors()[1].signal("STOP")?;
-    ask(&mut wire)?;
+    let Asked {
+        mut server,
+        mut wire,
+        expected,
+        before,
+        _config,
+    } = asked_while_one_is_frozen()?;
     let seen = AtomicU64::new(0);
     let sum = std::thread::scope(|scope| -> Result<Sum> {
         let reading = scope.spawn(|| read(&mut wire, &seen));
