@@ -3,15 +3,16 @@
 //! Two kinds of file live here, both private to the process and gone with it: moved map outputs
 //! (`super::map_output`) and the spill files of DataFusion's operators (`super::spill`). Files
 //! have names, so that a person sees what fills the disk; a file is unlinked as soon as its
-//! owner lets go of it. The directory is `crate::work_dir`'s; what the bytes mean, and their
+//! owner lets go of it. What it occupies is given back by a thread that does nothing else: the
+//! kernel takes a quarter of a second for a gigabyte. The directory is `crate::work_dir`'s; what the bytes mean, and their
 //! checksums, is the owners' business.
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
 
 use parking_lot::Mutex;
 
@@ -25,6 +26,8 @@ pub(crate) struct DiskStore {
     written: AtomicU64,
     files: AtomicU64,
     next_file: AtomicU64,
+    /// Where unlinked files are closed.
+    closer: Option<mpsc::Sender<File>>,
 }
 
 /// An append-only file with a shared read side.
@@ -32,7 +35,8 @@ pub(crate) struct DiskStore {
 pub(crate) struct DiskFile {
     store: Arc<DiskStore>,
     path: PathBuf,
-    file: File,
+    /// Until this is dropped.
+    file: Option<File>,
     extent: Mutex<Extent>,
 }
 
@@ -53,6 +57,7 @@ impl DiskStore {
             written: AtomicU64::new(0),
             files: AtomicU64::new(0),
             next_file: AtomicU64::new(0),
+            closer: closer(),
         })
     }
 
@@ -69,7 +74,7 @@ impl DiskStore {
         Ok(DiskFile {
             store: Arc::clone(self),
             path,
-            file,
+            file: Some(file),
             extent: Mutex::default(),
         })
     }
@@ -123,15 +128,21 @@ impl DiskFile {
             offset
         };
         // If this fails, the range stays charged until the file goes: it may be half written.
-        self.file.write_all_at(bytes, offset)?;
+        self.open_file()?.write_all_at(bytes, offset)?;
         self.store.written.fetch_add(length, Ordering::Relaxed);
         Ok(offset)
     }
 
     pub(crate) fn read(&self, offset: u64, length: usize) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; length];
-        self.file.read_exact_at(&mut bytes, offset)?;
+        self.open_file()?.read_exact_at(&mut bytes, offset)?;
         Ok(bytes)
+    }
+
+    fn open_file(&self) -> io::Result<&File> {
+        self.file
+            .as_ref()
+            .ok_or_else(|| io::Error::other("the file was closed"))
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -168,5 +179,23 @@ impl DiskFile {
 impl Drop for DiskFile {
     fn drop(&mut self) {
         self.remove();
+        if let (Some(file), Some(closer)) = (self.file.take(), &self.store.closer) {
+            // If the thread is gone, the file is closed here.
+            let _ = closer.send(file);
+        }
+    }
+}
+
+/// A thread that closes files until the store is gone. Without it they are closed where they are
+/// dropped.
+fn closer() -> Option<mpsc::Sender<File>> {
+    let (closer, files) = mpsc::channel::<File>();
+    let thread = std::thread::Builder::new().name("disk-closer".to_owned());
+    match thread.spawn(move || files.into_iter().for_each(drop)) {
+        Ok(_) => Some(closer),
+        Err(error) => {
+            tracing::warn!(%error, "no thread to close files");
+            None
+        }
     }
 }
