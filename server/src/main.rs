@@ -78,6 +78,8 @@ fn run(main: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(machine::cores().clamp(1, 4) as usize)
         .thread_name("driver")
+        // Of address space, not of memory.
+        .thread_stack_size(wire::STACK_BYTES)
         .enable_all()
         .build()?
         .block_on(main)

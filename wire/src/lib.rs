@@ -16,7 +16,7 @@ pub mod proto {
 
 pub use convert::{input, read_input, read_report, report};
 pub use error::{Result, WireError};
-pub use plan::{decode_stage_plan, encode_stage_plan};
+pub use plan::{STACK_BYTES, decode_stage_plan, encode_stage_plan};
 pub use strangers::{Caller, Connection, log_refused, peer};
 pub use transport::{
     Guard, Secured, Security, TLS_NAME, TlsFiles, TransportError, incoming, is_loopback,

@@ -41,9 +41,11 @@ use crate::session;
 use fields::FieldConverter;
 use nodes::Codec;
 
-/// Plans are walked by recursion, on a stack of their own: an executor's threads have small ones.
-/// How deep a plan nests is bounded by the planner's limits on statements.
-const STACK_BYTES: usize = 64 << 20;
+/// Plans are walked by recursion; how deep they nest is bounded by the planner's limits on
+/// statements. On a thread with such a stack that is simply a call; elsewhere a stack is made for
+/// it, which costs more than a small plan.
+pub const STACK_BYTES: usize = 64 << 20;
+const STACK_NEEDED_BYTES: usize = STACK_BYTES / 4 * 3;
 
 static RUNTIME: LazyLock<Arc<RuntimeEnv>> = LazyLock::new(|| Arc::new(RuntimeEnv::default()));
 
@@ -53,7 +55,9 @@ pub fn encode_stage_plan(
     plan: &StagePlan,
     config: &SessionConfig,
 ) -> Result<proto::StagePlan> {
-    stacker::grow(STACK_BYTES, || encode(job, plan, config))
+    stacker::maybe_grow(STACK_NEEDED_BYTES, STACK_BYTES, || {
+        encode(job, plan, config)
+    })
 }
 
 fn encode(job: JobId, plan: &StagePlan, config: &SessionConfig) -> Result<proto::StagePlan> {
@@ -78,7 +82,7 @@ fn encode(job: JobId, plan: &StagePlan, config: &SessionConfig) -> Result<proto:
 pub fn decode_stage_plan(
     message: proto::StagePlan,
 ) -> Result<(JobId, StagePlan, Arc<SessionConfig>)> {
-    stacker::grow(STACK_BYTES, || decode(message))
+    stacker::maybe_grow(STACK_NEEDED_BYTES, STACK_BYTES, || decode(message))
 }
 
 fn decode(message: proto::StagePlan) -> Result<(JobId, StagePlan, Arc<SessionConfig>)> {
