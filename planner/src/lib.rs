@@ -17,6 +17,7 @@ mod error;
 pub mod explain;
 mod explain_rows;
 mod insert;
+mod lazy;
 mod normalize;
 mod parameters;
 mod parse;

@@ -15,6 +15,7 @@ use operators::{Sink, StagePlan};
 
 use crate::bind::plan_error;
 use crate::error::{PlanError, Result};
+use crate::lazy;
 use crate::parse::Source;
 use crate::planned::{Placement, PlannedJob};
 use crate::split::{SplitOptions, plan_stages};
@@ -57,6 +58,7 @@ pub(crate) async fn job(
     };
     let optimized = rules
         .optimize(bound.plan, &optimizer, |_, _| {})
+        .and_then(lazy::right_sides)
         .map_err(error)?;
     let settings = view.settings;
     let (state, (graph, plans), memory_bytes) = match placement {
