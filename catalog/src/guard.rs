@@ -39,6 +39,7 @@ use object_store::ObjectStore;
 
 use crate::external::FileKind;
 use crate::file_errors::{name_file, panicked};
+use crate::footers::SnapshotFooters;
 use crate::listing::ListedFile;
 use crate::versions::SnapshotStore;
 
@@ -64,7 +65,7 @@ impl GuardedSource {
     }
 }
 
-/// Guards one scan. `runtime` lends the metadata cache.
+/// Guards one scan. `runtime` lends its cache of footers.
 pub(crate) fn guard_scan(
     scan: FileScanConfig,
     store: &Arc<SnapshotStore>,
@@ -75,7 +76,10 @@ pub(crate) fn guard_scan(
         Some(source) => {
             let factory = CachedParquetFileReaderFactory::new(
                 Arc::clone(store) as Arc<dyn ObjectStore>,
-                runtime.cache_manager.get_file_metadata_cache(),
+                Arc::new(SnapshotFooters::new(
+                    runtime.cache_manager.get_file_metadata_cache(),
+                    Arc::clone(store),
+                )),
             );
             Arc::new(
                 source

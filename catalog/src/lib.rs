@@ -28,6 +28,7 @@ mod envelope;
 mod error;
 mod external;
 mod file_errors;
+mod footers;
 mod formats;
 mod guard;
 mod listing;

@@ -70,6 +70,13 @@ impl SnapshotStore {
         self.files.get(location).map(|file| file.path.as_path())
     }
 
+    /// Is this the version of a file that the snapshot lists?
+    pub(crate) fn lists(&self, meta: &ObjectMeta) -> bool {
+        self.files
+            .get(&meta.location)
+            .is_some_and(|file| file.meta == *meta)
+    }
+
     fn version(&self, location: &Path) -> object_store::Result<Arc<FileVersion>> {
         self.files.get(location).cloned().ok_or_else(|| {
             generic(ErrorReport::new(
@@ -94,7 +101,7 @@ impl FileVersion {
             .map_err(|error| self.io_error("read", &error))?;
         let now = object_meta(&self.path, &metadata)
             .map_err(|error| generic(job::SqlError::report(&error)))?;
-        // Plans that crossed the wire carry size and time only.
+        // Not every file system tells more than size and time.
         let unchanged = now.size == self.meta.size
             && now.last_modified == self.meta.last_modified
             && (self.meta.e_tag.is_none() || now.e_tag == self.meta.e_tag)

@@ -333,20 +333,57 @@ async fn a_file_rewritten_in_place_with_the_same_size_and_times() {
 async fn cached_footers_are_not_believed_of_a_new_file() {
     let fixture = Fixture::new();
     let path = fixture.path("t.parquet");
-    write_parquet(&path, &batch(&[(1, "x")]));
+    write_parquet(&path, &batch(&[(1, "x"), (2, "y")]));
     fixture
         .external("t", FileKind::Parquet, &path)
         .await
         .unwrap();
-    let query = "SELECT a FROM t WHERE a > 1";
+    let query = "SELECT a FROM t WHERE a > 2";
     assert!(cells(&fixture.query("t", query).await.unwrap()).is_empty());
     let modified = std::fs::metadata(&path).unwrap().modified().unwrap();
     let size = std::fs::metadata(&path).unwrap().len();
-    write_parquet(&path, &batch(&[(7, "x")]));
+    write_parquet(&path, &batch(&[(7, "x"), (8, "y")]));
     let file = std::fs::File::options().write(true).open(&path).unwrap();
     file.set_modified(modified).unwrap();
     assert_eq!(std::fs::metadata(&path).unwrap().len(), size);
-    assert_eq!(cells(&fixture.query("t", query).await.unwrap()), [["7"]]);
+    assert_eq!(
+        cells(&fixture.query("t", query).await.unwrap()),
+        [["7"], ["8"]]
+    );
+}
+
+/// A statement over the old version may end after one over the new version began.
+#[tokio::test]
+async fn the_footer_of_another_version_is_not_taken_though_it_was_kept_last() {
+    let fixture = Fixture::new();
+    let path = fixture.path("t.parquet");
+    write_parquet(&path, &batch(&[(1, "x"), (2, "y")]));
+    fixture
+        .external("t", FileKind::Parquet, &path)
+        .await
+        .unwrap();
+    fixture.query("t", "SELECT a FROM t").await.unwrap();
+    let footers = fixture
+        .context
+        .runtime_env()
+        .cache_manager
+        .get_file_metadata_cache();
+    let location = object_store::path::Path::from_absolute_path(&path).unwrap();
+    let old = footers.get(&location).expect("the footer is kept");
+
+    let metadata = std::fs::metadata(&path).unwrap();
+    write_parquet(&path, &batch(&[(7, "x"), (8, "y")]));
+    let file = std::fs::File::options().write(true).open(&path).unwrap();
+    file.set_modified(metadata.modified().unwrap()).unwrap();
+    assert_eq!(std::fs::metadata(&path).unwrap().len(), metadata.len());
+    let new = fixture.resolve("t").await.unwrap();
+    footers.put(&location, old);
+    // By the old footer, nothing in the file passes.
+    let rows = fixture
+        .query_provider("t", new.provider(), "SELECT a FROM t WHERE a > 2")
+        .await
+        .unwrap();
+    assert_eq!(cells(&rows), [["7"], ["8"]]);
 }
 
 #[tokio::test]
