@@ -14,7 +14,7 @@ use std::time::{Duration, Instant as Clock};
 
 use job::{
     AttemptId, Epoch, ExchangeKind, ExecutorId, JobGraph, JobId, Reading, Slicing, Stage, StageId,
-    StageInput, StageOutput, TaskOutcome, TaskStats,
+    StageInput, StageOutput, TaskId, TaskOutcome, TaskStats,
 };
 use scheduler::{Action, Event, Instant, JobOptions, Scheduler, SchedulerConfig};
 
@@ -26,11 +26,11 @@ const PRODUCERS: u32 = 40_000;
 const TASKS: u64 = JOBS * 5 * (PRODUCERS as u64) / 2;
 /// Reports that a driver finds waiting.
 const REPORTS: usize = 64;
-/// The best of these counts: the machine may be busy with other things.
-const RUNS: u32 = 3;
+/// In each, every size of cluster has its turn, so that what else the machine does meets them all.
+/// The median of a size's runs counts.
+const ROUNDS: usize = 5;
 
 fn main() {
-    println!("executors  tasks      events/s   µs/event  relative");
     let mut clusters: Vec<u64> = std::env::args()
         .skip(1)
         .filter_map(|argument| argument.parse().ok())
@@ -38,15 +38,25 @@ fn main() {
     if clusters.is_empty() {
         clusters.extend(CLUSTERS);
     }
+    let mut took = vec![Vec::new(); clusters.len()];
+    for _ in 0..ROUNDS {
+        for (executors, took) in clusters.iter().zip(&mut took) {
+            took.push(run(*executors));
+        }
+    }
+    println!("executors  tasks      events/s   µs/event  relative  (fastest and slowest run)");
     let mut smallest = None;
-    for executors in clusters {
-        let took = (0..RUNS).map(|_| run(executors)).min().unwrap_or_default();
-        let micros = took.as_secs_f64() * 1e6 / TASKS as f64;
-        let smallest = *smallest.get_or_insert(micros);
+    for (executors, took) in clusters.iter().zip(&mut took) {
+        took.sort_unstable();
+        let micros = |took: Duration| took.as_secs_f64() * 1e6 / TASKS as f64;
+        let median = micros(took[ROUNDS / 2]);
+        let smallest = *smallest.get_or_insert(median);
         println!(
-            "{executors:<9}  {TASKS:<9}  {:<9.0}  {micros:<8.2}  {:.2}",
-            1e6 / micros,
-            micros / smallest
+            "{executors:<9}  {TASKS:<9}  {:<9.0}  {median:<8.2}  {:<8.2}  {:.2} - {:.2}",
+            1e6 / median,
+            median / smallest,
+            micros(took[0]),
+            micros(took[ROUNDS - 1]),
         );
     }
 }
@@ -71,11 +81,50 @@ fn run(executors: u64) -> Duration {
     took
 }
 
+/// One that runs somewhere, in few bytes: to choose one is a look at memory of this tool's own,
+/// which the scheduler should have the processor's cache for.
+#[derive(Clone, Copy)]
+struct Attempt {
+    executor: u32,
+    task: u32,
+    job: u16,
+    stage: u8,
+    attempt: u8,
+}
+
+impl Attempt {
+    fn new(executor: ExecutorId, id: AttemptId) -> Self {
+        let fits = "this tool's numbers are small";
+        Self {
+            executor: u32::try_from(executor.0).expect(fits),
+            task: id.task.task,
+            job: u16::try_from(id.task.job.0).expect(fits),
+            stage: u8::try_from(id.task.stage.0).expect(fits),
+            attempt: u8::try_from(id.attempt).expect(fits),
+        }
+    }
+
+    fn executor(self) -> ExecutorId {
+        ExecutorId(u64::from(self.executor))
+    }
+
+    fn id(self) -> AttemptId {
+        AttemptId {
+            task: TaskId {
+                job: JobId(u64::from(self.job)),
+                stage: StageId(u32::from(self.stage)),
+                task: self.task,
+            },
+            attempt: u32::from(self.attempt),
+        }
+    }
+}
+
 /// A driver and executors that do nothing but keep account.
 struct Cluster {
     scheduler: Scheduler,
-    running: Vec<(ExecutorId, AttemptId)>,
-    ended: Vec<(ExecutorId, AttemptId)>,
+    running: Vec<Attempt>,
+    ended: Vec<Attempt>,
     accepted: u64,
     chance: u64,
 }
@@ -104,8 +153,7 @@ impl Cluster {
 
     /// Some tasks that run end. False if none does.
     fn end_tasks(&mut self) -> bool {
-        // A few at a time: to choose one is a look at memory of this tool's own that isn't in the
-        // processor's cache, and those looks don't wait for each other.
+        // A few at a time: those looks don't wait for each other.
         for _ in 0..REPORTS.min(self.running.len()) {
             // Xorshift: chance enough to mix the order.
             self.chance ^= self.chance << 13;
@@ -116,11 +164,11 @@ impl Cluster {
         }
         let mut ended = std::mem::take(&mut self.ended);
         let any = !ended.is_empty();
-        for (executor, attempt) in ended.drain(..) {
+        for attempt in ended.drain(..) {
             self.happens(Event::TaskEnded {
-                executor,
+                executor: attempt.executor(),
                 epoch: EPOCH,
-                attempt,
+                attempt: attempt.id(),
                 outcome: TaskOutcome::Finished(TaskStats::default()),
             });
         }
@@ -133,7 +181,7 @@ impl Cluster {
             match action {
                 Action::LaunchTask {
                     executor, attempt, ..
-                } => self.running.push((executor, attempt)),
+                } => self.running.push(Attempt::new(executor, attempt)),
                 Action::TaskAccepted { .. } => self.accepted += 1,
                 Action::JobEnded { job, .. } => self.happens(Event::JobReleased { job }),
                 Action::CancelTask { .. }

@@ -78,12 +78,9 @@ impl Scheduler {
             self.queued -= 1;
         }
         let executor = room.executor;
-        if self
-            .executors
-            .hold(executor, attempt, Held::new(slots, self.now, is_copy))
-        {
-            job.holders.insert(executor);
-        }
+        let held = Held::new(slots, self.now, is_copy);
+        self.executors.hold(executor, attempt, held);
+        job.holders.add(executor);
         self.pools.hold(id.job, job, slots);
         self.counters.launched += 1;
         self.actions.push(Action::LaunchTask {

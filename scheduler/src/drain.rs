@@ -2,8 +2,6 @@
 
 use job::{Epoch, ExecutorId, JobId};
 
-use crate::executor_state::Executor;
-use crate::job_state::Phase;
 use crate::scheduler::Scheduler;
 use crate::{Action, ExecutorState};
 
@@ -39,7 +37,8 @@ impl Scheduler {
             return;
         }
         if let Some(job) = self.jobs.get(&job) {
-            let holders = self.draining.intersection(&job.holders);
+            let draining = self.draining.iter();
+            let holders = draining.filter(|executor| job.holders.contains(**executor));
             self.perhaps_drained.extend(holders);
         }
     }
@@ -51,7 +50,7 @@ impl Scheduler {
                 continue;
             };
             let epoch = executor.epoch;
-            if executor.is_idle() && !self.is_read(executor, id) {
+            if executor.is_idle() && !self.is_read(id) {
                 self.executors.set_state(id, ExecutorState::Drained);
                 self.draining.remove(&id);
                 self.actions.push(Action::ExecutorDrained {
@@ -62,22 +61,17 @@ impl Scheduler {
         }
     }
 
-    /// Whether somebody will still read what an executor holds.
-    fn is_read(&self, executor: &Executor, id: ExecutorId) -> bool {
-        executor.jobs.iter().any(|(job_id, holding)| {
-            let Some(job) = self.jobs.get(&job_id) else {
-                return false;
-            };
-            match job.phase {
-                Phase::Active => job.outputs_from(holding.last).any(|(stage, task)| {
-                    let stage = job.stage(stage);
-                    let accepted = stage.accepted(job_id, task);
-                    stage.needed
-                        && !stage.delivered.contains(&task)
-                        && accepted.is_some_and(|output| output.executor == id)
-                }),
-                Phase::Finished | Phase::Stopped => false,
-            }
+    /// Whether somebody will still read what an executor holds. O(jobs), and what it holds.
+    fn is_read(&self, id: ExecutorId) -> bool {
+        let mut active = self.jobs.iter().filter(|(_, job)| job.is_active());
+        active.any(|(job_id, job)| {
+            job.outputs_at(id).any(|(stage, task)| {
+                let stage = job.stage(stage);
+                let accepted = stage.accepted(*job_id, task);
+                stage.needed
+                    && !stage.delivered.contains(&task)
+                    && accepted.is_some_and(|output| output.executor == id)
+            })
         })
     }
 }

@@ -18,10 +18,10 @@ impl Scheduler {
 
     /// A job's attempts that hold slots, in order.
     pub(crate) fn attempts_of(&self, job: JobId) -> Vec<(ExecutorId, AttemptId, Held)> {
-        let holders = self.jobs.get(&job).map(|job| &job.holders);
-        let holders = holders.into_iter().flatten();
+        let state = self.jobs.get(&job).filter(|job| job.held > 0);
+        let holders = state.into_iter().flat_map(|job| job.holders.iter());
         let mut attempts: Vec<_> = holders
-            .filter_map(|id| Some((*id, self.executors.get(*id)?)))
+            .filter_map(|id| Some((id, self.executors.get(id)?)))
             .flat_map(|(id, executor)| {
                 let attempts = executor.attempts_of(job);
                 attempts.map(move |(attempt, held)| (id, *attempt, *held))
@@ -76,11 +76,12 @@ impl Scheduler {
     /// Drops a job's blocks wherever that may be done now, and the job when none are left.
     pub(crate) fn drop_blocks(&mut self, id: JobId) {
         if let Some(job) = self.jobs.get_mut(&id).filter(|job| job.is_droppable()) {
-            let (executors, actions) = (&mut self.executors, &mut self.actions);
+            let (executors, actions) = (&self.executors, &mut self.actions);
+            let nothing_runs = job.held == 0;
+            actions.reserve(job.holders.len());
             job.holders.retain(|executor| {
-                let dropped = executors.drop_job(*executor, id);
+                let dropped = nothing_runs || !executors.runs(executor, id);
                 if dropped {
-                    let executor = *executor;
                     actions.push(Action::DropJob { executor, job: id });
                 }
                 !dropped
@@ -92,8 +93,7 @@ impl Scheduler {
     /// The same for one executor, where an attempt of the job has just ended.
     pub(crate) fn drop_blocks_at(&mut self, id: JobId, executor: ExecutorId) {
         if let Some(job) = self.jobs.get_mut(&id).filter(|job| job.is_droppable()) {
-            if self.executors.drop_job(executor, id) {
-                job.holders.remove(&executor);
+            if !self.executors.runs(executor, id) && job.holders.remove(executor) {
                 self.actions.push(Action::DropJob { executor, job: id });
             }
             self.forget_if_gone(id);

@@ -1,29 +1,37 @@
-//! One registered executor: what runs there, and which jobs may have blocks there.
+//! One registered executor: what runs there. Which jobs may have blocks there, they know themselves
+//! (`holders`).
 //!
-//! Everything that a report of this executor touches is in one short record without pointers to
-//! follow, so that an event costs the same few cache misses on a large cluster as on a small one.
+//! What reports look at is one line of the processor's cache, and the rest is elsewhere: a large
+//! cluster's records don't all fit into that cache, and each report is about another executor.
 
 use job::{AttemptId, Epoch, ExecutorId, JobId};
 
-use crate::holdings::Holdings;
 use crate::{ExecutorState, Instant};
 
-/// What reports look at comes first: two lines of the processor's cache.
+/// What every report looks at.
 #[derive(Debug)]
-#[repr(C, align(64))]
+#[repr(align(64))]
 pub(crate) struct Executor {
     pub(crate) epoch: Epoch,
-    pub(crate) slots: u32,
     pub(crate) free: u32,
+    pub(crate) state: ExecutorState,
     /// An attempt that holds slots: on most executors the only one.
     first: Option<Running>,
-    pub(crate) state: ExecutorState,
-    /// The other attempts, in order. At most one per slot.
+    /// There are other attempts.
+    has_others: bool,
+    rest: Box<Rest>,
+}
+
+const _: () = assert!(size_of::<Executor>() == 64, "one line of the cache");
+
+/// What few reports look at.
+#[derive(Debug)]
+struct Rest {
+    id: ExecutorId,
+    slots: u32,
+    memory_bytes: u64,
+    /// The attempts beside the first, in order. At most one per slot.
     others: Vec<Running>,
-    /// Jobs that were given a task here and were not told to drop their blocks.
-    pub(crate) jobs: Holdings,
-    pub(crate) id: ExecutorId,
-    pub(crate) memory_bytes: u64,
 }
 
 pub(crate) type Running = (AttemptId, Held);
@@ -57,16 +65,30 @@ impl Held {
 impl Executor {
     pub(crate) fn new(id: ExecutorId, epoch: Epoch, slots: u32, memory_bytes: u64) -> Self {
         Self {
-            id,
             epoch,
-            slots,
-            memory_bytes,
             free: slots,
             state: ExecutorState::Active,
             first: None,
-            others: Vec::new(),
-            jobs: Holdings::default(),
+            has_others: false,
+            rest: Box::new(Rest {
+                id,
+                slots,
+                memory_bytes,
+                others: Vec::new(),
+            }),
         }
+    }
+
+    pub(crate) fn id(&self) -> ExecutorId {
+        self.rest.id
+    }
+
+    pub(crate) fn slots(&self) -> u32 {
+        self.rest.slots
+    }
+
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        self.rest.memory_bytes
     }
 
     pub(crate) fn is_active(&self) -> bool {
@@ -75,52 +97,75 @@ impl Executor {
 
     /// Attempts that hold slots, in an order that follows from what happened here.
     pub(crate) fn attempts(&self) -> impl Iterator<Item = &Running> {
-        self.first.iter().chain(&self.others)
+        self.first.iter().chain(self.others())
     }
 
     pub(crate) fn is_idle(&self) -> bool {
-        self.first.is_none() && self.others.is_empty()
+        self.first.is_none() && !self.has_others
+    }
+
+    fn others(&self) -> &[Running] {
+        if self.has_others {
+            &self.rest.others
+        } else {
+            &[]
+        }
     }
 
     /// A job's attempts that hold slots here.
     pub(crate) fn attempts_of(&self, job: JobId) -> impl Iterator<Item = &Running> {
-        let from = self
-            .others
-            .partition_point(|(attempt, _)| attempt.task.job < job);
+        let others = self.others();
+        let from = others.partition_point(|(attempt, _)| attempt.task.job < job);
         self.first
             .iter()
             .filter(move |(attempt, _)| attempt.task.job == job)
             .chain(
-                self.others[from..]
+                others[from..]
                     .iter()
                     .take_while(move |(attempt, _)| attempt.task.job == job),
             )
     }
 
+    pub(crate) fn held(&self, attempt: AttemptId) -> Option<&Held> {
+        match &self.first {
+            Some((first, held)) if *first == attempt => Some(held),
+            _ => {
+                let at = find(self.others(), attempt).ok()?;
+                self.others().get(at).map(|(_, held)| held)
+            }
+        }
+    }
+
     pub(crate) fn held_mut(&mut self, attempt: AttemptId) -> Option<&mut Held> {
         let running = match &mut self.first {
             Some(first) if first.0 == attempt => Some(first),
-            _ => {
-                let at = find(&self.others, attempt).ok()?;
-                self.others.get_mut(at)
+            _ if self.has_others => {
+                let at = find(&self.rest.others, attempt).ok()?;
+                self.rest.others.get_mut(at)
             }
+            _ => None,
         };
         running.map(|(_, held)| held)
     }
 
-    /// Notes an attempt that now holds slots. True if it is the job's first one here.
-    pub(super) fn add(&mut self, attempt: AttemptId, mut held: Held) -> bool {
+    /// Notes an attempt that now holds slots.
+    pub(super) fn add(&mut self, attempt: AttemptId, mut held: Held) {
         held.shared = !self.is_idle();
         // Where there are two already, both know.
-        for alone in self.first.iter_mut().chain(self.others.first_mut()) {
-            alone.1.shared = true;
+        if let Some((_, first)) = &mut self.first {
+            first.shared = true;
+        }
+        if self.has_others
+            && let Some((_, other)) = self.rest.others.first_mut()
+        {
+            other.shared = true;
         }
         if self.first.is_none() {
             self.first = Some((attempt, held));
-        } else if let Err(at) = find(&self.others, attempt) {
-            self.others.insert(at, (attempt, held));
+        } else if let Err(at) = find(&self.rest.others, attempt) {
+            self.rest.others.insert(at, (attempt, held));
+            self.has_others = true;
         }
-        self.jobs.add(attempt.task.job)
     }
 
     /// Forgets an attempt that held slots.
@@ -128,7 +173,12 @@ impl Executor {
         let first = self.first.take_if(|(first, _)| *first == attempt);
         let (_, held) = match first {
             Some(first) => first,
-            None => self.others.remove(find(&self.others, attempt).ok()?),
+            None => {
+                let at = find(self.others(), attempt).ok()?;
+                let other = self.rest.others.remove(at);
+                self.has_others = !self.rest.others.is_empty();
+                other
+            }
         };
         Some(held)
     }

@@ -1,6 +1,6 @@
 //! Who is there, and who has room for a task.
 //!
-//! Owns the executors' registrations with what they run and hold (`executor_state`), and the index
+//! Owns the executors' registrations with what they run (`executor_state`), and the index
 //! that finds the executor with most free slots in logarithmic time.
 //!
 //! Invariants: an executor's free slots plus the slots its attempts hold are its slots; an
@@ -15,7 +15,6 @@ use job::{AttemptId, Epoch, ExecutorId, JobId};
 
 use crate::ExecutorState;
 use crate::executor_state::{Executor, Held};
-use crate::holdings::Output;
 
 #[derive(Debug, Default)]
 pub(crate) struct Executors {
@@ -89,7 +88,8 @@ pub(crate) struct Room {
 impl Executors {
     /// Registers an executor that is not there.
     pub(crate) fn join(&mut self, executor: Executor) {
-        let (id, free, memory) = (executor.id, executor.free, executor.memory_bytes);
+        let (id, free) = (executor.id(), executor.free);
+        let memory = executor.memory_bytes();
         self.places.set(id, Some(self.records.len()));
         self.records.push(executor);
         self.activate(id, free, memory);
@@ -101,10 +101,10 @@ impl Executors {
         let executor = self.records.swap_remove(place);
         self.places.set(id, None);
         if let Some(moved) = self.records.get(place) {
-            self.places.set(moved.id, Some(place));
+            self.places.set(moved.id(), Some(place));
         }
         if executor.is_active() {
-            self.deactivate(id, executor.free, executor.memory_bytes);
+            self.deactivate(id, executor.free, executor.memory_bytes());
         }
         Some(executor)
     }
@@ -121,12 +121,6 @@ impl Executors {
         self.get(id).map(|executor| executor.epoch)
     }
 
-    /// Whether this very registration was given a task of a job.
-    pub(crate) fn has_job(&self, id: ExecutorId, epoch: Epoch, job: JobId) -> bool {
-        let executor = self.get(id).filter(|executor| executor.epoch == epoch);
-        executor.is_some_and(|executor| executor.jobs.contains(job))
-    }
-
     /// Makes an executor active or takes it off the index of those that get tasks.
     pub(crate) fn set_state(&mut self, id: ExecutorId, state: ExecutorState) {
         let Some(executor) = self.get_mut(id) else {
@@ -135,7 +129,7 @@ impl Executors {
         let was_active = executor.is_active();
         executor.state = state;
         let is_active = executor.is_active();
-        let (free, memory) = (executor.free, executor.memory_bytes);
+        let (free, memory) = (executor.free, executor.memory_bytes());
         if was_active && !is_active {
             self.deactivate(id, free, memory);
         } else if is_active && !was_active {
@@ -194,14 +188,14 @@ impl Executors {
         here.len() < self.active
     }
 
-    /// Gives free slots of an executor to an attempt. True if it is its job's first attempt there.
-    pub(crate) fn hold(&mut self, id: ExecutorId, attempt: AttemptId, held: Held) -> bool {
+    /// Gives free slots of an executor to an attempt.
+    pub(crate) fn hold(&mut self, id: ExecutorId, attempt: AttemptId, held: Held) {
         let Some(executor) = self.get_mut(id) else {
-            return false;
+            return;
         };
         let slots = held.slots;
         debug_assert!(slots <= executor.free);
-        let is_new = executor.add(attempt, held);
+        executor.add(attempt, held);
         let before = executor.free;
         executor.free -= slots;
         let (after, is_active) = (executor.free, executor.is_active());
@@ -209,7 +203,6 @@ impl Executors {
             self.leave(id, before);
             self.enter(id, after);
         }
-        is_new
     }
 
     /// Frees what an attempt holds. `None` if it holds nothing.
@@ -218,7 +211,7 @@ impl Executors {
         let held = executor.remove(attempt)?;
         let before = executor.free;
         executor.free += held.slots;
-        debug_assert!(executor.free <= executor.slots);
+        debug_assert!(executor.free <= executor.slots());
         let (after, is_active) = (executor.free, executor.is_active());
         if is_active {
             self.leave(id, before);
@@ -253,22 +246,10 @@ impl Executors {
         held.is_some_and(|held| !std::mem::replace(&mut held.stopping, true))
     }
 
-    /// An output of an attempt that ran there has been accepted. Returns the one before, which
-    /// the task has to keep.
-    pub(crate) fn accept(&mut self, id: ExecutorId, attempt: AttemptId) -> Option<Output> {
-        let job = attempt.task.job;
-        let holding = self.get_mut(id).and_then(|e| e.jobs.get_mut(job))?;
-        holding
-            .last
-            .replace((attempt.task.stage, attempt.task.task))
-    }
-
-    /// Forgets what an executor has of a job, if nothing of the job runs there any more.
-    pub(crate) fn drop_job(&mut self, id: ExecutorId, job: JobId) -> bool {
-        let Some(executor) = self.get_mut(id) else {
-            return false;
-        };
-        executor.attempts_of(job).next().is_none() && executor.jobs.remove(job)
+    /// Whether an attempt of a job holds slots of an executor.
+    pub(crate) fn runs(&self, id: ExecutorId, job: JobId) -> bool {
+        let executor = self.get(id);
+        executor.is_some_and(|executor| executor.attempts_of(job).next().is_some())
     }
 
     /// In no order that means anything.

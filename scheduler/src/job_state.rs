@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use job::{ExecutorId, JobGraph, StageId};
 
 use crate::Instant;
-use crate::holdings::{Holding, Output};
+use crate::holders::{Holders, Output};
 use crate::pools::Place;
 use crate::stage_state::{StageState, TaskState};
 
@@ -47,7 +47,7 @@ pub(crate) struct JobState {
     /// By id. Emptied when the job ends.
     pub(crate) stages: Vec<StageState>,
     /// Executors that were given a task and are there and were not told to drop the job.
-    pub(crate) holders: BTreeSet<ExecutorId>,
+    pub(crate) holders: Holders,
     /// Tasks in state `Delayed`.
     pub(crate) delayed: BTreeSet<(Instant, StageId, u32)>,
 }
@@ -98,7 +98,7 @@ impl JobState {
             stages: stages
                 .map(|(spec, consumers)| StageState::new(spec, consumers))
                 .collect(),
-            holders: BTreeSet::new(),
+            holders: Holders::default(),
             delayed: BTreeSet::new(),
         }
     }
@@ -154,24 +154,24 @@ impl JobState {
         }
     }
 
-    /// The outputs of which one was accepted last on some executor, and all accepted there before.
-    pub(crate) fn outputs_from(&self, last: Option<Output>) -> impl Iterator<Item = Output> {
-        std::iter::successors(last, |(stage, task)| {
+    /// The outputs that were accepted on an executor, the last one first.
+    pub(crate) fn outputs_at(&self, executor: ExecutorId) -> impl Iterator<Item = Output> {
+        std::iter::successors(self.holders.last(executor), |(stage, task)| {
             let stage = self.stages.get(stage.0 as usize)?;
             stage.tasks.get(*task as usize)?.next_here
         })
     }
 
     /// Takes an output off the list of those accepted on an executor.
-    pub(crate) fn unlist(&mut self, holding: &mut Holding, output: Output) {
+    pub(crate) fn unlist(&mut self, holder: ExecutorId, output: Output) {
         let next =
             |job: &Self, (stage, task): Output| job.stage(stage).tasks[task as usize].next_here;
         let after = next(self, output);
-        if holding.last == Some(output) {
-            holding.last = after;
+        if self.holders.last(holder) == Some(output) {
+            self.holders.set_last(holder, after);
         } else {
             let before = self
-                .outputs_from(holding.last)
+                .outputs_at(holder)
                 .find(|before| next(self, *before) == Some(output));
             if let Some((stage, task)) = before {
                 self.stage_mut(stage).tasks[task as usize].next_here = after;

@@ -50,17 +50,19 @@
 //!
 //! # Cost
 //! Every event costs O(log n) for each action it causes; a loss, for each thing lost, plus the
-//! number of stages of the jobs it hit. Nothing walks all executors or jobs. The tasks of a stage
+//! number of stages of the jobs it hit. Nothing walks all executors; all jobs are asked whether they
+//! need an executor that is lost, or that drains and runs nothing. The tasks of a stage
 //! are walked when its consumers first ask where its outputs are, when it is known how long a
 //! straggler takes, and when a rerun turns out not to be needed; executors that drain, and the
 //! pools' first waiting jobs, when a stage is complete or memory is freed.
 //!
-//! `cargo xtask bench scheduler` measures: on a machine with other things to do, 2.4 million reports
-//! a second on 100 executors and 1.5 million on 10,000. The instructions per report are the same;
-//! the rest is that the records of 10,000 executors and their tasks don't fit into the processor's
-//! inner caches. So they are short, and a report looks at one of each, at once: an executor's keeps
-//! its running attempt and its latest job inside, the outputs it holds are a list through the tasks
-//! themselves, and what only failures need is elsewhere.
+//! `cargo xtask bench scheduler` measures: on a machine with other things to do, 2.5 million reports
+//! a second on 100 executors and 1.8 million on 10,000. The instructions per report are almost the
+//! same; the rest is that the records of 10,000 executors and their tasks don't fit into the
+//! processor's inner caches. So a report looks at three short records, at once: the executor's one
+//! with its running attempt, the task's, and where the job's list of outputs on that executor starts
+//! (`holders`), which runs through the tasks themselves. What only failures need is elsewhere, and
+//! what grows with a stage is allocated once: copying it drives the rest out of the cache.
 
 mod absence;
 mod admission;
@@ -73,7 +75,7 @@ mod event;
 mod exclusion;
 mod executor_state;
 mod executors;
-mod holdings;
+mod holders;
 mod job_state;
 mod loss;
 mod outcome;

@@ -2,7 +2,7 @@
 
 use job::{AttemptId, ErrorReport, ExecutorId, JobId, MapOutput, SqlState, StageId, TaskId};
 
-use crate::holdings::Output;
+use crate::holders::Output;
 use crate::retry::Cause;
 use crate::scheduler::Scheduler;
 use crate::stage_state::TaskState;
@@ -12,7 +12,7 @@ impl Scheduler {
     /// Takes a registered executor away with all it ran and held.
     pub(crate) fn executor_lost(&mut self, executor: ExecutorId) {
         self.forget_exclusion(executor);
-        let Some(mut lost) = self.executors.remove(executor) else {
+        let Some(lost) = self.executors.remove(executor) else {
             return;
         };
         self.draining.remove(&executor);
@@ -23,16 +23,17 @@ impl Scheduler {
         for (attempt, held) in lost.attempts() {
             self.slots_freed(attempt.task.job, held.slots);
         }
-        let jobs = std::mem::take(&mut lost.jobs).into_jobs();
-        for (id, holding) in &jobs {
+        let jobs = self.jobs.iter();
+        let held_for = jobs.filter(|(_, job)| job.holders.contains(executor));
+        let held_for: Vec<JobId> = held_for.map(|(id, _)| *id).collect();
+        for id in &held_for {
             let Some(job) = self.jobs.get_mut(id) else {
                 continue;
             };
-            job.holders.remove(&executor);
-            if !job.is_active() {
-                continue;
-            }
-            let mut outputs: Vec<Output> = job.outputs_from(holding.last).collect();
+            let is_active = job.is_active();
+            let outputs = job.outputs_at(executor).filter(|_| is_active);
+            let mut outputs: Vec<Output> = outputs.collect();
+            job.holders.remove(executor);
             outputs.sort_unstable();
             for (stage, task) in outputs {
                 let job = *id;
@@ -51,7 +52,7 @@ impl Scheduler {
                 self.failed(executor, attempt, held, Cause::ExecutorLost, error);
             }
         }
-        for (job, _) in jobs {
+        for job in held_for {
             if self.is_active(job) {
                 self.settle(job);
             } else {
@@ -129,10 +130,7 @@ impl Scheduler {
         if job.stage(task.stage).delivered.contains(&task.task) {
             return;
         }
-        let holdings = self.executors.get_mut(holder).map(|e| &mut e.jobs);
-        if let Some(holding) = holdings.and_then(|jobs| jobs.get_mut(task.job)) {
-            job.unlist(holding, (task.stage, task.task));
-        }
+        job.unlist(holder, (task.stage, task.task));
         if job.stage(task.stage).shown.contains(&task.task) {
             let error = lost_error(holder, task).with_detail(
                 "It held rows of the result, of which some have reached the client already.",

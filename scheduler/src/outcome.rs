@@ -23,11 +23,12 @@ impl Scheduler {
         attempt: AttemptId,
         outcome: TaskOutcome,
     ) {
-        // On a large cluster, neither the executor's record nor the task's is in the processor's
-        // cache: looked at in a row, they are waited for at once.
-        let is_here = self.executors.has_job(executor, epoch, attempt.task.job);
+        // On a large cluster, neither the executor's record nor the task's nor the job's one of the
+        // executor is in the processor's cache: looked at in a row, they are waited for at once.
+        let is_here = self.executors.epoch(executor) == Some(epoch);
+        let is_holder = self.is_holder(executor, attempt.task.job);
         let is_awaited = self.awaits(executor, attempt);
-        let held = is_here.then(|| self.executors.free(executor, attempt));
+        let held = (is_here && is_holder).then(|| self.executors.free(executor, attempt));
         let Some(held) = held.flatten() else {
             self.counters.fenced += 1;
             if !self.config.fencing {
@@ -71,6 +72,11 @@ impl Scheduler {
         self.unreserve(id);
     }
 
+    fn is_holder(&self, executor: ExecutorId, job: JobId) -> bool {
+        let job = self.jobs.get(&job);
+        job.is_some_and(|job| job.holders.contains(executor))
+    }
+
     /// Whether the outcome of an attempt that holds slots matters: its job is active and it was
     /// not told to stop.
     pub(crate) fn awaits(&self, executor: ExecutorId, attempt: AttemptId) -> bool {
@@ -98,7 +104,8 @@ impl Scheduler {
         };
         let is_result = job.is_result(id.stage);
         let is_safe = is_result && !job.rows;
-        let before = self.executors.accept(executor, attempt);
+        let output = Some((id.stage, id.task));
+        let before = job.holders.set_last(executor, output);
         let stage = job.stage_mut(id.stage);
         if is_safe {
             stage.delivered.insert(id.task);
@@ -127,6 +134,7 @@ impl Scheduler {
             if let Some(job) = self.jobs.get_mut(&id.job) {
                 job.stage_completed(id.stage);
             }
+            self.unwatch_stage(id.job, id.stage);
             self.finish_delivered(id.job);
             self.settle(id.job);
             if is_result {
@@ -173,7 +181,7 @@ impl Scheduler {
             return;
         }
         stage.avoid(id.task, executor);
-        self.unwatch(id);
+        self.stragglers.remove(&id);
         if self.goes_on(attempt) {
             self.failed_beside_another(attempt, cause, error);
             return;

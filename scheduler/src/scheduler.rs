@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use job::{ErrorReport, ExecutorId, JobGraph, JobId, SqlState, TaskId};
+use job::{ErrorReport, ExecutorId, JobGraph, JobId, SqlState, StageId, TaskId};
 
 use crate::admission::Reservations;
 use crate::exclusion::Exclusion;
@@ -35,8 +35,8 @@ pub struct Scheduler {
     /// Tasks that wait out a pause, by when it ends.
     pub(crate) delayed: BTreeSet<(Instant, TaskId)>,
     pub(crate) exclusion: Exclusion,
-    /// Running tasks by when they become stragglers.
-    pub(crate) watched: BTreeSet<(Instant, TaskId)>,
+    /// Stages by when the next of their running tasks becomes a straggler.
+    pub(crate) watched: BTreeSet<(Instant, JobId, StageId)>,
     /// Stragglers without a second attempt.
     pub(crate) stragglers: BTreeSet<TaskId>,
     /// Since when no executor takes tasks.
@@ -115,11 +115,12 @@ impl Scheduler {
         std::mem::take(&mut self.actions)
     }
 
-    /// When to send [`Event::Tick`] if nothing else happens before.
+    /// When to send [`Event::Tick`] if nothing else happens before. It may turn out then that
+    /// nothing is due, because a task that was watched has ended.
     pub fn next_timeout(&self) -> Option<Instant> {
         let delayed = self.delayed.first().map(|(until, _)| *until);
         let excluded = self.exclusion.next_timeout();
-        let watched = self.watched.first().map(|(until, _)| *until);
+        let watched = self.watched.first().map(|(until, ..)| *until);
         let pauses = delayed.into_iter().chain(excluded);
         pauses.chain(watched).chain(self.next_to_give_up()).min()
     }
@@ -136,7 +137,7 @@ impl Scheduler {
             && self
                 .executors
                 .iter()
-                .all(|executor| executor.free == executor.slots && executor.jobs.is_empty())
+                .all(|executor| executor.free == executor.slots())
     }
 
     fn submit(&mut self, id: JobId, graph: JobGraph, options: &JobOptions) {
@@ -201,7 +202,7 @@ impl Scheduler {
     }
 
     fn join(&mut self, executor: Executor) {
-        let id = executor.id;
+        let id = executor.id();
         match self.executors.epoch(id) {
             Some(present) if present >= executor.epoch => {
                 self.counters.fenced += 1;

@@ -7,7 +7,7 @@
 //! Only for stages whose output is an exchange. Rows of a result may be on their way already, and
 //! files of a write are not fenced.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use job::{AttemptId, ExecutorId, JobId, StageId, StageOutput, TaskId};
@@ -19,14 +19,22 @@ use crate::{Instant, SpeculationConfig};
 /// What a stage whose tasks may run twice knows of them.
 #[derive(Debug, Default)]
 pub(crate) struct Speculation {
-    /// How long accepted attempts took, until that makes a threshold.
-    durations: Vec<Duration>,
+    /// How long accepted attempts took, in microseconds, until that makes a threshold.
+    durations: Vec<u64>,
     /// How long a task runs before it is a straggler.
     threshold: Option<Duration>,
-    /// When running tasks become stragglers.
-    deadlines: BTreeMap<u32, Instant>,
+    /// Running attempts by when they become stragglers. Those that have ended since are passed
+    /// over when they come first: most end in time, in any order.
+    watched: VecDeque<Watched>,
     /// The second attempts of running tasks.
     copies: BTreeMap<u32, (u32, ExecutorId)>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Watched {
+    deadline: Instant,
+    task: u32,
+    attempt: u32,
 }
 
 /// Stragglers that are looked at for one free slot: those that can't use it don't hold up others.
@@ -71,6 +79,30 @@ impl StageState {
         true
     }
 
+    /// The tasks that have become stragglers, and when the next one will.
+    fn take_stragglers(&mut self, now: Instant) -> (Vec<u32>, Option<Instant>) {
+        let mut stragglers = Vec::new();
+        let Some(speculation) = &mut self.speculation else {
+            return (stragglers, None);
+        };
+        while let Some(&watched) = speculation.watched.front() {
+            let runs = match self.tasks[watched.task as usize].state {
+                TaskState::Running { attempt, .. } => attempt == watched.attempt,
+                TaskState::Pending | TaskState::Delayed { .. } | TaskState::Accepted { .. } => {
+                    false
+                }
+            };
+            if runs && watched.deadline > now {
+                return (stragglers, Some(watched.deadline));
+            }
+            speculation.watched.pop_front();
+            if runs {
+                stragglers.push(watched.task);
+            }
+        }
+        (stragglers, None)
+    }
+
     /// Notes how long an accepted attempt took. True if stragglers can now be told.
     fn note_duration(&mut self, took: Duration, config: &SpeculationConfig) -> bool {
         let enough = self.tasks.len() * config.quantile_percent as usize / 100;
@@ -81,11 +113,12 @@ impl StageState {
         if speculation.threshold.is_some() {
             return false;
         }
-        speculation.durations.push(took);
+        speculation.durations.push(took.as_micros() as u64);
         if enough {
             let mut durations = std::mem::take(&mut speculation.durations);
             let middle = durations.len() / 2;
             let (_, median, _) = durations.select_nth_unstable(middle);
+            let median = Duration::from_micros(*median);
             let multiple = median.saturating_mul(config.multiplier_percent) / 100;
             speculation.threshold = Some(multiple.max(config.min_time));
         }
@@ -97,7 +130,7 @@ impl Scheduler {
     /// A task's attempt was accepted: its other one is stopped, and its time counts.
     pub(crate) fn settle_stragglers(&mut self, accepted: AttemptId, took: Option<Duration>) {
         let id = accepted.task;
-        self.unwatch(id);
+        self.stragglers.remove(&id);
         let Some(took) = took else {
             return;
         };
@@ -108,44 +141,41 @@ impl Scheduler {
         if stage.note_duration(took, &self.config.speculation) {
             let tasks = (0..stage.tasks.len() as u32)
                 .filter_map(|task| Some((task, stage.running_attempts(task).next()?)));
-            let running: Vec<(u32, (u32, ExecutorId))> = tasks.collect();
-            for (task, (attempt, executor)) in running {
+            let since = |(task, (attempt, executor))| {
                 let task = TaskId { task, ..id };
                 let attempt = AttemptId { task, attempt };
-                let executor = self.executors.get_mut(executor);
-                if let Some(held) = executor.and_then(|e| e.held_mut(attempt)) {
-                    let since = held.since;
-                    self.watch(task, since);
-                }
+                let held = self.executors.get(executor)?.held(attempt)?;
+                Some((held.since, task))
+            };
+            let mut running: Vec<(Instant, TaskId)> = tasks.filter_map(since).collect();
+            running.sort_unstable();
+            for (since, task) in running {
+                self.watch(task, since);
             }
         }
     }
 
-    /// Notes when a task that has run since then becomes a straggler.
+    /// Notes when a task that has run since then becomes a straggler. What came to be watched
+    /// before has run for as long.
     pub(crate) fn watch(&mut self, id: TaskId, since: Instant) {
         let Some(job) = self.jobs.get_mut(&id.job) else {
             return;
         };
-        if let Some(speculation) = &mut job.stage_mut(id.stage).speculation
+        let stage = job.stage_mut(id.stage);
+        if let Some(speculation) = &mut stage.speculation
             && let Some(threshold) = speculation.threshold
+            && let TaskState::Running { attempt, .. } = stage.tasks[id.task as usize].state
         {
             let deadline = since.after(threshold);
-            speculation.deadlines.insert(id.task, deadline);
-            self.watched.insert((deadline, id));
-        }
-    }
-
-    /// A task runs no more.
-    pub(crate) fn unwatch(&mut self, id: TaskId) {
-        let Some(job) = self.jobs.get_mut(&id.job) else {
-            return;
-        };
-        let stage = job.stages.get_mut(id.stage.0 as usize);
-        if let Some(speculation) = stage.and_then(|stage| stage.speculation.as_mut()) {
-            if let Some(deadline) = speculation.deadlines.remove(&id.task) {
-                self.watched.remove(&(deadline, id));
+            if speculation.watched.is_empty() {
+                self.watched.insert((deadline, id.job, id.stage));
             }
-            self.stragglers.remove(&id);
+            let task = id.task;
+            speculation.watched.push_back(Watched {
+                deadline,
+                task,
+                attempt,
+            });
         }
     }
 
@@ -156,8 +186,8 @@ impl Scheduler {
             return;
         };
         if let Some(speculation) = &mut state.stage_mut(stage).speculation {
-            for (task, deadline) in std::mem::take(&mut speculation.deadlines) {
-                self.watched.remove(&(deadline, at(task)));
+            if let Some(first) = std::mem::take(&mut speculation.watched).front() {
+                self.watched.remove(&(first.deadline, job, stage));
             }
             speculation.copies.clear();
             let stragglers = self.stragglers.range(at(0)..=at(u32::MAX));
@@ -170,12 +200,19 @@ impl Scheduler {
 
     /// Finds the tasks that have become stragglers.
     pub(crate) fn find_stragglers(&mut self) {
-        while let Some(&(deadline, id)) = self.watched.first() {
+        while let Some(&(deadline, job, stage)) = self.watched.first() {
             if deadline > self.now {
                 break;
             }
-            self.unwatch(id);
-            self.stragglers.insert(id);
+            self.watched.pop_first();
+            let Some(state) = self.jobs.get_mut(&job) else {
+                continue;
+            };
+            let state = state.stage_mut(stage);
+            let (tasks, next) = state.take_stragglers(self.now);
+            let tasks = tasks.into_iter().map(|task| TaskId { job, stage, task });
+            self.stragglers.extend(tasks);
+            self.watched.extend(next.map(|next| (next, job, stage)));
         }
     }
 

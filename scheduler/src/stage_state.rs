@@ -23,7 +23,7 @@ use job::{
 
 use crate::Instant;
 use crate::executors::Room;
-use crate::holdings::Output;
+use crate::holders::Output;
 use crate::speculation::Speculation;
 
 #[derive(Debug)]
@@ -199,6 +199,12 @@ impl StageState {
 
     /// Cuts the next `width` partitions off as a new pending task.
     pub(crate) fn cut(&mut self, width: u32) -> u32 {
+        if self.tasks.is_empty() {
+            // Most tasks of a stage are as wide as the first.
+            let tasks = self.spec.partitions.div_ceil(width) as usize;
+            self.tasks.reserve_exact(tasks);
+            self.slices.reserve_exact(tasks);
+        }
         let task = self.tasks.len() as u32;
         self.tasks.push(Task {
             state: TaskState::Pending,
@@ -250,9 +256,11 @@ impl StageState {
             return Arc::clone(locations);
         }
         let tasks = 0..self.tasks.len() as u32;
+        let mut outputs = Vec::with_capacity(self.accepted);
+        outputs.extend(tasks.filter_map(|task| self.accepted(job, task)));
         let locations = Arc::new(InputLocations {
             stage: self.spec.id,
-            outputs: tasks.filter_map(|task| self.accepted(job, task)).collect(),
+            outputs,
         });
         self.locations = Some(Arc::clone(&locations));
         locations

@@ -222,15 +222,15 @@ impl Scheduler {
 
     fn executor_views(&self) -> Vec<ExecutorView> {
         let view = |executor: &Executor| ExecutorView {
-            executor: executor.id,
+            executor: executor.id(),
             epoch: executor.epoch,
-            slots: executor.slots,
+            slots: executor.slots(),
             slots_free: executor.free,
-            memory_bytes: executor.memory_bytes,
+            memory_bytes: executor.memory_bytes(),
             attempts: executor.attempts().count(),
             state: executor.state,
             excluded_for: (executor.state == ExecutorState::Excluded)
-                .then(|| self.exclusion.until(executor.id).since(self.now)),
+                .then(|| self.exclusion.until(executor.id()).since(self.now)),
         };
         let mut views: Vec<ExecutorView> = self.executors.iter().map(view).collect();
         views.sort_unstable_by_key(|view| view.executor);
