@@ -30,13 +30,15 @@ use datafusion::physical_expr::{
     EquivalenceProperties, LexOrdering, PhysicalExpr, PhysicalSortExpr,
 };
 use datafusion::physical_plan::filter_pushdown::FilterPushdownPropagation;
-use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
+use datafusion::physical_plan::metrics::{Count, ExecutionPlanMetricsSet};
 use datafusion::physical_plan::{DisplayFormatType, ExecutionPlan, SortOrderPushdownResult};
 use datafusion_datasource::morsel::{Morsel, MorselPlan, MorselPlanner, Morselizer};
 use futures::stream::BoxStream;
 use futures::{FutureExt, Stream, StreamExt};
 use object_store::ObjectStore;
 
+use crate::cached_scan::{ScanCache, with_chunks};
+use crate::chunks::ChunkCache;
 use crate::external::FileKind;
 use crate::file_errors::{name_file, panicked};
 use crate::footers::SnapshotFooters;
@@ -49,6 +51,10 @@ pub struct GuardedSource {
     inner: Arc<dyn FileSource>,
     store: Arc<SnapshotStore>,
     kind: FileKind,
+    /// Rows of a batch: what the inner source was told, and does not tell.
+    batch_size: Option<usize>,
+    /// Where a scan of Parquet files finds columns in memory.
+    cache: Option<ScanCache>,
 }
 
 impl GuardedSource {
@@ -93,10 +99,32 @@ pub(crate) fn guard_scan(
         inner,
         store: Arc::clone(store),
         kind,
+        batch_size: None,
+        cache: None,
     };
     FileScanConfigBuilder::from(scan)
         .with_source(Arc::new(guarded))
         .build()
+}
+
+/// A guarded Parquet source that finds columns in `chunks`, and adds what it found there to
+/// `found`; `None` for other sources.
+pub fn cache_scan(
+    source: &Arc<dyn FileSource>,
+    chunks: &Arc<dyn ChunkCache>,
+    found: Count,
+) -> Option<Arc<dyn FileSource>> {
+    let guarded = source.downcast_ref::<GuardedSource>()?;
+    guarded.inner.is::<ParquetSource>().then(|| {
+        let cache = ScanCache {
+            chunks: Arc::clone(chunks),
+            found,
+        };
+        Arc::new(GuardedSource {
+            cache: Some(cache),
+            ..guarded.clone()
+        }) as Arc<dyn FileSource>
+    })
 }
 
 /// Takes the guards off again: for plans that are to become bytes. The file lists, which
@@ -197,6 +225,18 @@ impl FileSource for GuardedSource {
             base_config,
             partition,
         )?;
+        let inner = match &self.cache {
+            Some(cache) => with_chunks(
+                inner,
+                &self.inner,
+                &self.store,
+                cache,
+                base_config,
+                partition,
+                self.batch_size,
+            ),
+            None => inner,
+        };
         Ok(Box::new(GuardedMorselizer {
             inner,
             store: Arc::clone(&self.store),
@@ -209,7 +249,11 @@ impl FileSource for GuardedSource {
     }
 
     fn with_batch_size(&self, batch_size: usize) -> Arc<dyn FileSource> {
-        self.with_inner(self.inner.with_batch_size(batch_size))
+        Arc::new(Self {
+            inner: self.inner.with_batch_size(batch_size),
+            batch_size: Some(batch_size),
+            ..self.clone()
+        })
     }
 
     fn filter(&self) -> Option<Arc<dyn PhysicalExpr>> {

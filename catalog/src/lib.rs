@@ -20,7 +20,9 @@
     )
 )]
 
+mod cached_scan;
 mod catalog;
+mod chunks;
 mod codec;
 mod compatibility;
 mod ddl;
@@ -48,10 +50,13 @@ mod transaction;
 mod versions;
 
 pub use catalog::Catalog;
+pub use chunks::{
+    Chunk, ChunkCache, ChunkKey, ChunkSlot, FileIdentity, HeldChunk, PIECE_ROWS, Prospect,
+};
 pub use ddl::{CommentTarget, DdlOutcome, DropBehavior, IfExists};
 pub use error::{CatalogError, Result, find_report};
 pub use external::{ExternalTable, FileKind, NewExternalTable, SortColumn};
-pub use guard::{GuardedSource, change_parquet, guard_scans, unguard_scans};
+pub use guard::{GuardedSource, cache_scan, change_parquet, guard_scans, unguard_scans};
 pub use location::Location;
 pub use names::{
     INFORMATION_SCHEMA, ObjectName, Oid, PG_CATALOG, PUBLIC, RelationKind, SearchPath,

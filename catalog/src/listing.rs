@@ -8,6 +8,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use chrono::{DateTime, Utc};
 use job::{ErrorReport, SqlState};
@@ -249,6 +250,14 @@ fn change_time(metadata: &fs::Metadata) -> String {
 #[cfg(not(unix))]
 fn change_time(_metadata: &fs::Metadata) -> String {
     String::new()
+}
+
+/// When a file changed last, if its version tells.
+pub(crate) fn changed_at(meta: &ObjectMeta) -> Option<SystemTime> {
+    let (seconds, nanos) = meta.version.as_ref()?.split_once('.')?;
+    let seconds = Duration::from_secs(seconds.parse().ok()?);
+    let since = seconds.checked_add(Duration::from_nanos(nanos.parse().ok()?))?;
+    SystemTime::UNIX_EPOCH.checked_add(since)
 }
 
 /// `could not open file "…": No such file or directory`, as PostgreSQL says it.

@@ -77,6 +77,12 @@ impl SnapshotStore {
             .is_some_and(|file| file.meta == *meta)
     }
 
+    /// Fails unless the file is there, in the version that the snapshot lists.
+    pub(crate) async fn check(&self, location: &Path) -> object_store::Result<()> {
+        let version = self.version(location)?;
+        blocking(move || version.open().map(drop)).await
+    }
+
     fn version(&self, location: &Path) -> object_store::Result<Arc<FileVersion>> {
         self.files.get(location).cloned().ok_or_else(|| {
             generic(ErrorReport::new(

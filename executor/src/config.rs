@@ -20,6 +20,11 @@ pub struct ExecutorConfig {
     /// What execution, blocks and results may hold together. The process needs more than that:
     /// see [`ExecutorConfig::budget_within`].
     pub memory_bytes: u64,
+    /// Of `memory_bytes`, what decoded column chunks of tables may take while nothing else needs
+    /// it. Zero: none are kept.
+    pub cache_bytes_max: u64,
+    /// What of that gives way only to operators that can't spill. Scans hold no more than that.
+    pub cache_bytes_protected: u64,
     /// Directory for spilled data. It may be shared: each executor makes its own directory in
     /// it, and removes those that dead processes left.
     pub work_dir: PathBuf,

@@ -24,6 +24,7 @@ use crate::cluster::ClusterReader;
 use crate::config::{ExecutorConfig, ExecutorServices, Membership};
 use crate::error::ExecutorError;
 use crate::link::{ExecutorLink, ExecutorReport, RowStream, TaskLaunch};
+use crate::memory::cached::CacheLimits;
 use crate::results::{ResultWriter, Results};
 use crate::task::{TaskRunner, own_failure};
 use crate::view::ExecutorView;
@@ -78,7 +79,11 @@ impl Executor {
         let work_dir =
             WorkDir::create(&config.work_dir, config.id).map_err(start("work directory"))?;
         let disk = DiskStore::new(work_dir.path().to_owned(), config.spill_bytes_max);
-        let blocks = BlockManager::new(config.memory_bytes, disk);
+        let cache = CacheLimits {
+            max: config.cache_bytes_max.min(config.memory_bytes),
+            floor: config.cache_bytes_protected.min(config.cache_bytes_max),
+        };
+        let blocks = BlockManager::new(config.memory_bytes, cache, disk);
         let runtime = Builder::new_multi_thread()
             .worker_threads(config.slots.max(1) as usize)
             .max_blocking_threads(BLOCKING_THREADS_MAX)
@@ -111,7 +116,7 @@ impl Executor {
                 config.result_buffer_bytes,
                 config.result_spool_bytes,
             ),
-            runner: TaskRunner::new(Arc::clone(&blocks), reader, env),
+            runner: TaskRunner::new(Arc::clone(&blocks), reader, env, cache.max > 0),
             reader: local,
             blocks,
             config,

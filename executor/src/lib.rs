@@ -28,4 +28,4 @@ pub use error::ExecutorError;
 pub use executor::Executor;
 pub use inline::InlineRunner;
 pub use link::{ExecutorLink, ExecutorReport, RowStream, TaskLaunch};
-pub use view::{ExecutorView, MemoryHolder, MemoryView};
+pub use view::{CacheView, ExecutorView, MemoryHolder, MemoryView};

@@ -30,6 +30,20 @@ pub struct ExecutorView {
     pub moved_bytes: u64,
     /// Exchange data ever read from other executors, as it came over the network.
     pub fetched_bytes: u64,
+    pub cache: CacheView,
+}
+
+/// The column chunk cache: how many chunks it has, and what it did since the start.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CacheView {
+    pub chunks: usize,
+    /// Chunks that scans found, and that they looked for in vain.
+    pub hits: u64,
+    pub misses: u64,
+    pub evictions: u64,
+    /// Bytes of the chunks that scans found, and of those that were put in.
+    pub hit_bytes: u64,
+    pub loaded_bytes: u64,
 }
 
 /// The ledger's totals.
@@ -39,11 +53,14 @@ pub struct MemoryView {
     pub execution: u64,
     pub storage: u64,
     pub results: u64,
+    /// Decoded column chunks of tables: free as soon as anything else needs it.
+    pub cached: u64,
     /// The operators that hold most, largest first.
     pub holders: Vec<MemoryHolder>,
 }
 
 impl MemoryView {
+    /// What jobs hold.
     pub fn used(&self) -> u64 {
         self.execution + self.storage + self.results
     }
@@ -67,6 +84,7 @@ impl ExecutorView {
     ) -> Self {
         let ledger = blocks.ledger();
         let totals = ledger.totals();
+        let counts = ledger.cache_counts();
         let holders = ledger.largest_consumers(HOLDERS_NAMED);
         drop(ledger);
         Self {
@@ -79,6 +97,7 @@ impl ExecutorView {
                 execution: totals.execution,
                 storage: totals.stored,
                 results: totals.results,
+                cached: totals.cached,
                 holders: holders
                     .into_iter()
                     .map(|share| MemoryHolder {
@@ -96,6 +115,14 @@ impl ExecutorView {
             spill_bytes_written: blocks.disk().written_bytes(),
             moved_bytes: blocks.moved_bytes(),
             fetched_bytes: blocks.fetched_bytes(),
+            cache: CacheView {
+                chunks: totals.cached_chunks,
+                hits: counts.hits,
+                misses: counts.misses,
+                evictions: counts.evictions,
+                hit_bytes: counts.hit_bytes,
+                loaded_bytes: counts.loaded_bytes,
+            },
         }
     }
 }

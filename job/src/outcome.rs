@@ -64,6 +64,8 @@ pub struct OperatorMetrics {
     pub elapsed_compute_ns: u64,
     pub spilled_bytes: u64,
     pub spill_count: u64,
+    /// Columns of tables that a scan found in memory.
+    pub cached_bytes: u64,
 }
 
 /// A failed attempt: the policy reads `kind`, the client sees `error`.

@@ -6,7 +6,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::metrics::MetricValue;
 use job::OperatorMetrics;
 
-use crate::restrict::SkippedExec;
+use crate::restrict::{CACHED_BYTES, SkippedExec};
 use crate::yielding::is_yield_point;
 
 /// Counters of every operator of a task's (restricted) plan, in depth-first preorder: the same
@@ -45,6 +45,9 @@ fn visit(plan: &Arc<dyn ExecutionPlan>, depth: u32, ran: bool, into: &mut Vec<Op
                 MetricValue::ElapsedCompute(t) => operator.elapsed_compute_ns += t.value() as u64,
                 MetricValue::SpilledBytes(n) => operator.spilled_bytes += n.value() as u64,
                 MetricValue::SpillCount(n) => operator.spill_count += n.value() as u64,
+                MetricValue::Count { name, count } if name == CACHED_BYTES => {
+                    operator.cached_bytes += count.value() as u64;
+                }
                 _ => {}
             }
         }

@@ -40,11 +40,14 @@ pub(crate) fn executor_size(config: &Config) -> ExecutorSize {
 impl ExecutorSize {
     /// Without the numbers that a registration gives.
     pub(crate) fn config(&self, config: &Config, data_dir: &Path) -> ExecutorConfig {
+        let percent = |key| self.memory_bytes / 100 * config.int(key).unsigned_abs();
         ExecutorConfig {
             id: ExecutorId(0),
             epoch: Epoch(0),
             slots: self.slots,
             memory_bytes: self.memory_bytes,
+            cache_bytes_max: percent(KeyId::CachePercent),
+            cache_bytes_protected: percent(KeyId::CacheProtectedPercent),
             work_dir: work_dir(config, data_dir),
             spill_bytes_max: config.size(KeyId::SpillQuota) as u64,
             result_buffer_bytes: config.size(KeyId::ResultBuffer) as u64,

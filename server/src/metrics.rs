@@ -142,6 +142,30 @@ impl Page {
             view.memory.results,
         );
         self.gauge(
+            "firesteel_memory_cached_bytes",
+            "Memory held by cached columns, which give way to all the others.",
+            view.memory.cached,
+        );
+        self.gauge(
+            "firesteel_cached_chunks",
+            "Column chunks of tables that are cached.",
+            view.cache.chunks as u64,
+        );
+        let help = "Cached column chunks that scans found.";
+        self.counter("firesteel_cache_hits", help, view.cache.hits);
+        let help = "Column chunks that scans looked for in the cache in vain.";
+        self.counter("firesteel_cache_misses", help, view.cache.misses);
+        let help = "Column chunks that had to leave the cache.";
+        self.counter("firesteel_cache_evictions", help, view.cache.evictions);
+        let help = "Bytes of the cached column chunks that scans found.";
+        self.counter("firesteel_cache_hit_bytes", help, view.cache.hit_bytes);
+        let help = "Bytes of the column chunks that came into the cache.";
+        self.counter(
+            "firesteel_cache_loaded_bytes",
+            help,
+            view.cache.loaded_bytes,
+        );
+        self.gauge(
             "firesteel_spill_files",
             "Files of spilled data.",
             view.spill_files,

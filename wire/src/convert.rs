@@ -158,6 +158,7 @@ impl From<OperatorMetrics> for proto::OperatorMetrics {
             elapsed_compute_ns: metrics.elapsed_compute_ns,
             spilled_bytes: metrics.spilled_bytes,
             spill_count: metrics.spill_count,
+            cached_bytes: metrics.cached_bytes,
         }
     }
 }
@@ -172,6 +173,7 @@ impl From<proto::OperatorMetrics> for OperatorMetrics {
             elapsed_compute_ns: metrics.elapsed_compute_ns,
             spilled_bytes: metrics.spilled_bytes,
             spill_count: metrics.spill_count,
+            cached_bytes: metrics.cached_bytes,
         }
     }
 }
@@ -306,6 +308,7 @@ mod tests {
                 elapsed_compute_ns: 4,
                 spilled_bytes: 5,
                 spill_count: 6,
+                cached_bytes: 7,
             }],
         };
         let kinds = [

@@ -5,11 +5,14 @@
 //! writes map outputs to disk, or waits for a thread that already does, and asks again. A move
 //! needs no memory from the ledger, so waiting for one always ends.
 //!
-//! Blocks are map outputs so far. Results wait in `crate::results` and are only charged here.
+//! Blocks are map outputs and cached column chunks. Results wait in `crate::results` and are only
+//! charged here.
 //!
 //! Reading order: `map_output` (what a block is), `writer` and `reader` (its two ends), `disk`,
-//! `frame` and `spill` (what reaches the disk), `compact` (what a stored batch may hold on to).
+//! `frame` and `spill` (what reaches the disk), `compact` (what a stored batch may hold on to),
+//! `chunks` (cached columns of tables).
 
+mod chunks;
 mod compact;
 mod disk;
 pub(crate) mod frame;
@@ -21,6 +24,7 @@ mod writer;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::io;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -28,6 +32,7 @@ use job::{AttemptId, JobId};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::Notify;
 
+pub(crate) use chunks::CachedBlocks;
 pub(crate) use compact::shown_bytes;
 pub(crate) use disk::{DiskFile, DiskStore};
 pub(crate) use map_output::{End, SegmentSizes};
@@ -35,6 +40,7 @@ pub(crate) use reader::{LocalReader, StoredPart, lost};
 pub(crate) use spill::SpillFactory;
 pub(crate) use writer::{MapOutputHandle, SegmentWriter};
 
+use crate::memory::cached::CacheLimits;
 use crate::memory::ledger::{Grant, Ledger, MoveOrder};
 use map_output::{MapOutput, MoveObserver};
 
@@ -42,7 +48,7 @@ pub(crate) struct BlockManager {
     ledger: Mutex<Ledger>,
     /// Signalled when a move ends.
     freed: Condvar,
-    /// Signalled when nothing is charged any more.
+    /// Signalled when nothing is charged to jobs any more.
     empty: Notify,
     outputs: Mutex<BTreeMap<AttemptId, Arc<MapOutput>>>,
     disk: Arc<DiskStore>,
@@ -69,9 +75,9 @@ pub(crate) struct Refusal {
 }
 
 impl BlockManager {
-    pub(crate) fn new(budget: u64, disk: Arc<DiskStore>) -> Arc<Self> {
+    pub(crate) fn new(budget: u64, cache: CacheLimits, disk: Arc<DiskStore>) -> Arc<Self> {
         Arc::new(Self {
-            ledger: Mutex::new(Ledger::new(budget)),
+            ledger: Mutex::new(Ledger::new(budget, cache)),
             freed: Condvar::new(),
             empty: Notify::new(),
             outputs: Mutex::new(BTreeMap::new()),
@@ -82,8 +88,8 @@ impl BlockManager {
     }
 
     /// For registrations, releases and views: nothing in here may block.
-    pub(crate) fn ledger(&self) -> MutexGuard<'_, Ledger> {
-        self.ledger.lock()
+    pub(crate) fn ledger(&self) -> LedgerGuard<'_> {
+        LedgerGuard(self.ledger.lock())
     }
 
     pub(crate) fn disk(&self) -> &Arc<DiskStore> {
@@ -106,24 +112,24 @@ impl BlockManager {
 
     /// Gives memory back, and tells who waits for an empty ledger.
     pub(crate) fn release(&self, give_back: impl FnOnce(&mut Ledger)) {
-        let mut ledger = self.ledger.lock();
+        let mut ledger = self.ledger();
         give_back(&mut ledger);
         self.note_if_empty(&ledger);
     }
 
     fn note_if_empty(&self, ledger: &Ledger) {
         let totals = ledger.totals();
-        if totals.used() == 0 && totals.consumers == 0 {
+        if totals.used_by_jobs() == 0 && totals.consumers == 0 {
             self.empty.notify_waiters();
         }
     }
 
-    /// Waits until nothing is charged and no operator is registered.
+    /// Waits until nothing is charged to jobs and no operator is registered.
     pub(crate) async fn emptied(&self) {
         loop {
             let notified = self.empty.notified();
             let totals = self.ledger.lock().totals();
-            if totals.used() == 0 && totals.consumers == 0 {
+            if totals.used_by_jobs() == 0 && totals.consumers == 0 {
                 return;
             }
             notified.await;
@@ -133,17 +139,21 @@ impl BlockManager {
     /// Asks the ledger until it grants or refuses, moving blocks as it orders.
     pub(crate) fn acquire(&self, mut ask: impl FnMut(&mut Ledger) -> Grant) -> Result<(), Refusal> {
         let mut disk = None;
-        let mut ledger = self.ledger.lock();
+        let mut ledger = self.ledger();
         loop {
             match ask(&mut ledger) {
                 Grant::Granted => return Ok(()),
                 Grant::MoveFirst(orders) => {
-                    if let Err(error) = MutexGuard::unlocked(&mut ledger, || self.carry_out(orders))
-                    {
+                    let evicted = ledger.take_evicted();
+                    let moved = MutexGuard::unlocked(&mut ledger.0, || {
+                        drop(evicted);
+                        self.carry_out(orders)
+                    });
+                    if let Err(error) = moved {
                         disk = Some(error);
                     }
                 }
-                Grant::Wait => self.freed.wait(&mut ledger),
+                Grant::Wait => self.freed.wait(&mut ledger.0),
                 Grant::Refused { available } => return Err(Refusal { available, disk }),
             }
         }
@@ -254,11 +264,38 @@ impl BlockManager {
         output.drop_parts(|| self.release(|ledger| ledger.drop_block(attempt)));
     }
 
-    /// Frees every map output.
+    /// Frees every map output and every cached chunk.
     pub(crate) fn drop_all(&self) {
+        self.ledger().clear_chunks();
         let outputs = std::mem::take(&mut *self.outputs.lock());
         for output in outputs.values() {
             self.free(output);
+        }
+    }
+}
+
+/// The ledger, locked. What was evicted meanwhile is freed after that: it takes time.
+pub(crate) struct LedgerGuard<'a>(MutexGuard<'a, Ledger>);
+
+impl Deref for LedgerGuard<'_> {
+    type Target = Ledger;
+
+    fn deref(&self) -> &Ledger {
+        &self.0
+    }
+}
+
+impl DerefMut for LedgerGuard<'_> {
+    fn deref_mut(&mut self) -> &mut Ledger {
+        &mut self.0
+    }
+}
+
+impl Drop for LedgerGuard<'_> {
+    fn drop(&mut self) {
+        let evicted = self.0.take_evicted();
+        if !evicted.is_empty() {
+            MutexGuard::unlocked(&mut self.0, || drop(evicted));
         }
     }
 }

@@ -2,13 +2,14 @@
 //!
 //! ```text
 //!   |<------------------------------ budget ------------------------------>|
-//!   | execution: joins, sorts, aggregates | stored blocks | results | free |
-//!            grows to the right --->          moves to disk when execution needs room
+//!   | execution: joins, sorts, aggregates | stored blocks | results | cached chunks | free |
+//!            grows to the right --->        moves to disk             evicted
+//!                                             when execution needs room
 //! ```
 //!
 //! It decides and never does: every call returns at once, touches no file and takes no lock.
 //! [`crate::blocks::BlockManager`] keeps it behind a mutex, performs the moves it orders and
-//! reports them back. Four rules:
+//! reports them back. Five rules:
 //!
 //! 1. Execution may push stored blocks to disk; storage never takes from execution.
 //! 2. A consumer that can spill may take more than its fair share only while a quarter of the
@@ -16,10 +17,17 @@
 //!    or a second sort that comes later finds room.
 //! 3. Nothing is moved for a request that could not be met anyway.
 //! 4. Pinned bytes (a writer still holds them) are charged but can't be moved.
+//! 5. Cached chunks ([`CachedChunks`]) take only what is free, and give way to everything else, at
+//!    once and before anything goes to disk: down to their protected floor for what can spill, and
+//!    down to what scans hold for what can't.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use catalog::{Chunk, ChunkKey, Prospect};
 use job::AttemptId;
+
+use super::cached::{CacheCounts, CacheLimits, CachedChunks};
 
 /// A `MemoryConsumer` of DataFusion: one operator in one partition of one attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -96,6 +104,8 @@ pub(crate) struct Ledger {
     moving: u64,
     /// Encoded rows waiting for their reader.
     results: u64,
+    /// Decoded column chunks of tables.
+    cached: CachedChunks,
     /// Spillable consumers that hold at least `active_bytes`: those that share.
     active_spillers: u64,
     active_bytes: u64,
@@ -121,18 +131,28 @@ pub(crate) struct Totals {
     pub(crate) results: u64,
     pub(crate) consumers: usize,
     pub(crate) blocks: usize,
+    pub(crate) cached: u64,
+    /// The part of `cached` that scans hold or load.
+    pub(crate) cached_pinned: u64,
+    pub(crate) cached_chunks: usize,
 }
 
 impl Totals {
     pub(crate) fn used(&self) -> u64 {
-        self.execution + self.stored + self.results
+        self.execution + self.stored + self.results + self.cached
+    }
+
+    /// What belongs to jobs. Cached chunks that no scan holds belong to nobody.
+    pub(crate) fn used_by_jobs(&self) -> u64 {
+        self.execution + self.stored + self.results + self.cached_pinned
     }
 }
 
 impl Ledger {
-    pub(crate) fn new(budget: u64) -> Self {
+    pub(crate) fn new(budget: u64, cache: CacheLimits) -> Self {
         Self {
             budget,
+            cached: CachedChunks::new(cache),
             consumers: BTreeMap::new(),
             blocks: BTreeMap::new(),
             execution: 0,
@@ -189,7 +209,7 @@ impl Ledger {
                 return Grant::Refused { available };
             }
         }
-        match self.make_room(bytes, self.budget) {
+        match self.make_room(bytes, self.budget, consumer.can_spill) {
             Grant::Granted => {
                 self.grow(id, bytes);
                 Grant::Granted
@@ -213,6 +233,7 @@ impl Ledger {
         } else if is_active && !was_active {
             self.active_spillers += 1;
         }
+        self.relieve();
     }
 
     pub(crate) fn shrink(&mut self, id: ConsumerId, bytes: u64) {
@@ -237,7 +258,7 @@ impl Ledger {
     /// A sixteenth of the budget is left to execution, so that its small requests don't each
     /// have to move something.
     pub(crate) fn try_store(&mut self, block: AttemptId, bytes: u64) -> Grant {
-        match self.make_room(bytes, self.budget - self.budget / 16) {
+        match self.make_room(bytes, self.storage_limit(), true) {
             Grant::Granted => {
                 self.store(block, bytes);
                 Grant::Granted
@@ -252,6 +273,7 @@ impl Ledger {
         entry.bytes += bytes;
         entry.pinned += bytes;
         self.stored += bytes;
+        self.relieve();
     }
 
     /// A writer hands `pinned` bytes over as `kept` movable ones (compaction may shrink them).
@@ -349,6 +371,7 @@ impl Ledger {
 
     pub(crate) fn grow_results(&mut self, bytes: u64) {
         self.results += bytes;
+        self.relieve();
     }
 
     pub(crate) fn shrink_results(&mut self, bytes: u64) {
@@ -357,21 +380,103 @@ impl Ledger {
     }
 
     /// Can `bytes` more fit under `limit`, and what has to move first?
-    fn make_room(&mut self, bytes: u64, limit: u64) -> Grant {
-        let free = limit.saturating_sub(self.used());
-        let Some(missing) = bytes.checked_sub(free).filter(|missing| *missing > 0) else {
+    fn make_room(&mut self, bytes: u64, limit: u64, can_spill: bool) -> Grant {
+        let wanted = self.used() + bytes;
+        let Some(missing) = wanted.checked_sub(limit).filter(|missing| *missing > 0) else {
             return Grant::Granted;
         };
+        let evictable = self.cached.evictable(can_spill);
+        if evictable >= missing {
+            self.cached.evict(missing);
+            return Grant::Granted;
+        }
+        let movable: u64 = self.blocks.values().map(Stored::movable).sum();
+        let can_go = evictable + movable + self.moving;
+        if can_go < missing {
+            return Grant::Refused {
+                available: (limit + can_go).saturating_sub(self.used()),
+            };
+        }
+        // Freed at once and without the disk, so it goes first; perhaps a bit more than asked for.
+        self.cached.evict(evictable);
+        let missing = (self.used() + bytes).saturating_sub(limit);
+        if missing == 0 {
+            return Grant::Granted;
+        }
         if self.moving >= missing {
             return Grant::Wait;
         }
-        let movable: u64 = self.blocks.values().map(Stored::movable).sum();
-        if movable + self.moving < missing {
-            return Grant::Refused {
-                available: free + movable + self.moving,
-            };
-        }
         Grant::MoveFirst(self.order_moves((missing - self.moving).max(self.move_bytes_min)))
+    }
+
+    /// After memory was taken without asking: cached chunks make up for it.
+    fn relieve(&mut self) {
+        let over = self.used().saturating_sub(self.budget);
+        if over > 0 {
+            self.cached.evict(over.min(self.cached.evictable(false)));
+        }
+    }
+
+    /// What blocks and cached chunks may fill up to.
+    fn storage_limit(&self) -> u64 {
+        self.budget - self.budget / 16
+    }
+
+    /// What cached chunks may take without anything giving way.
+    fn free_to_cache(&self) -> u64 {
+        self.storage_limit().saturating_sub(self.used())
+    }
+
+    /// See [`CachedChunks::note`].
+    pub(crate) fn note_wanted(&mut self, what: u64) -> bool {
+        self.cached.note(what)
+    }
+
+    /// See [`CachedChunks::survey`].
+    pub(crate) fn survey_chunks(&mut self, wanted: &[(ChunkKey, u64)]) -> Vec<Prospect> {
+        let free = self.free_to_cache();
+        self.cached.survey(wanted, free)
+    }
+
+    /// See [`CachedChunks::hold`].
+    pub(crate) fn hold_chunk(&mut self, key: &ChunkKey) -> Option<Arc<Chunk>> {
+        self.cached.hold(key)
+    }
+
+    /// See [`CachedChunks::release`].
+    pub(crate) fn release_chunk(&mut self, key: &ChunkKey) {
+        self.cached.release(key);
+    }
+
+    /// See [`CachedChunks::begin`].
+    pub(crate) fn begin_chunk(&mut self, key: &ChunkKey, bytes: u64) -> bool {
+        let free = self.free_to_cache();
+        self.cached.begin(key, bytes, free)
+    }
+
+    /// See [`CachedChunks::fill`].
+    pub(crate) fn fill_chunk(&mut self, key: &ChunkKey, chunk: &Arc<Chunk>, bytes: u64) -> bool {
+        let free = self.free_to_cache();
+        self.cached.fill(key, chunk, bytes, free)
+    }
+
+    /// See [`CachedChunks::abandon`].
+    pub(crate) fn abandon_chunk(&mut self, key: &ChunkKey) {
+        self.cached.abandon(key);
+    }
+
+    /// Evicts every cached chunk that no scan holds.
+    pub(crate) fn clear_chunks(&mut self) {
+        self.cached.clear();
+    }
+
+    /// See [`CachedChunks::take_evicted`].
+    pub(crate) fn take_evicted(&mut self) -> Vec<Arc<Chunk>> {
+        self.cached.take_evicted()
+    }
+
+    pub(crate) fn cache_counts(&self) -> CacheCounts {
+        self.cached.counts()
     }
 
     /// Victims until `wanted` bytes are covered or nothing movable is left: blocks that were
@@ -411,7 +516,7 @@ impl Ledger {
     }
 
     fn used(&self) -> u64 {
-        self.execution + self.stored + self.results
+        self.execution + self.stored + self.results + self.cached.total()
     }
 
     pub(crate) fn totals(&self) -> Totals {
@@ -422,6 +527,9 @@ impl Ledger {
             results: self.results,
             consumers: self.consumers.len(),
             blocks: self.blocks.len(),
+            cached: self.cached.total(),
+            cached_pinned: self.cached.pinned(),
+            cached_chunks: self.cached.len(),
         }
     }
 
@@ -461,6 +569,7 @@ impl Ledger {
     /// Checks that every total is the sum of its parts.
     #[cfg(test)]
     pub(crate) fn check(&self) {
+        self.cached.check();
         let sum = |f: &dyn Fn(&Consumer) -> u64| self.consumers.values().map(f).sum::<u64>();
         assert_eq!(self.execution, sum(&|c| c.reserved));
         assert_eq!(

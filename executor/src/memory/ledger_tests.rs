@@ -1,10 +1,58 @@
 //! Random sequences of what operators and blocks ask of the ledger; its invariants hold after each.
 
+use arrow::datatypes::DataType;
+use catalog::FileIdentity;
+use datafusion::object_store::ObjectMeta;
 use job::{AttemptId, JobId, StageId, TaskId};
 
 use super::*;
 
 const MIB: u64 = 1 << 20;
+
+/// Without a cache.
+fn ledger(budget: u64) -> Ledger {
+    Ledger::new(budget, CacheLimits::default())
+}
+
+/// With one of `max` bytes at most, of which `floor` do not give way.
+fn caching(budget: u64, max: u64, floor: u64) -> Ledger {
+    Ledger::new(budget, CacheLimits { max, floor })
+}
+
+fn key(n: u32) -> ChunkKey {
+    let meta = ObjectMeta {
+        location: "t.parquet".into(),
+        last_modified: std::time::SystemTime::UNIX_EPOCH.into(),
+        size: 1,
+        e_tag: Some("e".to_owned()),
+        version: Some("1.0".to_owned()),
+    };
+    let file = FileIdentity::of(&meta, std::time::SystemTime::now());
+    ChunkKey {
+        file: Arc::new(file.unwrap()),
+        row_group: n,
+        column: 0,
+    }
+}
+
+/// The ledger does not look into chunks.
+fn chunk(bytes: u64) -> Arc<Chunk> {
+    Arc::new(Chunk::new(DataType::Int64, Vec::new(), bytes).unwrap())
+}
+
+/// As a scan that wants a chunk once and loads it if it may; is it there now?
+fn scan(ledger: &mut Ledger, n: u32, bytes: u64) -> bool {
+    match ledger.survey_chunks(&[(key(n), bytes)])[..] {
+        [Prospect::Here] => {}
+        [Prospect::Welcome] => {
+            assert!(ledger.begin_chunk(&key(n), bytes));
+            assert!(ledger.fill_chunk(&key(n), &chunk(bytes), bytes));
+            ledger.release_chunk(&key(n));
+        }
+        _ => return false,
+    }
+    true
+}
 
 fn attempt(n: u64) -> AttemptId {
     AttemptId {
@@ -38,7 +86,7 @@ fn carry_out(ledger: &mut Ledger, mut order: MoveOrder, bytes: u64) {
 
 #[test]
 fn execution_moves_blocks_before_it_is_refused() {
-    let mut ledger = Ledger::new(100 * MIB);
+    let mut ledger = ledger(100 * MIB);
     let join = consumer(&mut ledger, 1, false);
     keep(&mut ledger, attempt(1), 30 * MIB);
     keep(&mut ledger, attempt(2), 50 * MIB);
@@ -63,7 +111,7 @@ fn execution_moves_blocks_before_it_is_refused() {
 
 #[test]
 fn nothing_moves_for_a_request_that_cannot_be_met() {
-    let mut ledger = Ledger::new(100 * MIB);
+    let mut ledger = ledger(100 * MIB);
     let join = consumer(&mut ledger, 1, false);
     keep(&mut ledger, attempt(1), 30 * MIB);
     ledger.grow(join, 60 * MIB);
@@ -78,7 +126,7 @@ fn nothing_moves_for_a_request_that_cannot_be_met() {
 
 #[test]
 fn pinned_bytes_stay() {
-    let mut ledger = Ledger::new(100 * MIB);
+    let mut ledger = ledger(100 * MIB);
     let join = consumer(&mut ledger, 1, false);
     assert_eq!(ledger.try_store(attempt(1), 60 * MIB), Grant::Granted);
     assert_eq!(
@@ -97,7 +145,7 @@ fn pinned_bytes_stay() {
 
 #[test]
 fn read_blocks_go_first() {
-    let mut ledger = Ledger::new(100 * MIB);
+    let mut ledger = ledger(100 * MIB);
     let join = consumer(&mut ledger, 1, false);
     keep(&mut ledger, attempt(1), 50 * MIB);
     keep(&mut ledger, attempt(2), 20 * MIB);
@@ -110,7 +158,7 @@ fn read_blocks_go_first() {
 
 #[test]
 fn a_greedy_sort_leaves_room_for_a_join() {
-    let mut ledger = Ledger::new(100 * MIB);
+    let mut ledger = ledger(100 * MIB);
     let sort = consumer(&mut ledger, 1, true);
     let mut taken = 0;
     while ledger.try_grow(sort, MIB) == Grant::Granted {
@@ -134,7 +182,7 @@ fn a_greedy_sort_leaves_room_for_a_join() {
 
 #[test]
 fn storage_never_takes_from_execution() {
-    let mut ledger = Ledger::new(160 * MIB);
+    let mut ledger = ledger(160 * MIB);
     let sort = consumer(&mut ledger, 1, true);
     ledger.grow(sort, 140 * MIB);
     assert_eq!(ledger.try_store(attempt(1), 10 * MIB), Grant::Granted);
@@ -146,7 +194,7 @@ fn storage_never_takes_from_execution() {
 
 #[test]
 fn a_failed_move_is_not_ordered_again_until_something_is_dropped() {
-    let mut ledger = Ledger::new(100 * MIB);
+    let mut ledger = ledger(100 * MIB);
     let join = consumer(&mut ledger, 1, false);
     keep(&mut ledger, attempt(1), 60 * MIB);
     keep(&mut ledger, attempt(2), 10 * MIB);
@@ -171,7 +219,7 @@ fn a_failed_move_is_not_ordered_again_until_something_is_dropped() {
 
 #[test]
 fn a_block_dropped_while_it_moves_is_free_when_the_move_ends() {
-    let mut ledger = Ledger::new(100 * MIB);
+    let mut ledger = ledger(100 * MIB);
     let join = consumer(&mut ledger, 1, false);
     keep(&mut ledger, attempt(1), 90 * MIB);
     let Grant::MoveFirst(orders) = ledger.try_grow(join, 50 * MIB) else {
@@ -183,6 +231,156 @@ fn a_block_dropped_while_it_moves_is_free_when_the_move_ends() {
     assert_eq!(ledger.totals().stored, 0);
     assert_eq!(ledger.totals().blocks, 0);
     ledger.check();
+}
+
+#[test]
+fn cached_chunks_give_way_to_execution_before_anything_moves() {
+    let mut ledger = caching(100 * MIB, 80 * MIB, 10 * MIB);
+    let join = consumer(&mut ledger, 1, false);
+    let sort = consumer(&mut ledger, 2, true);
+    keep(&mut ledger, attempt(1), 20 * MIB);
+    for n in 0..10 {
+        assert!(scan(&mut ledger, n, 5 * MIB));
+    }
+    assert_eq!(ledger.totals().cached, 50 * MIB);
+    assert_eq!(ledger.try_grow(join, 50 * MIB), Grant::Granted);
+    assert_eq!(ledger.totals().stored, 20 * MIB);
+    assert_eq!(ledger.totals().cached, 30 * MIB);
+    assert_eq!(ledger.take_evicted().len(), 4);
+
+    // Down to the floor for what could spill; then blocks move.
+    assert_eq!(ledger.try_grow(sort, 20 * MIB), Grant::Granted);
+    assert_eq!(ledger.totals().cached, 10 * MIB);
+    let Grant::MoveFirst(orders) = ledger.try_grow(sort, 5 * MIB) else {
+        panic!("expected moves");
+    };
+    for order in orders {
+        ledger.end_move(order, true);
+    }
+    assert_eq!(
+        ledger.try_grow(sort, 5 * MIB),
+        Grant::Refused { available: 0 }
+    );
+    assert_eq!(ledger.totals().cached, 10 * MIB);
+    // What can't spill is not refused for them.
+    assert!(ledger.hold_chunk(&key(0)).is_none());
+    assert_eq!(ledger.try_grow(join, 6 * MIB), Grant::Granted);
+    assert_eq!(ledger.totals().cached, 0);
+    assert_eq!(
+        ledger.try_grow(join, 5 * MIB),
+        Grant::Refused { available: 4 * MIB }
+    );
+    ledger.check();
+}
+
+#[test]
+fn what_scans_hold_stays_and_is_never_more_than_the_floor() {
+    let mut ledger = caching(100 * MIB, 80 * MIB, 10 * MIB);
+    let join = consumer(&mut ledger, 1, false);
+    for n in 0..4 {
+        assert!(scan(&mut ledger, n, 5 * MIB));
+    }
+    assert!(ledger.hold_chunk(&key(0)).is_some());
+    assert!(ledger.hold_chunk(&key(0)).is_some());
+    assert!(ledger.hold_chunk(&key(1)).is_some());
+    assert!(ledger.hold_chunk(&key(2)).is_none());
+    assert!(!ledger.begin_chunk(&key(9), MIB));
+
+    assert_eq!(ledger.try_grow(join, 90 * MIB), Grant::Granted);
+    assert_eq!(ledger.totals().cached, 10 * MIB);
+    assert!(ledger.hold_chunk(&key(2)).is_none());
+    for n in [0, 0, 1] {
+        ledger.release_chunk(&key(n));
+    }
+    assert!(ledger.hold_chunk(&key(0)).is_some());
+    ledger.check();
+}
+
+#[test]
+fn storage_takes_from_the_cache_and_the_cache_from_nobody() {
+    let mut ledger = caching(160 * MIB, 160 * MIB, 20 * MIB);
+    keep(&mut ledger, attempt(1), 60 * MIB);
+    for n in 0..20 {
+        scan(&mut ledger, n, 10 * MIB);
+    }
+    // A sixteenth stays free.
+    assert_eq!(ledger.totals().used(), 150 * MIB);
+    assert_eq!(ledger.totals().stored, 60 * MIB);
+    keep(&mut ledger, attempt(2), 30 * MIB);
+    assert_eq!(ledger.totals().cached, 60 * MIB);
+    // Rows on their way to a client ask nobody.
+    ledger.grow_results(50 * MIB);
+    assert_eq!(ledger.totals().used(), 160 * MIB);
+    assert_eq!(ledger.totals().cached, 20 * MIB);
+    ledger.check();
+}
+
+#[test]
+fn one_pass_over_much_does_not_throw_out_what_is_hot() {
+    let mut ledger = caching(1000 * MIB, 100 * MIB, 50 * MIB);
+    for _ in 0..4 {
+        for n in 0..10 {
+            assert!(scan(&mut ledger, n, 10 * MIB));
+        }
+    }
+    for pass in 0..2 {
+        for n in 100..1000 {
+            assert!(!scan(&mut ledger, n, 10 * MIB), "pass {pass}");
+        }
+    }
+    for n in 0..10 {
+        assert!(scan(&mut ledger, n, 10 * MIB));
+    }
+    assert_eq!(ledger.cache_counts().evictions, 0);
+    // What gets hotter than they are comes in.
+    let mut came = false;
+    for _ in 0..12 {
+        came = scan(&mut ledger, 2000, 10 * MIB);
+    }
+    assert!(came);
+    assert_eq!(ledger.cache_counts().evictions, 1);
+    ledger.check();
+}
+
+#[test]
+fn a_table_larger_than_the_cache_keeps_the_same_part_cached() {
+    let mut ledger = caching(1000 * MIB, 100 * MIB, 50 * MIB);
+    for _ in 0..10 {
+        let found = (0..30).filter(|n| scan(&mut ledger, *n, 10 * MIB)).count();
+        assert_eq!(found, 10);
+    }
+    assert_eq!(ledger.cache_counts().evictions, 0);
+}
+
+#[test]
+fn a_chunk_is_loaded_by_one_and_weighs_what_it_came_to() {
+    let mut ledger = caching(100 * MIB, 80 * MIB, 20 * MIB);
+    assert!(ledger.begin_chunk(&key(1), 5 * MIB));
+    assert!(!ledger.begin_chunk(&key(1), 5 * MIB));
+    assert!(ledger.hold_chunk(&key(1)).is_none());
+    assert!(ledger.fill_chunk(&key(1), &chunk(MIB), MIB));
+    assert_eq!(ledger.totals().cached, MIB);
+    ledger.release_chunk(&key(1));
+
+    // Given up.
+    assert!(ledger.begin_chunk(&key(2), 5 * MIB));
+    ledger.abandon_chunk(&key(2));
+    assert_eq!(ledger.totals().cached, MIB);
+    // Larger than what may be held.
+    assert!(ledger.begin_chunk(&key(3), 5 * MIB));
+    assert!(!ledger.fill_chunk(&key(3), &chunk(30 * MIB), 30 * MIB));
+    assert_eq!(ledger.totals().cached, MIB);
+    assert_eq!(ledger.totals().cached_pinned, 0);
+    ledger.check();
+}
+
+#[test]
+fn without_a_cache_nothing_is_welcome() {
+    let mut ledger = ledger(100 * MIB);
+    for _ in 0..5 {
+        assert!(!scan(&mut ledger, 1, 0) && !scan(&mut ledger, 2, MIB));
+    }
+    assert_eq!(ledger.totals().cached_chunks, 0);
 }
 
 /// xorshift64*: enough for choosing operations, and the seed is the whole state.
@@ -205,10 +403,16 @@ impl Rng {
 /// never overshoots, and at the end everything is free.
 #[test]
 fn any_sequence_keeps_the_books() {
+    let mut loaded_ever = 0;
     for seed in 1..=500 {
         let mut rng = Rng(seed);
         let budget = 1000 + rng.below(100_000);
-        let mut ledger = Ledger::new(budget);
+        // A third of the ledgers have no cache.
+        let max = rng.below(3) * budget / 3;
+        let floor = max.min(rng.below(budget / 4));
+        let mut ledger = caching(budget, max, floor);
+        let mut loading: Vec<(u32, u64)> = Vec::new();
+        let mut holding: Vec<u32> = Vec::new();
         let mut held: Vec<u64> = (0..6).map(|_| 0).collect();
         for n in 0..held.len() {
             consumer(&mut ledger, n, n % 2 == 0);
@@ -216,12 +420,15 @@ fn any_sequence_keeps_the_books() {
         let mut pinned: Vec<(AttemptId, u64)> = Vec::new();
         let mut orders: Vec<MoveOrder> = Vec::new();
         let mut granted = 0;
+        let mut loaded = 0;
         for _ in 0..400 {
-            let before = ledger.totals().used();
-            match rng.below(9) {
+            let totals_before = ledger.totals();
+            let before = totals_before.used();
+            match rng.below(13) {
                 0..=2 => {
                     let n = rng.below(held.len() as u64) as usize;
                     let bytes = 1 + rng.below(budget / 4);
+                    let cached = ledger.totals();
                     match ledger.try_grow(ConsumerId(n), bytes) {
                         Grant::Granted => {
                             held[n] += bytes;
@@ -233,7 +440,50 @@ fn any_sequence_keeps_the_books() {
                             orders.extend(new);
                         }
                         Grant::Wait => assert!(!orders.is_empty(), "seed {seed}"),
-                        Grant::Refused { .. } => {}
+                        Grant::Refused { .. } if n % 2 == 0 => {}
+                        Grant::Refused { .. } => {
+                            // It would not have had room beside what scans hold either.
+                            let stays = cached.cached_pinned;
+                            let others = before - cached.cached;
+                            assert!(others + stays + bytes > budget, "seed {seed}");
+                            assert_eq!(ledger.totals().cached, cached.cached, "seed {seed}");
+                        }
+                    }
+                }
+                9 | 10 => {
+                    let n = rng.below(30) as u32;
+                    let bytes = 1 + rng.below(budget / 16);
+                    let wanted = ledger.survey_chunks(&[(key(n), bytes)]);
+                    if wanted == [Prospect::Welcome] {
+                        assert!(ledger.begin_chunk(&key(n), bytes), "seed {seed}");
+                        loading.push((n, bytes));
+                        let totals = ledger.totals();
+                        assert_eq!(
+                            totals.stored + totals.execution + totals.results,
+                            before - totals_before.cached,
+                            "seed {seed}"
+                        );
+                        assert!(totals.cached <= max, "seed {seed}");
+                        assert!(totals.used() <= budget.max(before), "seed {seed}");
+                        loaded += 1;
+                    } else if wanted == [Prospect::Here] && ledger.hold_chunk(&key(n)).is_some() {
+                        holding.push(n);
+                    }
+                }
+                11 => {
+                    if let Some((n, bytes)) = loading.pop() {
+                        let bytes = bytes / 2 + rng.below(bytes);
+                        if rng.below(4) == 0 {
+                            ledger.abandon_chunk(&key(n));
+                        } else if ledger.fill_chunk(&key(n), &chunk(bytes), bytes) {
+                            holding.push(n);
+                        }
+                    }
+                }
+                12 => {
+                    if !holding.is_empty() {
+                        let n = rng.below(holding.len() as u64) as usize;
+                        ledger.release_chunk(&key(holding.swap_remove(n)));
                     }
                 }
                 3 => {
@@ -281,6 +531,7 @@ fn any_sequence_keeps_the_books() {
             ledger.check();
         }
         assert!(granted > 0, "seed {seed} tested nothing");
+        loaded_ever += loaded;
         for n in 0..held.len() {
             assert_eq!(ledger.reserved(ConsumerId(n)), held[n], "seed {seed}");
             ledger.unregister(ConsumerId(n));
@@ -291,8 +542,17 @@ fn any_sequence_keeps_the_books() {
         for order in orders {
             ledger.end_move(order, false);
         }
+        for (n, _) in loading {
+            ledger.abandon_chunk(&key(n));
+        }
+        for n in holding {
+            ledger.release_chunk(&key(n));
+        }
+        assert_eq!(ledger.totals().used_by_jobs(), 0, "seed {seed}");
+        ledger.clear_chunks();
         ledger.check();
         assert_eq!(ledger.totals().used(), 0, "seed {seed}");
         assert_eq!(ledger.totals().blocks, 0, "seed {seed}");
     }
+    assert!(loaded_ever > 1000, "{loaded_ever}");
 }

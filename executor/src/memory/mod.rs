@@ -1,8 +1,11 @@
 //! Unified memory: one budget for execution and storage.
 //!
-//! `ledger` decides, `pool` is how DataFusion's operators ask it. What is stored, and how it
+//! `ledger` decides, with `cached` as its book of cached column chunks and `frequency` as that book's
+//! memory of what is wanted; `pool` is how DataFusion's operators ask. What is stored, and how it
 //! moves to disk, is [`crate::blocks`].
 
+pub(crate) mod cached;
+mod frequency;
 pub(crate) mod ledger;
 mod pool;
 

@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use catalog::ChunkCache;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::TaskContext;
 use datafusion::execution::disk_manager::DiskManager;
@@ -28,7 +29,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use futures::FutureExt;
 use job::{ErrorReport, SqlState, TaskFailure, TaskOutcome, TaskStats};
 use operators::exchange::{ExchangeReader, TaskInputs};
-use operators::{Sink, restrict, yielding};
+use operators::{Sink, restrict_with, yielding};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
@@ -37,7 +38,9 @@ pub(crate) use failure::{classify, own_failure, panicked};
 pub(crate) use sink::{Encoder, slices};
 
 use crate::TaskLaunch;
-use crate::blocks::{BlockManager, MapOutputHandle, SegmentSizes, SegmentWriter, SpillFactory};
+use crate::blocks::{
+    BlockManager, CachedBlocks, MapOutputHandle, SegmentSizes, SegmentWriter, SpillFactory,
+};
 use crate::memory::AttemptPool;
 use crate::results::ResultWriter;
 use sink::{PartitionDone, Stopped};
@@ -52,6 +55,8 @@ pub(crate) struct TaskRunner {
     reader: Arc<dyn ExchangeReader>,
     /// Object stores and caches; memory and disk are per attempt.
     env: RuntimeEnv,
+    /// Where scans find columns that are in memory already; `None` if none are kept.
+    chunks: Option<Arc<dyn ChunkCache>>,
 }
 
 /// How the work of an attempt ended, before anything is cleaned up.
@@ -77,11 +82,15 @@ impl TaskRunner {
         blocks: Arc<BlockManager>,
         reader: Arc<dyn ExchangeReader>,
         env: RuntimeEnv,
+        cache: bool,
     ) -> Self {
+        let chunks =
+            cache.then(|| Arc::new(CachedBlocks::new(Arc::clone(&blocks))) as Arc<dyn ChunkCache>);
         Self {
             blocks,
             reader,
             env,
+            chunks,
         }
     }
 
@@ -152,10 +161,11 @@ impl TaskRunner {
         rows: Option<ResultWriter>,
         partitions: &mut Partitions,
     ) -> Result<TaskStats, Stopped> {
-        let plan = yielding(restrict(
+        let plan = yielding(restrict_with(
             &launch.plan.plan,
             &launch.partitions,
             catalog::change_parquet,
+            &|source, counter| catalog::cache_scan(source, self.chunks.as_ref()?, counter),
         )?)?;
         let spilled = Arc::new(AtomicU64::new(0));
         let context = self.context(&launch, pool, Arc::clone(&spilled))?;

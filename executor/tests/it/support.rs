@@ -143,6 +143,8 @@ impl Fixture {
             epoch: Epoch(1),
             slots: 2,
             memory_bytes,
+            cache_bytes_max: 0,
+            cache_bytes_protected: 0,
             work_dir: root.clone(),
             spill_bytes_max,
             result_buffer_bytes: RESULT_BUFFER,

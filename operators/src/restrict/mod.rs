@@ -23,6 +23,7 @@ mod skipped;
 use std::sync::Arc;
 
 use datafusion::common::{JoinType, Result, internal_err};
+use datafusion::datasource::physical_plan::FileSource;
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::physical_plan::aggregates::AggregateExec;
 use datafusion::physical_plan::async_func::AsyncFuncExec;
@@ -38,6 +39,7 @@ use datafusion::physical_plan::joins::{
 };
 use datafusion::physical_plan::limit::{GlobalLimitExec, LocalLimitExec};
 use datafusion::physical_plan::memory::LazyMemoryExec;
+use datafusion::physical_plan::metrics::Count;
 use datafusion::physical_plan::placeholder_row::PlaceholderRowExec;
 use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::recursive_query::RecursiveQueryExec;
@@ -58,12 +60,28 @@ use crate::filters::{ChangeParquet, Renewal};
 use crate::rows::copy::CopySourceExec;
 use crate::scalar_subqueries::ScalarSubqueriesExec;
 
+pub(crate) use scan::CACHED_BYTES;
 pub(crate) use skipped::SkippedExec;
 
 type Plan = Arc<dyn ExecutionPlan>;
 
 /// A fresh copy of `plan` that has exactly `partitions` (ascending, at least one).
 pub fn restrict(plan: &Plan, partitions: &[u32], change: ChangeParquet) -> Result<Plan> {
+    restrict_with(plan, partitions, change, &|_, _| None)
+}
+
+/// A file source made ready for one copy of a plan, if it needs that; it may count there how many
+/// bytes it did not have to read.
+pub type PrepareSource<'a> =
+    dyn Fn(&Arc<dyn FileSource>, Count) -> Option<Arc<dyn FileSource>> + 'a;
+
+/// A fresh copy as [`restrict`] makes it, whose scans read from sources that `prepare` made.
+pub fn restrict_with(
+    plan: &Plan,
+    partitions: &[u32],
+    change: ChangeParquet,
+    prepare: &PrepareSource<'_>,
+) -> Result<Plan> {
     let count = plan.output_partitioning().partition_count();
     let keep: Vec<usize> = partitions.iter().map(|p| *p as usize).collect();
     let ascending = keep.windows(2).all(|w| w[0] < w[1]);
@@ -72,21 +90,23 @@ pub fn restrict(plan: &Plan, partitions: &[u32], change: ChangeParquet) -> Resul
     }
     let mut restriction = Restriction {
         filters: Renewal::new(change),
+        prepare,
     };
     restriction.node(plan, &keep)
 }
 
-struct Restriction {
+struct Restriction<'a> {
     filters: Renewal,
+    prepare: &'a PrepareSource<'a>,
 }
 
-impl Restriction {
+impl Restriction<'_> {
     fn node(&mut self, plan: &Plan, keep: &[usize]) -> Result<Plan> {
         let sliced = keep.len() != count(plan);
 
         // Leaves.
         if let Some(scan) = plan.downcast_ref::<DataSourceExec>() {
-            return scan::restrict(scan, keep, &self.filters);
+            return scan::restrict(scan, keep, &self.filters, self.prepare);
         }
         if let Some(source) = plan.downcast_ref::<ExchangeSourceExec>() {
             return Ok(Arc::new(source.restricted(keep)?));

@@ -18,11 +18,15 @@ use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream, TaskCo
 use datafusion::physical_expr::projection::ProjectionExprs;
 use datafusion::physical_expr::{EquivalenceProperties, Partitioning, PhysicalExpr};
 use datafusion::physical_plan::execution_plan::SchedulingType;
-use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet};
+use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricBuilder};
 use datafusion::physical_plan::{DisplayFormatType, ExecutionPlan};
 use futures::{Stream, StreamExt};
 
+use super::PrepareSource;
 use crate::filters::Renewal;
+
+/// Counts bytes of columns that a scan found in memory.
+pub(crate) const CACHED_BYTES: &str = "cached_bytes";
 
 /// A fresh scan of the kept partitions. A new `DataSourceExec` has its own queue of files that
 /// its partitions may steal from each other; over the slice's files alone that is what we want.
@@ -30,10 +34,17 @@ pub(super) fn restrict(
     scan: &DataSourceExec,
     keep: &[usize],
     filters: &Renewal,
+    prepare: &PrepareSource<'_>,
 ) -> Result<Arc<dyn ExecutionPlan>> {
+    let metrics = ExecutionPlanMetricsSet::new();
     let source = scan.data_source();
     let inner: Arc<dyn DataSource> = if let Some(files) = source.downcast_ref::<FileScanConfig>() {
-        Arc::new(file_slice(files, keep, filters)?)
+        let mut slice = file_slice(files, keep, filters)?;
+        let cached = MetricBuilder::new(&metrics).global_counter(CACHED_BYTES);
+        if let Some(source) = prepare(&slice.file_source, cached) {
+            slice.file_source = source;
+        }
+        Arc::new(slice)
     } else if let Some(memory) = source.downcast_ref::<MemorySourceConfig>() {
         Arc::new(memory_slice(memory, keep)?)
     } else if let Some(slice) = source.downcast_ref::<SliceScan>() {
@@ -42,13 +53,14 @@ pub(super) fn restrict(
             &DataSourceExec::new(Arc::clone(&slice.inner)),
             keep,
             filters,
+            prepare,
         );
     } else {
         return internal_err!("cannot restrict a scan of {source:?} to a slice");
     };
     Ok(Arc::new(DataSourceExec::new(Arc::new(SliceScan {
         inner,
-        metrics: ExecutionPlanMetricsSet::new(),
+        metrics,
     }))))
 }
 

@@ -85,6 +85,7 @@ fn node(
         let ms = numbers.elapsed_compute_ns as f64 / 1e6;
         entry.insert("Actual Time".to_owned(), json!(ms));
         entry.insert("Spilled Bytes".to_owned(), json!(numbers.spilled_bytes));
+        entry.insert("Cached Bytes".to_owned(), json!(numbers.cached_bytes));
     }
     let children = plan.children();
     if !children.is_empty() {

@@ -44,6 +44,7 @@ pub(super) fn totals(tasks: &[TaskStats]) -> StageTotals {
             into.elapsed_compute_ns += from.elapsed_compute_ns;
             into.spilled_bytes += from.spilled_bytes;
             into.spill_count += from.spill_count;
+            into.cached_bytes += from.cached_bytes;
         }
     }
     totals.operators = sum;

@@ -159,6 +159,9 @@ fn numbers(measured: &OperatorMetrics) -> String {
             )
         );
     }
+    if measured.cached_bytes > 0 {
+        let _ = write!(text, " cached={}", Bytes(measured.cached_bytes));
+    }
     text.push(')');
     text
 }

@@ -234,6 +234,10 @@ keys! {
         "Encoded rows one statement may hold on disk for a slow reader. Then its tasks wait, and keep their slots.";
     SpillQuota: "firesteel.spill_quota", Executor, Kind::Bytes { min: MIB, max: 1024 * TIB }, "100GiB", Restart,
         "Disk space an executor may use for spilled operators and map outputs.";
+    CachePercent: "firesteel.cache_percent", Executor, Kind::Int { min: 0, max: 90 }, "75", Restart,
+        "Percentage of an executor's memory that decoded columns of Parquet tables may fill while nothing else needs it. 0 keeps none.";
+    CacheProtectedPercent: "firesteel.cache_protected_percent", Executor, Kind::Int { min: 1, max: 50 }, "10", Restart,
+        "Percentage of an executor's memory below which cached columns give way only to operators that cannot spill. Scans hold no more than that.";
 
     ClusterListen: "firesteel.cluster_listen", Cluster, Kind::Address, "", Restart,
         "Address where executors of other processes join. Empty means none may.";

@@ -1,5 +1,6 @@
 //! The suites over the wire, in one binary: linking DataFusion takes long.
 
+mod cached_columns;
 mod clients;
 mod cluster;
 mod copy;
