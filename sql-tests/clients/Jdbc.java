@@ -11,7 +11,7 @@ import org.postgresql.copy.CopyManager;
 
 public class Jdbc {
     static final String ENDLESS =
-        "SELECT count(*) FROM generate_series(1, 1000000) a, generate_series(1, 1000000) b";
+        "SELECT count(*) FROM generate_series(1, 1000000) a, generate_series(1, 1000000000) b";
 
     public static void main(String[] args) throws Exception {
         String url = "jdbc:postgresql://127.0.0.1:" + args[0] + "/firesteel?user=firesteel";

@@ -8,7 +8,7 @@ import uuid
 
 import asyncpg
 
-ENDLESS = "SELECT count(*) FROM generate_series(1, 1000000) a, generate_series(1, 1000000) b"
+ENDLESS = "SELECT count(*) FROM generate_series(1, 1000000) a, generate_series(1, 1000000000) b"
 
 VALUES = [
     ("int2", 7),

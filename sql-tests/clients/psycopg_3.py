@@ -9,7 +9,7 @@ import uuid
 import psycopg
 from psycopg import errors
 
-ENDLESS = "SELECT count(*) FROM generate_series(1, 1000000) a, generate_series(1, 1000000) b"
+ENDLESS = "SELECT count(*) FROM generate_series(1, 1000000) a, generate_series(1, 1000000000) b"
 
 dsn = f"host=127.0.0.1 port={sys.argv[1]} user=firesteel dbname=firesteel"
 
@@ -106,15 +106,24 @@ with psycopg.connect(dsn, autocommit=True) as connection:
         else:
             raise AssertionError(f"no error: {sql}")
 
-    timer = threading.Timer(0.5, connection.cancel)
-    timer.start()
+    over = threading.Event()
+
+    def cancel():
+        # Before the statement runs, a request means nothing.
+        while not over.wait(0.5):
+            connection.cancel()
+
+    canceller = threading.Thread(target=cancel)
+    canceller.start()
     try:
         connection.execute(ENDLESS)
     except errors.QueryCanceled:
         pass
     else:
         raise AssertionError("not cancelled")
-    timer.join()
+    finally:
+        over.set()
+        canceller.join()
     assert connection.execute("SELECT 1").fetchone() == (1,)
 
 with psycopg.connect(dsn) as connection:
