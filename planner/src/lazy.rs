@@ -11,119 +11,122 @@ use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, Result};
 use datafusion::logical_expr::expr::Case;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::utils::{conjunction, disjunction, split_binary, split_conjunction};
+use datafusion::logical_expr::utils::{
+    conjunction, disjunction, merge_schema, split_binary, split_conjunction,
+};
 use datafusion::logical_expr::{
     BinaryExpr, Cast, Expr, ExprSchemable, Filter, LogicalPlan, Operator, lit,
 };
 
 /// The plan with right sides that can raise an error behind their left sides.
 pub(crate) fn right_sides(plan: LogicalPlan) -> Result<LogicalPlan> {
-    let plan = plan.transform_down_with_subqueries(|node| match node {
-        // Only to skip row groups and files by: the filters above them count.
-        LogicalPlan::TableScan(_) => Ok(Transformed::no(node)),
-        LogicalPlan::Filter(filter) => {
-            let schema = filter.input.schema();
-            let predicate = if has_choice(&filter.predicate)? {
-                wanted(filter.predicate, schema)?
-            } else {
-                return Ok(Transformed::no(LogicalPlan::Filter(filter)));
-            };
+    let plan = plan.transform_down_with_subqueries(|node| {
+        // A scan's own filters only skip row groups and files: the ones above it count.
+        if matches!(node, LogicalPlan::TableScan(_)) || !has_choice(&node)? {
+            return Ok(Transformed::no(node));
+        }
+        if let LogicalPlan::Filter(filter) = node {
+            let predicate = filtering(&filter.predicate, filter.input.schema())?;
             let filter = Filter::try_new(predicate, filter.input)?;
-            Ok(Transformed::yes(LogicalPlan::Filter(filter)))
+            return Ok(Transformed::yes(LogicalPlan::Filter(filter)));
         }
-        node => {
-            let names = NamePreserver::new(&node);
-            let inputs = node.inputs();
-            let schema = match inputs.as_slice() {
-                [one] => one.schema().as_ref().clone(),
-                many => {
-                    let mut all = DFSchema::empty();
-                    many.iter().for_each(|input| all.merge(input.schema()));
-                    all
-                }
-            };
-            node.map_expressions(|expr| {
-                if !has_choice(&expr)? {
-                    return Ok(Transformed::no(expr));
-                }
-                let name = names.save(&expr);
-                let expr = valued(expr, &schema)?;
-                Ok(Transformed::yes(name.restore(expr)))
-            })
-        }
+        let names = NamePreserver::new(&node);
+        let schema = merge_schema(&node.inputs());
+        node.map_expressions(|expr| {
+            let name = names.save(&expr);
+            Ok(valued(expr, &schema)?.update_data(|expr| name.restore(expr)))
+        })
     })?;
     Ok(plan.data)
 }
 
-/// Whether there is an AND or OR in it.
-fn has_choice(expr: &Expr) -> Result<bool> {
-    expr.exists(|node| {
-        Ok(matches!(
-            node,
-            Expr::BinaryExpr(BinaryExpr {
-                op: Operator::And | Operator::Or,
-                ..
-            })
-        ))
+/// Whether there is an AND or OR in an expression of the node.
+fn has_choice(node: &LogicalPlan) -> Result<bool> {
+    let mut found = false;
+    node.apply_expressions(|expr| {
+        found =
+            expr.exists(|part| Ok(matches!(part, Expr::BinaryExpr(part) if is_choice(part))))?;
+        Ok(if found {
+            TreeNodeRecursion::Stop
+        } else {
+            TreeNodeRecursion::Continue
+        })
+    })?;
+    Ok(found)
+}
+
+fn is_choice(expr: &BinaryExpr) -> bool {
+    matches!(expr.op, Operator::And | Operator::Or)
+}
+
+/// Of a filter. Its first terms stay by themselves too where they cost little, since statistics
+/// rule row groups out by them.
+fn filtering(predicate: &Expr, schema: &DFSchema) -> Result<Expr> {
+    let guarded = wanted(predicate, schema)?;
+    let terms = split_conjunction(predicate);
+    let Some(at) = first_fallible(&terms, schema)? else {
+        return Ok(guarded);
+    };
+    let mut plain = Vec::new();
+    for term in &terms[..at] {
+        if !can_fail(term, schema)? && !is_computed_once(term)? {
+            plain.push((*term).clone());
+        }
+    }
+    Ok(match conjunction(plain) {
+        Some(plain) => plain.and(guarded),
+        None => guarded,
     })
 }
 
 /// Of a condition of which only counts whether it is true.
-fn wanted(expr: Expr, schema: &DFSchema) -> Result<Expr> {
-    let conjuncts: Vec<Expr> = split_conjunction(&expr).into_iter().cloned().collect();
-    let Some(at) = first_fallible(&conjuncts, schema)? else {
-        return valued(expr, schema);
-    };
-    let rest = conjuncts[at..].to_vec();
-    let before: Vec<Expr> = conjuncts[..at]
-        .iter()
-        .map(|conjunct| valued(conjunct.clone(), schema))
-        .collect::<Result<_>>()?;
-    let (Some(before), Some(rest)) = (conjunction(before), conjunction(rest)) else {
-        return valued(expr, schema);
-    };
-    let once = is_computed_once(&before)?;
-    let guarded = when(before.clone(), wanted(rest, schema)?, lit(false));
-    // By itself too, where it can be looked at: statistics rule row groups out by it.
-    Ok(if once { guarded } else { before.and(guarded) })
+fn wanted(condition: &Expr, schema: &DFSchema) -> Result<Expr> {
+    let terms = split_conjunction(condition);
+    let parts = first_fallible(&terms, schema)?.and_then(|at| halves(&terms, at, conjunction));
+    Ok(match parts {
+        Some((before, rest)) => {
+            let before = valued(before, schema)?.data;
+            when(before, wanted(&rest, schema)?, lit(false))
+        }
+        None => valued(condition.clone(), schema)?.data,
+    })
+}
+
+/// Terms before a place, and from there on.
+fn halves(terms: &[&Expr], at: usize, join: fn(Vec<Expr>) -> Option<Expr>) -> Option<(Expr, Expr)> {
+    let joined = |terms: &[&Expr]| join(terms.iter().copied().cloned().collect());
+    let (before, rest) = terms.split_at(at);
+    joined(before).zip(joined(rest))
 }
 
 /// Of a condition whose value counts, NULL among them.
-fn valued(expr: Expr, schema: &DFSchema) -> Result<Expr> {
-    let expr = expr.transform_down(|node| {
-        let Expr::BinaryExpr(BinaryExpr {
-            op: op @ (Operator::And | Operator::Or),
-            ..
-        }) = &node
-        else {
+fn valued(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    expr.transform_down(|node| {
+        let Expr::BinaryExpr(choice) = &node else {
             return Ok(Transformed::no(node));
         };
-        let op = *op;
-        let terms: Vec<Expr> = split_binary(&node, op).into_iter().cloned().collect();
-        let Some(at) = first_fallible(&terms, schema)? else {
+        if !is_choice(choice) {
             return Ok(Transformed::no(node));
-        };
-        let join = if op == Operator::And {
-            conjunction
-        } else {
-            disjunction
-        };
-        let (Some(before), Some(rest)) = (join(terms[..at].to_vec()), join(terms[at..].to_vec()))
-        else {
+        }
+        let is_and = choice.op == Operator::And;
+        let join = if is_and { conjunction } else { disjunction };
+        let terms = split_binary(&node, choice.op);
+        let parts = first_fallible(&terms, schema)?.and_then(|at| halves(&terms, at, join));
+        let Some((before, rest)) = parts else {
             return Ok(Transformed::no(node));
         };
         if is_computed_once(&before)? {
             return Ok(Transformed::no(node));
         }
-        let before = valued(before, schema)?;
-        let rest = valued(rest, schema)?;
-        let guarded = match op {
-            Operator::And => when(before.clone().is_false(), lit(false), before.and(rest)),
-            _ => when(before.clone().is_true(), lit(true), before.or(rest)),
+        let before = valued(before, schema)?.data;
+        let rest = valued(rest, schema)?.data;
+        let guarded = if is_and {
+            when(before.clone().is_false(), lit(false), before.and(rest))
+        } else {
+            when(before.clone().is_true(), lit(true), before.or(rest))
         };
         Ok(Transformed::new(guarded, true, TreeNodeRecursion::Jump))
-    })?;
-    Ok(expr.data)
+    })
 }
 
 fn when(condition: Expr, then: Expr, otherwise: Expr) -> Expr {
@@ -135,7 +138,7 @@ fn when(condition: Expr, then: Expr, otherwise: Expr) -> Expr {
 }
 
 /// The first of some terms, but for the very first, that can raise an error.
-fn first_fallible(terms: &[Expr], schema: &DFSchema) -> Result<Option<usize>> {
+fn first_fallible(terms: &[&Expr], schema: &DFSchema) -> Result<Option<usize>> {
     for (at, term) in terms.iter().enumerate().skip(1) {
         if can_fail(term, schema)? {
             return Ok(Some(at));
