@@ -2,8 +2,8 @@
 
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, CastKind, DataType, DateTimeField, Expr, Function, FunctionArg,
-    FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident, Interval, IntervalFields,
-    ObjectName, ObjectNamePart, UnaryOperator, Value, ValueWithSpan,
+    FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList, FunctionArguments, Ident,
+    Interval, IntervalFields, ObjectName, ObjectNamePart, UnaryOperator, Value, ValueWithSpan,
 };
 
 use super::simple_name;
@@ -320,7 +320,13 @@ fn object_name(name: &str) -> ObjectName {
     ObjectName(vec![ObjectNamePart::Identifier(Ident::new(name))])
 }
 
-pub(crate) fn call(name: &str, args: Vec<Expr>) -> Expr {
+/// A function called by its name.
+pub fn call(name: &str, args: Vec<Expr>) -> Expr {
+    call_with(name, args, Vec::new())
+}
+
+/// As [`call`], with what may follow the arguments: ORDER BY.
+pub fn call_with(name: &str, args: Vec<Expr>, clauses: Vec<FunctionArgumentClause>) -> Expr {
     Expr::Function(Function {
         name: object_name(name),
         uses_odbc_syntax: false,
@@ -331,7 +337,7 @@ pub(crate) fn call(name: &str, args: Vec<Expr>) -> Expr {
                 .into_iter()
                 .map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg)))
                 .collect(),
-            clauses: Vec::new(),
+            clauses,
         }),
         filter: None,
         null_treatment: None,

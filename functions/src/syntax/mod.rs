@@ -10,8 +10,6 @@ mod conditions;
 mod forms;
 mod relations;
 
-pub(crate) use forms::call;
-
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{Expr, ObjectName, Query, TableFactor, VisitMut, VisitorMut};
@@ -19,6 +17,7 @@ use datafusion::sql::sqlparser::ast::{Expr, ObjectName, Query, TableFactor, Visi
 use crate::error::PgError;
 use crate::typing::unknown;
 
+pub use forms::{call, call_with};
 pub use relations::is_long_series;
 
 /// Rewrites a statement, a query or an expression in place; call it once, before planning.

@@ -12,10 +12,11 @@ use datafusion::sql::sqlparser::ast::{
     TableWithJoins, Value, Visit, Visitor,
 };
 
-use super::build::{call_with, empty_query, empty_select};
+use super::build::{empty_query, empty_select};
 use super::names;
 use crate::error::{PlanError, Result};
 use crate::parse::fold;
+use functions::syntax::call_with;
 
 const ROWS: &str = "array_rows";
 const ITEM: &str = "array_item";

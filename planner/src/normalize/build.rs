@@ -1,10 +1,9 @@
-//! Trees to fill in: SELECT of nothing, a bare table, a call.
+//! Trees to fill in: SELECT of nothing, a bare table.
 
 use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
-    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList,
-    FunctionArguments, GroupByExpr, Ident, ObjectName, Query, Select, SelectFlavor, SelectItem,
-    SetExpr, TableFactor, TableWithJoins, WildcardAdditionalOptions,
+    GroupByExpr, ObjectName, Query, Select, SelectFlavor, SelectItem, SetExpr, TableFactor,
+    TableWithJoins, WildcardAdditionalOptions,
 };
 
 /// A table's name and nothing else.
@@ -76,33 +75,4 @@ pub(crate) fn empty_query() -> Query {
         format_clause: None,
         pipe_operators: Vec::new(),
     }
-}
-
-pub(super) fn call(function: &str, args: Vec<Expr>) -> Expr {
-    call_with(function, args, Vec::new())
-}
-
-/// As [`call`], with what may follow the arguments: ORDER BY.
-pub(super) fn call_with(
-    function: &str,
-    args: Vec<Expr>,
-    clauses: Vec<FunctionArgumentClause>,
-) -> Expr {
-    Expr::Function(Function {
-        name: ObjectName::from(vec![Ident::new(function)]),
-        uses_odbc_syntax: false,
-        parameters: FunctionArguments::None,
-        args: FunctionArguments::List(FunctionArgumentList {
-            duplicate_treatment: None,
-            args: args
-                .into_iter()
-                .map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg)))
-                .collect(),
-            clauses,
-        }),
-        filter: None,
-        null_treatment: None,
-        over: None,
-        within_group: Vec::new(),
-    })
 }

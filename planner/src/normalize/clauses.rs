@@ -8,10 +8,11 @@ use datafusion::sql::sqlparser::ast::{
     visit_expressions,
 };
 
-use super::build::{call, empty_query, empty_select, select_star};
+use super::build::{empty_query, empty_select, select_star};
 use super::{literals, names};
 use crate::bind::rows::{ALL, WITH_TIES};
 use crate::error::{PlanError, Result};
+use functions::syntax::call;
 
 /// The clauses after a query's body.
 pub(super) fn clauses(query: &mut Query) -> Result<()> {

@@ -32,11 +32,11 @@ use datafusion::sql::sqlparser::ast::{
 use datafusion::sql::sqlparser::tokenizer::Span;
 use job::{ErrorReport, SqlState};
 
-use self::build::call;
 use self::calls::WINDOW_FUNCTIONS;
 use crate::error::{PlanError, Result};
 use crate::parse::{Source, fold};
 use crate::view::SessionView;
+use functions::syntax::call;
 
 /// How a tree is rewritten.
 #[derive(Debug, Clone, Copy, Default)]

@@ -9,10 +9,11 @@ use datafusion::sql::sqlparser::ast::{
     SelectItem, SetExpr, TableAlias, TableFactor, TableWithJoins, UnaryOperator, Value,
 };
 
-use super::build::{call, empty_query, empty_select};
+use super::build::{empty_query, empty_select};
 use super::names;
 use crate::bind::row_comparisons::{ROW, ROW_COMPARISON};
 use crate::error::{PlanError, Result};
+use functions::syntax::call;
 
 /// Comparisons of rows, IN a list or a subquery, IS [NOT] NULL, IS [NOT] DISTINCT FROM, spelled
 /// out.
