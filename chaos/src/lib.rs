@@ -66,6 +66,12 @@ impl Run {
         self.goes_on(rounds, short) || (self.is_short() && wanting && rounds < ROUNDS_MAX)
     }
 
+    /// Whether a fault of many is left out this time: the short run's own rounds are over, and go on
+    /// for those that have not fired yet.
+    pub fn spares(&self, rounds: u64, short: u64, report: &Report, fault: &str) -> bool {
+        self.is_short() && rounds >= short && report.times_fired(fault) > 0
+    }
+
     /// In CI it says nothing how long something takes.
     pub fn judges_times(&self) -> bool {
         !self.is_short() || self.without.is_some()

@@ -89,7 +89,7 @@ pub(super) fn run(run: &Run) -> Result<Report> {
     let names = weathers().map(|weather| weather.name);
     while run.wants_more(rounds, ROUNDS_SHORT, &report, &names) {
         for weather in weathers() {
-            if rounds >= ROUNDS_SHORT && run.is_short() && report.times_fired(weather.name) > 0 {
+            if run.spares(rounds, ROUNDS_SHORT, &report, weather.name) {
                 continue;
             }
             let before = damage(&cluster);

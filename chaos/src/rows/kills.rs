@@ -93,7 +93,7 @@ pub(super) fn run(run: &Run) -> Result<Report> {
     let phases = Phase::ALL.map(Phase::fault);
     while run.wants_more(rounds, ROUNDS_SHORT, &report, &phases) {
         for phase in Phase::ALL {
-            if rounds >= ROUNDS_SHORT && run.is_short() && report.times_fired(phase.fault()) > 0 {
+            if run.spares(rounds, ROUNDS_SHORT, &report, phase.fault()) {
                 continue;
             }
             let most = if rounds % ALL_EVERY == 0 {

@@ -78,7 +78,7 @@ pub(super) fn run(run: &Run) -> Result<Report> {
     let cuts = Cut::ALL.map(Cut::fault);
     while run.wants_more(rounds, ROUNDS_SHORT, &report, &cuts) {
         for cut in Cut::ALL {
-            if rounds >= ROUNDS_SHORT && run.is_short() && report.times_fired(cut.fault()) > 0 {
+            if run.spares(rounds, ROUNDS_SHORT, &report, cut.fault()) {
                 continue;
             }
             let took = one(&cluster, cut, &mut dice, &mut report)?;
