@@ -97,15 +97,10 @@ pub(crate) fn run(args: &LatencyArgs) -> Result<()> {
     runtime.block_on(declare(&ours, &data))?;
     let rival = Rival::start(&args.deployment)?;
     let rival_name = rival.as_ref().map_or("nobody", Rival::name);
-    let theirs = rival.as_ref().map(Rival::config).transpose()?;
-    if let Some(config) = &theirs {
-        runtime.block_on(async {
-            match rival {
-                Some(Rival::Postgres(_)) => prepare_postgres(config).await,
-                _ => declare(config, &data).await,
-            }
-        })?;
-    }
+    let theirs = match &rival {
+        Some(rival) => Some(runtime.block_on(rival.prepared(&data))?),
+        None => None,
+    };
 
     let mut table = Table::new([
         "statement",
@@ -206,11 +201,20 @@ impl Rival {
         }
     }
 
-    fn config(&self) -> Result<Config> {
-        Ok(match self {
-            Self::Postgres(postgres) => postgres.connection_string().parse()?,
-            Self::Local(server) => session::firesteel(server.postgres()),
-        })
+    /// The way to it, once it has the tables.
+    async fn prepared(&self, data: &Path) -> Result<Config> {
+        match self {
+            Self::Postgres(postgres) => {
+                let config = postgres.connection_string().parse()?;
+                prepare_postgres(&config).await?;
+                Ok(config)
+            }
+            Self::Local(server) => {
+                let config = session::firesteel(server.postgres());
+                declare(&config, data).await?;
+                Ok(config)
+            }
+        }
     }
 }
 
