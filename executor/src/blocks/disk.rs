@@ -4,8 +4,8 @@
 //! (`super::map_output`) and the spill files of DataFusion's operators (`super::spill`). Files
 //! have names, so that a person sees what fills the disk; a file is unlinked as soon as its
 //! owner lets go of it. What it occupies is given back by a thread that does nothing else: the
-//! kernel takes a quarter of a second for a gigabyte. The directory is `crate::work_dir`'s; what the bytes mean, and their
-//! checksums, is the owners' business.
+//! kernel takes a quarter of a second for a gigabyte. The directory is `crate::work_dir`'s; what
+//! the bytes mean, and their checksums, is the owners' business.
 
 use std::fs::File;
 use std::io;

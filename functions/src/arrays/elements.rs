@@ -12,7 +12,6 @@ use datafusion::execution::context::ExecutionProps;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::{ColumnarValue, Expr};
 use datafusion::physical_expr::{PhysicalExpr, create_physical_expr};
-
 use datafusion::scalar::ScalarValue;
 use job::SqlState;
 

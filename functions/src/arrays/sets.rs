@@ -41,9 +41,7 @@ impl Sets {
             signature: Signature::any(2, Volatility::Immutable),
         }
     }
-}
 
-impl Sets {
     fn compared(&self, left: &ListArray, right: &ListArray) -> Result<BooleanArray> {
         let (lefts, rights) = (elements(left), elements(right));
         let field = SortField::new(lefts.values.data_type().clone());
