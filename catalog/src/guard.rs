@@ -31,8 +31,10 @@ use datafusion::physical_expr::{
 };
 use datafusion::physical_plan::filter_pushdown::FilterPushdownPropagation;
 use datafusion::physical_plan::metrics::{Count, ExecutionPlanMetricsSet};
+use datafusion::physical_plan::proto::ExecutionPlanEncodeCtx;
 use datafusion::physical_plan::{DisplayFormatType, ExecutionPlan, SortOrderPushdownResult};
 use datafusion_datasource::morsel::{Morsel, MorselPlan, MorselPlanner, Morselizer};
+use datafusion_proto::protobuf::PhysicalPlanNode;
 use futures::stream::BoxStream;
 use futures::{FutureExt, Stream, StreamExt};
 use object_store::ObjectStore;
@@ -125,25 +127,6 @@ pub fn cache_scan(
             ..guarded.clone()
         }) as Arc<dyn FileSource>
     })
-}
-
-/// Takes the guards off again: for plans that are to become bytes. The file lists, which
-/// [`guard_scans`] makes new guards from, stay.
-pub fn unguard_scans(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
-    plan.transform_up(|node| {
-        let Some(scan) = file_scan(&node) else {
-            return Ok(Transformed::no(node));
-        };
-        let Some(guarded) = scan.file_source().downcast_ref::<GuardedSource>() else {
-            return Ok(Transformed::no(node));
-        };
-        let mut scan = scan.clone();
-        scan.file_source = Arc::clone(&guarded.inner);
-        Ok(Transformed::yes(
-            DataSourceExec::from_data_source(scan) as Arc<dyn ExecutionPlan>
-        ))
-    })
-    .data()
 }
 
 /// A source with the Parquet source in it changed, guarded or not; `None` if there is none in it.
@@ -349,6 +332,15 @@ impl FileSource for GuardedSource {
         f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
     ) -> Result<TreeNodeRecursion> {
         self.inner.apply_expressions(f)
+    }
+
+    /// As the source in it: an executor makes a new guard from the file list.
+    fn try_to_proto(
+        &self,
+        base: &FileScanConfig,
+        ctx: &ExecutionPlanEncodeCtx<'_>,
+    ) -> Result<Option<PhysicalPlanNode>> {
+        self.inner.try_to_proto(base, ctx)
     }
 }
 

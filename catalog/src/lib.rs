@@ -56,7 +56,7 @@ pub use chunks::{
 pub use ddl::{CommentTarget, DdlOutcome, DropBehavior, IfExists};
 pub use error::{CatalogError, Result, find_report};
 pub use external::{ExternalTable, FileKind, NewExternalTable, SortColumn};
-pub use guard::{GuardedSource, cache_scan, change_parquet, guard_scans, unguard_scans};
+pub use guard::{GuardedSource, cache_scan, change_parquet, guard_scans};
 pub use location::Location;
 pub use names::{
     INFORMATION_SCHEMA, ObjectName, Oid, PG_CATALOG, PUBLIC, RelationKind, SearchPath,

@@ -152,11 +152,6 @@ impl Executor {
         self.shared.runner.environment()
     }
 
-    /// The reader of a result is gone; see [`Results::forget_unstarted`].
-    pub(crate) fn forget_unstarted_rows(&self, attempt: AttemptId) {
-        self.shared.results.forget_unstarted(attempt);
-    }
-
     /// Waits until no attempt runs and nothing is held: no operator's memory, no block, no row.
     pub async fn idle(&self) {
         self.no_attempts().await;
@@ -249,9 +244,17 @@ impl ExecutorLink for Executor {
     fn drop_job(&self, job: JobId) {
         self.shared.cancel_job(job);
         self.shared.results.drop_job(job);
+        let outputs = self.shared.blocks.remove_job(job);
+        if outputs.is_empty() {
+            return;
+        }
         // Freeing gigabytes and unlinking files takes time that the driver's loop doesn't have.
         let blocks = Arc::clone(&self.shared.blocks);
-        self.handle.spawn_blocking(move || blocks.drop_job(job));
+        self.handle.spawn_blocking(move || {
+            for output in outputs {
+                blocks.free(&output);
+            }
+        });
     }
 
     /// The process it is embedded in decides when it goes.

@@ -20,8 +20,8 @@ mod view;
 mod work_dir;
 
 pub use cluster::{
-    BlocksService, CurrentExecutor, Member, MemberConfig, MemberEnd, MemberError, blocks_server,
-    remote_rows,
+    BlocksService, CurrentExecutor, Member, MemberConfig, MemberEnd, MemberError, WaitingRows,
+    blocks_server, remote_rows,
 };
 pub use config::{ExecutorConfig, ExecutorServices, Membership};
 pub use error::ExecutorError;

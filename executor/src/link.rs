@@ -50,6 +50,6 @@ pub trait ExecutorLink: Send + Sync {
     /// vain, and the sooner that is reported the sooner they are computed again.
     fn peer_lost(&self, peer: ExecutorId, epoch: Epoch);
 
-    /// Opens the rows of a result task that was launched here. At most once per attempt.
+    /// Opens the rows of a result task that is about to be launched here. Once per attempt.
     fn open_rows(&self, attempt: AttemptId) -> RowStream;
 }

@@ -9,6 +9,11 @@ use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::{Expr, LogicalPlan, TableSource, Volatility};
 use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
+use datafusion::physical_plan::empty::EmptyExec;
+use datafusion::physical_plan::filter::FilterExec;
+use datafusion::physical_plan::limit::GlobalLimitExec;
+use datafusion::physical_plan::placeholder_row::PlaceholderRowExec;
+use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use job::{JobGraph, Slicing, Stage, StageId, StageOutput};
 use operators::{Sink, StagePlan};
@@ -61,7 +66,7 @@ pub(crate) async fn job(
         .and_then(lazy::right_sides)
         .map_err(error)?;
     let settings = view.settings;
-    let (state, (graph, plans), memory_bytes) = match placement {
+    let (state, placement, (graph, plans), memory_bytes) = match placement {
         Placement::Driver => {
             let state = states.variant(Variant {
                 partitions: 1,
@@ -74,7 +79,7 @@ pub(crate) async fn job(
                 .create_physical_plan(&optimized, state.as_ref())
                 .await
                 .map_err(error)?;
-            (state, single_stage(plan, sink), None)
+            (state, placement, single_stage(plan, sink), None)
         }
         Placement::Executors => {
             let split: &SplitOptions = &settings.split;
@@ -87,7 +92,12 @@ pub(crate) async fn job(
             let split = plan_stages(&state, &optimized, split, sink)
                 .await
                 .map_err(error)?;
-            (state, (split.graph, split.plans), split.memory_bytes)
+            let placement = match split.plans.as_slice() {
+                [only] if is_known(only) => Placement::Driver,
+                _ => placement,
+            };
+            let stages = (split.graph, split.plans);
+            (state, placement, stages, split.memory_bytes)
         }
     };
     graph.check().map_err(PlanError::from)?;
@@ -133,6 +143,20 @@ fn placement(bound: &Bound, sink: &Sink) -> datafusion::common::Result<Placement
     } else {
         Placement::Executors
     })
+}
+
+/// Whether nothing is left to read: statistics say what was asked for, such as how many rows a
+/// table has.
+fn is_known(stage: &StagePlan) -> bool {
+    fn known(plan: &Arc<dyn ExecutionPlan>) -> bool {
+        let constant = plan.is::<PlaceholderRowExec>() || plan.is::<EmptyExec>();
+        let row_by_row =
+            plan.is::<ProjectionExec>() || plan.is::<FilterExec>() || plan.is::<GlobalLimitExec>();
+        (constant || row_by_row) && plan.children().into_iter().all(known)
+    }
+    matches!(stage.sink, Sink::Rows(_) | Sink::Discard)
+        && stage.plan.output_partitioning().partition_count() == 1
+        && known(&stage.plan)
 }
 
 /// The state that physical expressions are made with. Functions that are not folded by now and that

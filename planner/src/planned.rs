@@ -31,8 +31,8 @@ pub struct PlannedJob {
 /// Where a job runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Placement {
-    /// Reads no table data (constants, catalog tables): one stage, run in the driver at once,
-    /// outside admission.
+    /// Reads no table data (constants, what statistics know, catalog tables): one stage, run in the
+    /// driver at once, outside admission.
     Driver,
     /// Goes through the scheduler.
     Executors,

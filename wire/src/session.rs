@@ -1,13 +1,14 @@
 //! What a stage plan's operators and functions may know of their session, as a message.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, LazyLock};
 
-use datafusion::common::config::ConfigOptions;
+use datafusion::common::config::{ConfigOptions, Extensions};
 use datafusion::prelude::SessionConfig;
 use functions::pg_type::{FormatSettings, TypeError};
 use functions::session::{Session, SessionFacts};
 use job::SqlError;
+use parking_lot::Mutex;
 
 use crate::error::{Result, WireError};
 use crate::proto;
@@ -24,23 +25,14 @@ static DEFAULTS: LazyLock<HashMap<String, Option<String>>> = LazyLock::new(|| {
     entries.map(|entry| (entry.key, entry.value)).collect()
 });
 
+/// Options sent lately, with the messages they made. Statements differ in their facts, seldom in
+/// these, and to spell two hundred of them out costs as much as the rest of a small plan.
+static RECENT: Mutex<VecDeque<(ConfigOptions, Vec<proto::Setting>)>> = Mutex::new(VecDeque::new());
+const RECENT_MAX: usize = 16;
+
 /// What only the driver has (settings, names, other sessions) stays there.
 pub(crate) fn encode(config: &SessionConfig) -> proto::Session {
-    let options = config
-        .options()
-        .entries()
-        .into_iter()
-        .filter(|entry| {
-            MACHINE_OPTIONS.contains(&entry.key.as_str())
-                || DEFAULTS.get(&entry.key) != Some(&entry.value)
-        })
-        .filter_map(|entry| {
-            Some(proto::Setting {
-                name: entry.key,
-                value: entry.value?,
-            })
-        })
-        .collect();
+    let options = encode_options(config.options());
     let facts = Session::of(config.options()).facts;
     proto::Session {
         options,
@@ -77,6 +69,44 @@ pub(crate) fn decode(session: proto::Session) -> Result<SessionConfig> {
         format: decode_format(&session.format)?,
     }));
     Ok(config)
+}
+
+fn encode_options(options: &ConfigOptions) -> Vec<proto::Setting> {
+    let mut recent = RECENT.lock();
+    if let Some((_, settings)) = recent.iter().find(|(known, _)| are_same(known, options)) {
+        return settings.clone();
+    }
+    let settings: Vec<_> = options
+        .entries()
+        .into_iter()
+        .filter(|entry| {
+            MACHINE_OPTIONS.contains(&entry.key.as_str())
+                || DEFAULTS.get(&entry.key) != Some(&entry.value)
+        })
+        .filter_map(|entry| {
+            Some(proto::Setting {
+                name: entry.key,
+                value: entry.value?,
+            })
+        })
+        .collect();
+    let mut known = options.clone();
+    // Facts of a session.
+    known.extensions = Extensions::new();
+    recent.truncate(RECENT_MAX - 1);
+    recent.push_front((known, settings.clone()));
+    settings
+}
+
+/// Whether all DataFusion's own options are. Extensions have none that travel.
+fn are_same(a: &ConfigOptions, b: &ConfigOptions) -> bool {
+    a.catalog == b.catalog
+        && a.execution == b.execution
+        && a.optimizer == b.optimizer
+        && a.sql_parser == b.sql_parser
+        && a.explain == b.explain
+        && a.format == b.format
+        && a.spark == b.spark
 }
 
 pub(crate) fn encode_format(format: &FormatSettings) -> Vec<proto::Setting> {
@@ -153,5 +183,33 @@ mod tests {
         assert_eq!(entries(&decoded), entries(&config));
         assert_eq!(*Session::of(decoded.options()).facts, facts);
         Ok(())
+    }
+
+    #[test]
+    fn every_option_tells_configurations_apart() {
+        // Namespaces that `are_same` compares; an option elsewhere would be taken for the last one.
+        let compared = [
+            "catalog",
+            "execution",
+            "optimizer",
+            "sql_parser",
+            "explain",
+            "format",
+            "spark",
+        ];
+        for entry in functions::session_config(SessionConfig::new())
+            .options()
+            .entries()
+        {
+            let namespace = entry.key.split('.').nth(1).unwrap_or_default();
+            assert!(compared.contains(&namespace), "{}", entry.key);
+        }
+        let config = SessionConfig::new().with_batch_size(77);
+        let once = encode(&config);
+        assert_eq!(encode(&config).options, once.options);
+        let other = SessionConfig::new().with_batch_size(78);
+        assert_ne!(encode(&other).options, once.options);
+        let sliced = config.set_bool("datafusion.execution.parquet.pushdown_filters", true);
+        assert_ne!(encode(&sliced).options, once.options);
     }
 }

@@ -243,23 +243,19 @@ impl BlockManager {
         self.free(output);
     }
 
-    /// Frees every map output of a job: memory and files.
-    pub(crate) fn drop_job(&self, job: JobId) {
-        let dropped: Vec<Arc<MapOutput>> = {
-            let mut outputs = self.outputs.lock();
-            let ids: Vec<AttemptId> = outputs
-                .keys()
-                .filter(|attempt| attempt.task.job == job)
-                .copied()
-                .collect();
-            ids.iter().filter_map(|id| outputs.remove(id)).collect()
-        };
-        for output in dropped {
-            self.free(&output);
-        }
+    /// Takes every map output of a job out, to be freed.
+    pub(crate) fn remove_job(&self, job: JobId) -> Vec<Arc<MapOutput>> {
+        let mut outputs = self.outputs.lock();
+        let ids: Vec<AttemptId> = outputs
+            .keys()
+            .filter(|attempt| attempt.task.job == job)
+            .copied()
+            .collect();
+        ids.iter().filter_map(|id| outputs.remove(id)).collect()
     }
 
-    fn free(&self, output: &MapOutput) {
+    /// Memory and files of an output that was taken out.
+    pub(crate) fn free(&self, output: &MapOutput) {
         let attempt = output.attempt();
         output.drop_parts(|| self.release(|ledger| ledger.drop_block(attempt)));
     }

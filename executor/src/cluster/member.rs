@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use job::{Epoch, ExecutorId, FailureKind, JobId, Protection, TaskFailure, TaskOutcome};
+use operators::Sink;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -19,6 +20,7 @@ use wire::proto::{self, to_driver, to_executor};
 use wire::{PROTOCOL_VERSION, Security, TransportError};
 
 use super::plans::Plans;
+use super::rows::WaitingRows;
 use super::service::{CurrentExecutor, blocks_server};
 use crate::config::{ExecutorConfig, ExecutorServices, Membership};
 use crate::error::ExecutorError;
@@ -206,12 +208,14 @@ impl Member {
             epoch = registered.epoch,
             "registered"
         );
-        self.current
+        let rows = self
+            .current
             .set(registered.incarnation, Arc::clone(&executor));
         let mut registration = Registration {
             executor: Arc::clone(&executor),
             membership,
             plans: Plans::default(),
+            rows,
             outbox,
             drain_timeout: config.drain_timeout,
         };
@@ -248,6 +252,7 @@ struct Registration {
     executor: Arc<Executor>,
     membership: Membership,
     plans: Plans,
+    rows: WaitingRows,
     outbox: mpsc::UnboundedSender<proto::ToDriver>,
     drain_timeout: Option<Duration>,
 }
@@ -326,6 +331,7 @@ impl Registration {
             Some(to_executor::Message::DropJob(drop)) => {
                 let job = JobId(drop.job);
                 self.plans.drop_job(job);
+                self.rows.drop_job(job);
                 self.executor.drop_job(job);
             }
             Some(to_executor::Message::PeerLost(peer)) => {
@@ -363,6 +369,7 @@ impl Registration {
             }
             Arc::new(wire::read_input(input, attempt.task.job))
         });
+        let sends_rows = matches!(plan.sink, Sink::Rows(_));
         self.executor.launch(TaskLaunch {
             attempt,
             partitions: launch.partitions,
@@ -371,6 +378,15 @@ impl Registration {
             inputs: inputs.collect(),
             session_config,
         });
+        if sends_rows {
+            let first = self.rows.first(attempt, self.executor.open_rows(attempt));
+            let outbox = self.outbox.clone();
+            tokio::spawn(async move {
+                let rows = to_driver::Message::Rows(first.await);
+                // If the stream is gone, so is the registration and what it ran.
+                let _ = outbox.send(to_driver(rows));
+            });
+        }
     }
 }
 

@@ -14,10 +14,12 @@ mod fetch;
 mod member;
 mod peers;
 mod plans;
+mod rows;
 mod service;
 
 pub(crate) use fetch::ClusterReader;
 pub(crate) use peers::Peers;
 
 pub use member::{Member, MemberConfig, MemberEnd, MemberError};
-pub use service::{BlocksService, CurrentExecutor, blocks_server, remote_rows};
+pub use rows::{WaitingRows, remote_rows};
+pub use service::{BlocksService, CurrentExecutor, blocks_server};

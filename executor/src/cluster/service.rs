@@ -3,26 +3,22 @@
 //! A call names the life of the driver it belongs to, since jobs are numbered anew in each: what
 //! was stored for an earlier driver is never mistaken for what a later one asks for.
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures::stream::BoxStream;
-use futures::{Stream, StreamExt, TryStreamExt};
-use job::{AttemptId, ErrorReport, SqlError, SqlState};
-use operators::rows::RowChunk;
+use futures::{StreamExt, TryStreamExt};
+use job::{AttemptId, SqlError};
 use tokio::sync::watch;
 use tonic::service::interceptor::InterceptedService;
 use tonic::{Request, Response, Status};
 use wire::proto::blocks_server::BlocksServer;
 use wire::{Guard, Security, proto};
 
+use super::rows::{WaitingRows, rows_parts};
 use crate::blocks::{StoredPart, frame};
-use crate::checksum;
 use crate::error::ExecutorError;
 use crate::executor::Executor;
-use crate::link::{ExecutorLink, RowStream};
 
 /// Bytes of a batch that go in one message.
 const PART_BYTES: usize = 1 << 20;
@@ -34,6 +30,7 @@ pub struct CurrentExecutor(Arc<watch::Sender<Option<Registered>>>);
 struct Registered {
     incarnation: u64,
     executor: Arc<Executor>,
+    rows: WaitingRows,
 }
 
 impl Default for CurrentExecutor {
@@ -43,11 +40,15 @@ impl Default for CurrentExecutor {
 }
 
 impl CurrentExecutor {
-    pub fn set(&self, incarnation: u64, executor: Arc<Executor>) {
+    /// Returns where rows wait to be read from here.
+    pub fn set(&self, incarnation: u64, executor: Arc<Executor>) -> WaitingRows {
+        let rows = WaitingRows::default();
         self.0.send_replace(Some(Registered {
             incarnation,
             executor,
+            rows: rows.clone(),
         }));
+        rows
     }
 
     pub(crate) fn clear(&self) {
@@ -69,6 +70,12 @@ impl CurrentExecutor {
         let registered = self.0.borrow();
         let registered = registered.as_ref()?;
         (registered.incarnation == incarnation).then(|| Arc::clone(&registered.executor))
+    }
+
+    fn rows(&self, incarnation: u64) -> Option<WaitingRows> {
+        let registered = self.0.borrow();
+        let registered = registered.as_ref()?;
+        (registered.incarnation == incarnation).then(|| registered.rows.clone())
     }
 }
 
@@ -119,20 +126,11 @@ impl proto::blocks_server::Blocks for BlocksService {
             .attempt
             .ok_or_else(|| Status::invalid_argument("rows of no attempt"))?
             .into();
-        let Some(executor) = self.current.of(request.incarnation) else {
-            return Err(Status::not_found("the attempt is not here"));
-        };
-        let rows = executor.open_rows(attempt);
-        Ok(Response::new(
-            RowParts {
-                rows,
-                ended: false,
-                // Kept until the reader is gone, so that it can be told.
-                executor,
-                attempt,
-            }
-            .boxed(),
-        ))
+        let waiting = self.current.rows(request.incarnation);
+        match waiting.and_then(|waiting| waiting.take(attempt)) {
+            Some(rows) => Ok(Response::new(rows_parts(rows).boxed())),
+            None => Err(Status::not_found("no rows of the attempt wait here")),
+        }
     }
 }
 
@@ -210,109 +208,6 @@ fn lost_part(output: AttemptId, reason: impl Into<String>) -> proto::SegmentPart
         }),
         ..Default::default()
     }
-}
-
-/// Rows as messages. A reader that goes away before its task started leaves nothing behind.
-struct RowParts {
-    rows: RowStream,
-    ended: bool,
-    executor: Arc<Executor>,
-    attempt: AttemptId,
-}
-
-impl Stream for RowParts {
-    type Item = Result<proto::RowsPart, Status>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if self.ended {
-            return Poll::Ready(None);
-        }
-        let part = match std::task::ready!(self.rows.poll_next_unpin(cx)) {
-            Some(Ok(chunk)) => rows_part(chunk),
-            Some(Err(error)) => {
-                self.ended = true;
-                proto::RowsPart {
-                    error: Some(error.into()),
-                    ..Default::default()
-                }
-            }
-            None => {
-                self.ended = true;
-                proto::RowsPart {
-                    done: true,
-                    ..Default::default()
-                }
-            }
-        };
-        Poll::Ready(Some(Ok(part)))
-    }
-}
-
-impl Drop for RowParts {
-    fn drop(&mut self) {
-        self.executor.forget_unstarted_rows(self.attempt);
-    }
-}
-
-fn rows_part(chunk: RowChunk) -> proto::RowsPart {
-    proto::RowsPart {
-        crc32: crc32fast::hash(&chunk.bytes),
-        rows: chunk.bytes,
-        row_ends: chunk.row_ends,
-        ..Default::default()
-    }
-}
-
-/// The rows of a result task on another machine, as its link gives them out.
-pub fn remote_rows(
-    client: impl Future<Output = Result<tonic::Streaming<proto::RowsPart>, Status>> + Send + 'static,
-) -> RowStream {
-    let opened = futures::stream::once(client).map_err(cut_off);
-    opened
-        .map_ok(|call| {
-            futures::stream::try_unfold(Some(call), |call| async move {
-                let Some(mut call) = call else {
-                    return Ok(None);
-                };
-                let part = call.message().await.map_err(cut_off)?;
-                read_rows_part(part).map(|chunk| chunk.map(|chunk| (chunk, Some(call))))
-            })
-        })
-        .try_flatten()
-        .boxed()
-}
-
-/// `None` after the last row.
-fn read_rows_part(part: Option<proto::RowsPart>) -> Result<Option<RowChunk>, ErrorReport> {
-    let damaged = |what: &str| ErrorReport::new(SqlState::CONNECTION_FAILURE, what);
-    let Some(part) = part else {
-        return Err(damaged("the rows of an executor were cut off"));
-    };
-    if let Some(error) = part.error {
-        return Err(error.into());
-    }
-    if part.done {
-        return Ok(None);
-    }
-    let ends_fit = part.row_ends.is_sorted()
-        && part
-            .row_ends
-            .last()
-            .is_none_or(|end| *end as usize == part.rows.len());
-    if !checksum::matches(&part.rows, part.crc32) || !ends_fit {
-        return Err(damaged("the rows of an executor were damaged on the way"));
-    }
-    Ok(Some(RowChunk {
-        bytes: part.rows,
-        row_ends: part.row_ends,
-    }))
-}
-
-fn cut_off(status: Status) -> ErrorReport {
-    ErrorReport::new(
-        SqlState::CONNECTION_FAILURE,
-        format!("could not read rows from an executor: {}", status.message()),
-    )
 }
 
 impl From<ExecutorError> for Status {

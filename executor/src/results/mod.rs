@@ -153,22 +153,6 @@ impl Results {
         }
     }
 
-    /// A reader is gone. If its task has not started there is nobody to tell, and nothing is
-    /// kept for it.
-    pub(crate) fn forget_unstarted(&self, attempt: AttemptId) {
-        let mut jobs = self.jobs.lock();
-        let Some(job) = jobs.get_mut(&attempt.task.job) else {
-            return;
-        };
-        let unstarted = |ends: &Ends| ends.sender.is_some();
-        if job.attempts.get(&attempt).is_some_and(unstarted) {
-            job.attempts.remove(&attempt);
-            if job.attempts.is_empty() {
-                jobs.remove(&attempt.task.job);
-            }
-        }
-    }
-
     /// Jobs with open or unread results.
     pub(crate) fn jobs(&self) -> usize {
         self.jobs.lock().len()

@@ -5,11 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use datafusion::physical_plan::ExecutionPlan;
-use executor::{CurrentExecutor, ExecutorLink, Membership, RowStream, blocks_server, remote_rows};
+use executor::{
+    CurrentExecutor, ExecutorLink, Membership, RowStream, WaitingRows, blocks_server, remote_rows,
+};
 use futures::StreamExt;
 use job::{AttemptId, Epoch, ExecutorId, FailureKind, JobId, StageId};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::TcpListenerStream;
 use wire::{Security, proto};
@@ -125,6 +128,7 @@ async fn relay(near: TcpStream, far: TcpStream, fault: Fault, number: u64, fired
 struct Cluster {
     holder: Fixture,
     current: CurrentExecutor,
+    rows: WaitingRows,
     service: JoinHandle<()>,
     address: SocketAddr,
     network: Network,
@@ -145,7 +149,7 @@ impl Cluster {
     async fn new_with(fault: Fault, holder_memory: u64, reader_memory: u64) -> Self {
         let mut holder = Fixture::with(HOLDER.0, holder_memory, 1 << 40);
         let current = CurrentExecutor::default();
-        current.set(INCARNATION, Arc::clone(&holder.executor));
+        let rows = current.set(INCARNATION, Arc::clone(&holder.executor));
         let security = Security::default();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -169,6 +173,7 @@ impl Cluster {
         Self {
             holder,
             current,
+            rows,
             service,
             address,
             network,
@@ -430,43 +435,73 @@ async fn a_network_that_never_works_is_given_up_on() {
 async fn rows_are_read_from_another_process() {
     let cluster = Cluster::new(Fault::None, 256 * MIB).await;
     let mut holder = cluster.holder;
-    let id = attempt(2, 0, 0);
     let security = Security::default();
     let channel = security.channel(&cluster.address.to_string()).unwrap();
-    let mut client = security.blocks_client(channel);
-    let request = proto::RowsRequest {
-        incarnation: INCARNATION,
-        attempt: Some(id.into()),
+    let waiting = &cluster.rows;
+    // As a registration does with what it launches, and the driver with what it is told.
+    let rows_of = |holder: &Fixture, id: AttemptId| {
+        let first = waiting.first(id, holder.executor.open_rows(id));
+        let mut client = security.blocks_client(channel.clone());
+        let request = proto::RowsRequest {
+            incarnation: INCARNATION,
+            attempt: Some(id.into()),
+        };
+        let (sender, told) = oneshot::channel();
+        let telling = tokio::spawn(async move {
+            let parts = first.await.parts;
+            let few = !parts.is_empty();
+            sender.send(parts).unwrap();
+            few
+        });
+        let call = async move { Ok(client.read_rows(request).await?.into_inner()) };
+        (telling, remote_rows(told, call))
     };
-    // The reader may come before the task.
-    let rows = remote_rows({
-        let request = request.clone();
-        async move { Ok(client.read_rows(request).await?.into_inner()) }
-    });
+
+    // Many rows are read with a call.
+    let id = attempt(2, 0, 0);
+    let (telling, rows) = rows_of(&holder, id);
     let reading = tokio::spawn(collect(rows));
     let query = stage(0, plan(&session(2), PRODUCER).await, rows_sink());
     holder.launch(id, &query);
     holder.finished(id).await;
     assert_eq!(reading.await.unwrap().unwrap().len(), ROWS);
+    assert!(!telling.await.unwrap());
 
-    // A reader that goes away stops its task, also one that has not started.
+    // Few are told.
+    let few = stage(
+        0,
+        plan(&session(1), "SELECT 1 UNION ALL SELECT 2").await,
+        rows_sink(),
+    );
+    let id = attempt(3, 0, 0);
+    let (telling, rows) = rows_of(&holder, id);
+    holder.launch(id, &few);
+    assert_eq!(collect(rows).await.unwrap().len(), 2);
+    holder.finished(id).await;
+    assert!(telling.await.unwrap());
+
+    // A reader that goes away stops its task.
     let endless = "SELECT value FROM generate_series(1, 1000000000000)";
     let endless = stage(0, plan(&session(1), endless).await, rows_sink());
-    let id = attempt(3, 0, 0);
-    let request = proto::RowsRequest {
-        incarnation: INCARNATION,
-        attempt: Some(id.into()),
-    };
-    let channel = security.channel(&cluster.address.to_string()).unwrap();
-    let mut client = security.blocks_client(channel);
-    let mut rows = remote_rows(async move { Ok(client.read_rows(request).await?.into_inner()) });
+    let id = attempt(4, 0, 0);
+    let (telling, mut rows) = rows_of(&holder, id);
     holder.launch(id, &endless);
     assert!(rows.next().await.is_some_and(|rows| rows.is_ok()));
     drop(rows);
     assert_eq!(holder.outcome(id).await, job::TaskOutcome::Cancelled);
+    assert!(!telling.await.unwrap());
+
+    // Rows that nobody comes for go with their job.
+    let id = attempt(5, 0, 0);
+    let (telling, rows) = rows_of(&holder, id);
+    holder.launch(id, &endless);
+    assert!(!telling.await.unwrap());
+    waiting.drop_job(JobId(5));
+    assert_eq!(holder.outcome(id).await, job::TaskOutcome::Cancelled);
+    assert!(collect(rows).await.is_err());
 
     cluster.service.abort();
-    holder.assert_nothing_left([1, 2, 3]).await;
+    holder.assert_nothing_left([1, 2, 3, 4, 5]).await;
     holder.end().await;
     cluster.reader.end().await;
 }

@@ -18,6 +18,7 @@
 //! - [`dates`]: comparisons of dates with timestamps
 //! - [`rows`]: VALUES and UNION
 //! - [`condition`]: what stands where a boolean is wanted
+//! - [`frames`]: window frames over types without ranges
 //! - [`unknown`]: untyped literals until the walk types them
 //! - [`rule`]: the walk over plans
 
@@ -27,6 +28,7 @@ mod calls;
 pub(crate) mod casts;
 pub(crate) mod condition;
 mod dates;
+mod frames;
 pub(crate) mod literals;
 pub(crate) mod operators;
 mod patterns;

@@ -8,9 +8,9 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::error::Result;
-use datafusion::logical_expr::expr::{Case, Exists, InList, InSubquery};
+use datafusion::logical_expr::expr::{AggregateFunction, Case, Exists, InList, InSubquery};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::utils::merge_schema;
+use datafusion::logical_expr::utils::{COUNT_STAR_EXPANSION, merge_schema};
 use datafusion::logical_expr::{
     Between, BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator, Subquery,
 };
@@ -19,7 +19,7 @@ use datafusion::optimizer::analyzer::AnalyzerRule;
 use super::alternatives::{self, Alternative};
 use super::dates::{as_date_item, date_comparison};
 use super::operators::{self, Operand};
-use super::{casts, literals, rows};
+use super::{casts, frames, literals, rows};
 use crate::arithmetic::{datetimes, integers};
 use crate::error::PgError;
 use crate::kit::call;
@@ -116,6 +116,14 @@ fn typed_node(
     .map_data(LogicalPlan::recompute_schema)
 }
 
+/// `count(*)` came as the count of a number, which has the type of one by now. As DataFusion spells
+/// it, statistics may answer it.
+fn counts_rows(call: &AggregateFunction) -> bool {
+    let is_constant =
+        matches!(call.params.args.as_slice(), [Expr::Literal(value, _)] if !value.is_null());
+    is_constant && !call.params.distinct && call.func.name() == "count"
+}
+
 pub(super) struct Typing<'a> {
     pub(super) schema: &'a DFSchema,
     pub(super) config: &'a SharedConfig<'a>,
@@ -170,6 +178,13 @@ impl Typing<'_> {
             Expr::Like(like) => Expr::Like(self.escaped(like)?),
             Expr::SimilarTo(like) => self.similar(like)?,
             Expr::ScalarFunction(function) => self.function(function)?,
+            Expr::AggregateFunction(mut call) if counts_rows(&call) => {
+                call.params.args = vec![Expr::Literal(COUNT_STAR_EXPANSION, None)];
+                Expr::AggregateFunction(call)
+            }
+            Expr::WindowFunction(window) => {
+                Expr::WindowFunction(Box::new(frames::settled(*window, self.schema)?))
+            }
             Expr::ScalarSubquery(subquery) => Expr::ScalarSubquery(self.subquery(subquery)?),
             Expr::Exists(exists) => Expr::Exists(Exists {
                 subquery: self.subquery(exists.subquery)?,

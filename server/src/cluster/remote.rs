@@ -4,7 +4,7 @@
 //! messages, in order. That task encodes plans, so a large one delays nobody else; each is
 //! encoded once for all executors.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, OnceLock, Weak};
 
 use executor::{ExecutorLink, ExecutorReport, RowStream, TaskLaunch, remote_rows};
@@ -14,7 +14,7 @@ use job::{
 };
 use operators::StagePlan;
 use parking_lot::Mutex;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tonic::Status;
 use wire::proto::blocks_client::BlocksClient;
 use wire::proto::{self, to_executor};
@@ -41,6 +41,51 @@ pub(super) struct RemoteExecutor {
     pub(super) orders: mpsc::UnboundedSender<Order>,
     pub(super) incarnation: u64,
     pub(super) blocks: BlocksClient<Secured>,
+    pub(super) rows: Arc<AwaitedRows>,
+}
+
+/// Rows that the executor of a registration has yet to tell of.
+#[derive(Default)]
+pub(super) struct AwaitedRows(Mutex<Awaited>);
+
+#[derive(Default)]
+struct Awaited {
+    attempts: BTreeMap<AttemptId, oneshot::Sender<Vec<proto::RowsPart>>>,
+    /// The registration has ended: nothing will be told any more.
+    closed: bool,
+}
+
+impl AwaitedRows {
+    fn of(&self, attempt: AttemptId) -> oneshot::Receiver<Vec<proto::RowsPart>> {
+        let (sender, told) = oneshot::channel();
+        let mut awaited = self.0.lock();
+        if !awaited.closed {
+            awaited.attempts.insert(attempt, sender);
+        }
+        told
+    }
+
+    /// Whoever waits for them may be gone.
+    pub(super) fn tell(&self, attempt: AttemptId, parts: Vec<proto::RowsPart>) {
+        if let Some(awaited) = self.0.lock().attempts.remove(&attempt) {
+            let _ = awaited.send(parts);
+        }
+    }
+
+    fn drop_job(&self, job: JobId) {
+        let mut awaited = self.0.lock();
+        awaited
+            .attempts
+            .retain(|attempt, _| attempt.task.job != job);
+    }
+
+    /// Whatever is awaited is lost.
+    pub(super) fn close(&self) {
+        *self.0.lock() = Awaited {
+            closed: true,
+            ..Awaited::default()
+        };
+    }
 }
 
 impl RemoteExecutor {
@@ -60,6 +105,7 @@ impl ExecutorLink for RemoteExecutor {
     }
 
     fn drop_job(&self, job: JobId) {
+        self.rows.drop_job(job);
         self.order(Order::DropJob(job));
     }
 
@@ -77,7 +123,8 @@ impl ExecutorLink for RemoteExecutor {
             attempt: Some(attempt.into()),
         };
         let mut blocks = self.blocks.clone();
-        remote_rows(async move { Ok(blocks.read_rows(request).await?.into_inner()) })
+        let call = async move { Ok(blocks.read_rows(request).await?.into_inner()) };
+        remote_rows(self.rows.of(attempt), call)
     }
 }
 
@@ -105,18 +152,12 @@ impl EncodedPlans {
             });
             Arc::clone(&entry.encoded)
         };
-        cell.get_or_init(|| encode(job, task)).clone()
+        let encode = || {
+            wire::encode_stage_plan(job, &task.plan, &task.session_config)
+                .map_err(|error| error.report())
+        };
+        cell.get_or_init(encode).clone()
     }
-}
-
-fn encode(job: JobId, task: &TaskLaunch) -> Result<proto::StagePlan, ErrorReport> {
-    let plan = catalog::unguard_scans(Arc::clone(&task.plan.plan))
-        .map_err(|error| functions::error::report(&error))?;
-    let plan = StagePlan {
-        plan,
-        ..task.plan.as_ref().clone()
-    };
-    wire::encode_stage_plan(job, &plan, &task.session_config).map_err(|error| error.report())
 }
 
 /// Turns orders into messages until one end is gone.

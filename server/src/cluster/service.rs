@@ -19,7 +19,7 @@ use wire::proto::cluster_server::{self, ClusterServer};
 use wire::proto::{self, to_driver, to_executor};
 use wire::{PROTOCOL_VERSION, Security, TransportError};
 
-use super::remote::{EncodedPlans, OUTGOING_MAX, RemoteExecutor, Sender};
+use super::remote::{AwaitedRows, EncodedPlans, OUTGOING_MAX, RemoteExecutor, Sender};
 use crate::driver::{AttachedExecutor, Driver};
 
 /// How long a caller may take to say who it is.
@@ -211,6 +211,7 @@ impl cluster_server::Cluster for Cluster {
         if let Some(embedded) = &shared.embedded {
             embedded.learn(id, epoch, &address);
         }
+        let rows = Arc::<AwaitedRows>::default();
         let reached = (epoch, address.clone());
         shared.directory.0.lock().insert(id, reached);
         info!(executor_id = %id, %epoch, slots = registration.slots, address, "executor joined");
@@ -223,6 +224,7 @@ impl cluster_server::Cluster for Cluster {
                 orders,
                 incarnation: shared.incarnation,
                 blocks: shared.security.blocks_client(channel),
+                rows: Arc::clone(&rows),
             }),
         });
         let listener = Listener {
@@ -230,6 +232,7 @@ impl cluster_server::Cluster for Cluster {
             id,
             epoch,
             outgoing,
+            rows,
             draining: false,
         };
         tokio::spawn(listener.run(inbox));
@@ -262,6 +265,7 @@ struct Listener {
     id: ExecutorId,
     epoch: Epoch,
     outgoing: mpsc::Sender<Result<proto::ToExecutor, Status>>,
+    rows: Arc<AwaitedRows>,
     /// It said that it will go.
     draining: bool,
 }
@@ -281,6 +285,7 @@ impl Listener {
                 warn!(executor_id = %self.id, epoch = %self.epoch, reason, "executor lost");
             }
         }
+        self.rows.close();
         self.shared.driver.lost(self.id, self.epoch);
     }
 
@@ -332,6 +337,10 @@ impl Listener {
                     attempt,
                     outcome,
                 });
+            }
+            Some(to_driver::Message::Rows(rows)) => {
+                let attempt = rows.attempt.ok_or("rows of no attempt")?;
+                self.rows.tell(attempt.into(), rows.parts);
             }
             Some(to_driver::Message::Draining(_)) => {
                 info!(executor_id = %self.id, "executor drains");

@@ -349,6 +349,9 @@ impl EventLoop {
                 if sends_rows {
                     running.gate.launched(attempt);
                     running.senders.insert(attempt, executor);
+                    let rows = at.link.open_rows(attempt);
+                    // A session that is gone has cancelled the job; its rows stop with it.
+                    let _ = running.parts.send(ResultPart { attempt, rows });
                 }
                 at.link.launch(TaskLaunch {
                     attempt,
@@ -358,11 +361,6 @@ impl EventLoop {
                     inputs,
                     session_config: Arc::clone(&running.session_config),
                 });
-                if sends_rows {
-                    let rows = at.link.open_rows(attempt);
-                    // A session that is gone has cancelled the job; its rows stop with it.
-                    let _ = running.parts.send(ResultPart { attempt, rows });
-                }
             }
             Action::CancelTask { executor, attempt } => {
                 if let Some(at) = self.executors.get(&executor) {

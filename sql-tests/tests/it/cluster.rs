@@ -35,6 +35,9 @@ const SHORT_TIMEOUTS: &str =
 /// What a loaded machine may take for what takes a second.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// A driver that has no executors yet.
+const ALONE: [&str; 3] = ["--no-local-executor", "--cluster-listen", "127.0.0.1:0"];
+
 /// A cluster, and where its configuration is.
 fn cluster(executors: usize) -> Result<(Server, TempDir)> {
     let directory = TempDir::with_prefix("firesteel-config-")?;
@@ -171,8 +174,7 @@ fn an_executor_that_drains_does_not_wait_for_ever() -> Result {
         format!("{SHORT_TIMEOUTS}executor_drain_timeout = \"500ms\"\n"),
     )?;
     let config = ["--config".to_owned(), config.display().to_string()];
-    let alone = ["--no-local-executor", "--cluster-listen", "127.0.0.1:0"];
-    let mut server = Server::start_cluster(0, &[&alone[..], &[&config[0], &config[1]]].concat())?;
+    let mut server = Server::start_cluster(0, &[&ALONE[..], &[&config[0], &config[1]]].concat())?;
     for _ in 0..2 {
         server.add_executor(&config)?;
     }
@@ -211,6 +213,18 @@ fn executors_that_join_are_used() -> Result {
         std::thread::sleep(Duration::from_millis(500));
         Ok(())
     })?;
+    Ok(())
+}
+
+#[test]
+fn what_statistics_know_needs_no_executor() -> Result {
+    let server = Server::start_cluster(0, &ALONE)?;
+    let mut wire = with_tables(&server)?;
+    wire.simple("SET statement_timeout = '20s'")?;
+    let count = wire.value("SELECT count(*) FROM orders")?;
+    assert_eq!(count.as_deref(), Some("75000"));
+    let most = wire.value("SELECT max(o_orderkey) + count(1) FROM orders")?;
+    assert_eq!(most.as_deref(), Some("375000"));
     Ok(())
 }
 
@@ -284,16 +298,7 @@ fn strangers_are_refused_and_change_nothing() -> Result {
     };
     let right = config("right", "open sesame")?;
     let wrong = config("wrong", "open barley")?;
-    let mut server = Server::start_cluster(
-        0,
-        &[
-            "--no-local-executor",
-            "--cluster-listen",
-            "127.0.0.1:0",
-            "--config",
-            &right,
-        ],
-    )?;
+    let mut server = Server::start_cluster(0, &[&ALONE[..], &["--config", &right]].concat())?;
     server.add_executor(&["--config".to_owned(), right])?;
     let port = server.cluster_port().ok_or("no cluster port")?;
     let mut wire = server.connect()?;

@@ -49,7 +49,7 @@ const STACK_NEEDED_BYTES: usize = STACK_BYTES / 4 * 3;
 
 static RUNTIME: LazyLock<Arc<RuntimeEnv>> = LazyLock::new(|| Arc::new(RuntimeEnv::default()));
 
-/// A plan for the executors. Files are named as the plan names them: unguarded.
+/// A plan for the executors.
 pub fn encode_stage_plan(
     job: JobId,
     plan: &StagePlan,
