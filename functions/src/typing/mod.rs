@@ -18,10 +18,12 @@
 //! - [`dates`]: comparisons of dates with timestamps
 //! - [`rows`]: VALUES and UNION
 //! - [`condition`]: what stands where a boolean is wanted
+//! - [`aggregates`]: what is counted, sorted and grouped
 //! - [`frames`]: window frames over types without ranges
 //! - [`unknown`]: untyped literals until the walk types them
 //! - [`rule`]: the walk over plans
 
+mod aggregates;
 mod alternatives;
 mod arrays;
 mod calls;

@@ -8,18 +8,18 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::error::Result;
-use datafusion::logical_expr::expr::{AggregateFunction, Case, Exists, InList, InSubquery};
+use datafusion::logical_expr::expr::{Case, Exists, InList, InSubquery};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::utils::{COUNT_STAR_EXPANSION, merge_schema};
+use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
-    Between, BinaryExpr, Expr, ExprSchemable, LogicalPlan, Operator, Subquery,
+    Between, BinaryExpr, Distinct, Expr, ExprSchemable, LogicalPlan, Operator, Subquery,
 };
 use datafusion::optimizer::analyzer::AnalyzerRule;
 
 use super::alternatives::{self, Alternative};
 use super::dates::{as_date_item, date_comparison};
 use super::operators::{self, Operand};
-use super::{casts, frames, literals, rows};
+use super::{aggregates, casts, frames, literals, rows};
 use crate::arithmetic::{datetimes, integers};
 use crate::error::PgError;
 use crate::kit::call;
@@ -113,15 +113,18 @@ fn typed_node(
         let typed = typing.expr(expr)?;
         Ok(typed.update_data(|expr| name.restore(expr)))
     })?
-    .map_data(LogicalPlan::recompute_schema)
-}
-
-/// `count(*)` came as the count of a number, which has the type of one by now. As DataFusion spells
-/// it, statistics may answer it.
-fn counts_rows(call: &AggregateFunction) -> bool {
-    let is_constant =
-        matches!(call.params.args.as_slice(), [Expr::Literal(value, _)] if !value.is_null());
-    is_constant && !call.params.distinct && call.func.name() == "count"
+    .map_data(|plan| match plan {
+        LogicalPlan::Sort(mut sort) => {
+            sort.expr = aggregates::in_order(sort.expr, &schema)?;
+            Ok(LogicalPlan::Sort(sort))
+        }
+        LogicalPlan::Aggregate(_) => match plan.recompute_schema()? {
+            LogicalPlan::Aggregate(aggregate) => aggregates::groups(aggregate),
+            other => Ok(other),
+        },
+        LogicalPlan::Distinct(Distinct::All(rows)) => aggregates::distinct(rows),
+        other => other.recompute_schema(),
+    })
 }
 
 pub(super) struct Typing<'a> {
@@ -178,10 +181,7 @@ impl Typing<'_> {
             Expr::Like(like) => Expr::Like(self.escaped(like)?),
             Expr::SimilarTo(like) => self.similar(like)?,
             Expr::ScalarFunction(function) => self.function(function)?,
-            Expr::AggregateFunction(mut call) if counts_rows(&call) => {
-                call.params.args = vec![Expr::Literal(COUNT_STAR_EXPANSION, None)];
-                Expr::AggregateFunction(call)
-            }
+            Expr::AggregateFunction(function) => aggregates::settled(function, self.schema)?,
             Expr::WindowFunction(window) => {
                 Expr::WindowFunction(Box::new(frames::settled(*window, self.schema)?))
             }
