@@ -123,6 +123,14 @@ fn typed_node(
             other => Ok(other),
         },
         LogicalPlan::Distinct(Distinct::All(rows)) => aggregates::distinct(rows),
+        LogicalPlan::Join(mut join) => {
+            // USING, INTERSECT and EXCEPT; ON has comparisons.
+            for (left, right) in &mut join.on {
+                *left = aggregates::key(std::mem::take(left), join.left.schema())?;
+                *right = aggregates::key(std::mem::take(right), join.right.schema())?;
+            }
+            LogicalPlan::Join(join).recompute_schema()
+        }
         other => other.recompute_schema(),
     })
 }
