@@ -18,6 +18,8 @@ use datafusion::logical_expr::{
     BinaryExpr, Cast, Expr, ExprSchemable, Filter, LogicalPlan, Operator, lit,
 };
 
+use crate::expressions::any_part;
+
 /// The plan with right sides that can raise an error behind their left sides.
 pub(crate) fn right_sides(plan: LogicalPlan) -> Result<LogicalPlan> {
     let plan = plan.transform_down_with_subqueries(|node| {
@@ -42,17 +44,10 @@ pub(crate) fn right_sides(plan: LogicalPlan) -> Result<LogicalPlan> {
 
 /// Whether there is an AND or OR in an expression of the node.
 fn has_choice(node: &LogicalPlan) -> Result<bool> {
-    let mut found = false;
-    node.apply_expressions(|expr| {
-        found =
-            expr.exists(|part| Ok(matches!(part, Expr::BinaryExpr(part) if is_choice(part))))?;
-        Ok(if found {
-            TreeNodeRecursion::Stop
-        } else {
-            TreeNodeRecursion::Continue
-        })
-    })?;
-    Ok(found)
+    any_part(
+        node,
+        |part| matches!(part, Expr::BinaryExpr(part) if is_choice(part)),
+    )
 }
 
 fn is_choice(expr: &BinaryExpr) -> bool {

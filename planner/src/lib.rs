@@ -16,6 +16,7 @@ mod engine;
 mod error;
 pub mod explain;
 mod explain_rows;
+mod expressions;
 mod insert;
 mod lazy;
 mod normalize;

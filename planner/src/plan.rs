@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::TreeNode;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::{Expr, LogicalPlan, TableSource, Volatility};
 use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
@@ -20,6 +20,7 @@ use operators::{Sink, StagePlan};
 
 use crate::bind::plan_error;
 use crate::error::{PlanError, Result};
+use crate::expressions::{any_part, go_on_unless};
 use crate::lazy;
 use crate::parse::Source;
 use crate::planned::{Placement, PlannedJob};
@@ -132,11 +133,7 @@ fn placement(bound: &Bound, sink: &Sink) -> datafusion::common::Result<Placement
             LogicalPlan::Extension(_) => false,
             _ => true,
         };
-        Ok(if driver {
-            TreeNodeRecursion::Continue
-        } else {
-            TreeNodeRecursion::Stop
-        })
+        Ok(go_on_unless(!driver))
     })?;
     Ok(if driver {
         Placement::Driver
@@ -180,18 +177,12 @@ fn for_statement(
 fn asks_session(plan: &LogicalPlan) -> datafusion::common::Result<bool> {
     let mut asks = false;
     plan.apply_with_subqueries(|node| {
-        node.apply_expressions(|expr| {
-            asks = expr.exists(|part| {
-                Ok(matches!(part, Expr::ScalarFunction(call)
-                    if call.func.signature().volatility != Volatility::Immutable
-                        && !call.name().starts_with("firesteel_")))
-            })?;
-            Ok(if asks {
-                TreeNodeRecursion::Stop
-            } else {
-                TreeNodeRecursion::Continue
-            })
-        })
+        asks = any_part(node, |part| {
+            matches!(part, Expr::ScalarFunction(call)
+                if call.func.signature().volatility != Volatility::Immutable
+                    && !call.name().starts_with("firesteel_"))
+        })?;
+        Ok(go_on_unless(asks))
     })?;
     Ok(asks)
 }
@@ -201,7 +192,7 @@ fn asks_session(plan: &LogicalPlan) -> datafusion::common::Result<bool> {
 fn is_bare(plan: &LogicalPlan) -> datafusion::common::Result<bool> {
     let mut bare = true;
     plan.apply(|node| {
-        bare = match node {
+        let row_by_row = match node {
             LogicalPlan::EmptyRelation(_) | LogicalPlan::Values(_) => true,
             LogicalPlan::Projection(_)
             | LogicalPlan::Filter(_)
@@ -210,20 +201,8 @@ fn is_bare(plan: &LogicalPlan) -> datafusion::common::Result<bool> {
             | LogicalPlan::SubqueryAlias(_) => true,
             _ => false,
         };
-        if bare {
-            node.apply_expressions(|expr| {
-                if expr.exists(|part| Ok(is_subquery(part)))? {
-                    bare = false;
-                    return Ok(TreeNodeRecursion::Stop);
-                }
-                Ok(TreeNodeRecursion::Continue)
-            })?;
-        }
-        Ok(if bare {
-            TreeNodeRecursion::Continue
-        } else {
-            TreeNodeRecursion::Stop
-        })
+        bare = row_by_row && !any_part(node, is_subquery)?;
+        Ok(go_on_unless(!bare))
     })?;
     Ok(bare)
 }

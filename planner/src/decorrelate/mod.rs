@@ -45,6 +45,8 @@ use forms::{Joiner, join_lateral};
 pub(crate) use references::as_subquery;
 use references::{Site, is_ours, subquery_of};
 
+use crate::expressions::{any_part, go_on_unless};
+
 /// The last analyzer rule: types are settled, and DataFusion's checks of subqueries come after.
 #[derive(Debug)]
 pub(crate) struct Decorrelate;
@@ -69,22 +71,9 @@ impl AnalyzerRule for Decorrelate {
 fn has_subqueries(plan: &LogicalPlan) -> Result<bool> {
     let mut found = false;
     plan.apply(|node| {
-        found = matches!(node, LogicalPlan::Subquery(_));
-        if !found {
-            node.apply_expressions(|expr| {
-                found = expr.exists(|part| Ok(subquery_of(part).is_some()))?;
-                Ok(if found {
-                    TreeNodeRecursion::Stop
-                } else {
-                    TreeNodeRecursion::Continue
-                })
-            })?;
-        }
-        Ok(if found {
-            TreeNodeRecursion::Stop
-        } else {
-            TreeNodeRecursion::Continue
-        })
+        found = matches!(node, LogicalPlan::Subquery(_))
+            || any_part(node, |part| subquery_of(part).is_some())?;
+        Ok(go_on_unless(found))
     })?;
     Ok(found)
 }
