@@ -53,7 +53,7 @@ impl FileIdentity {
             version: meta.version.clone()?,
             hash: 0,
         };
-        identity.hash = BuildHasherDefault::<DefaultHasher>::default().hash_one((
+        identity.hash = hash_of((
             &identity.location,
             identity.size,
             identity.modified_ns,
@@ -68,6 +68,11 @@ impl Hash for FileIdentity {
     fn hash<H: Hasher>(&self, state: &mut H) {
         state.write_u64(self.hash);
     }
+}
+
+/// What the cache knows things by, the same wherever it is asked.
+pub fn hash_of(thing: impl Hash) -> u64 {
+    BuildHasherDefault::<DefaultHasher>::default().hash_one(thing)
 }
 
 /// Names a chunk.

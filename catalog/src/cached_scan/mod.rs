@@ -28,7 +28,6 @@ mod scan;
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -52,7 +51,7 @@ use datafusion_datasource::morsel::{
 use futures::StreamExt;
 use futures::stream::BoxStream;
 
-use crate::chunks::{ChunkCache, FileIdentity};
+use crate::chunks::{ChunkCache, FileIdentity, hash_of};
 use crate::versions::SnapshotStore;
 use open::Opened;
 
@@ -181,11 +180,7 @@ impl Morselizer for CachedMorselizer {
         // Columns that somebody wanted of this part of the file before.
         let mut warm = Vec::new();
         for column in &scan.wanted {
-            let part = BuildHasherDefault::<DefaultHasher>::default().hash_one((
-                &identity,
-                &file.range,
-                column,
-            ));
+            let part = hash_of((&identity, &file.range, column));
             if scan.cache.chunks.was_wanted(part) {
                 warm.push(column.clone());
             }

@@ -1,6 +1,7 @@
 //! External tables: every format, snapshots of their files, and files that are not what they
 //! should be.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use arrow::array::{Int32Array, RecordBatch};
@@ -329,8 +330,8 @@ async fn a_file_rewritten_in_place_with_the_same_size_and_times() {
     assert_eq!(error.sqlstate.as_str(), "40001");
 }
 
-#[tokio::test]
-async fn cached_footers_are_not_believed_of_a_new_file() {
+/// A table `t` of one file with two rows, and where the file is.
+async fn with_a_parquet_file() -> (Fixture, PathBuf) {
     let fixture = Fixture::new();
     let path = fixture.path("t.parquet");
     write_parquet(&path, &batch(&[(1, "x"), (2, "y")]));
@@ -338,6 +339,12 @@ async fn cached_footers_are_not_believed_of_a_new_file() {
         .external("t", FileKind::Parquet, &path)
         .await
         .unwrap();
+    (fixture, path)
+}
+
+#[tokio::test]
+async fn cached_footers_are_not_believed_of_a_new_file() {
+    let (fixture, path) = with_a_parquet_file().await;
     let query = "SELECT a FROM t WHERE a > 2";
     assert!(cells(&fixture.query("t", query).await.unwrap()).is_empty());
     let modified = std::fs::metadata(&path).unwrap().modified().unwrap();
@@ -355,13 +362,7 @@ async fn cached_footers_are_not_believed_of_a_new_file() {
 /// A statement over the old version may end after one over the new version began.
 #[tokio::test]
 async fn the_footer_of_another_version_is_not_taken_though_it_was_kept_last() {
-    let fixture = Fixture::new();
-    let path = fixture.path("t.parquet");
-    write_parquet(&path, &batch(&[(1, "x"), (2, "y")]));
-    fixture
-        .external("t", FileKind::Parquet, &path)
-        .await
-        .unwrap();
+    let (fixture, path) = with_a_parquet_file().await;
     fixture.query("t", "SELECT a FROM t").await.unwrap();
     let footers = fixture
         .context

@@ -17,10 +17,9 @@
 //! of itself cached instead of throwing each part out before it is read again.
 
 use std::collections::{BTreeMap, HashMap};
-use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash};
 use std::sync::Arc;
 
-use catalog::{Chunk, ChunkKey, Prospect};
+use catalog::{Chunk, ChunkKey, Prospect, hash_of};
 
 use super::frequency::FrequencySketch;
 
@@ -78,10 +77,6 @@ pub(crate) struct CachedChunks {
     counts: CacheCounts,
 }
 
-fn hash(thing: impl Hash) -> u64 {
-    BuildHasherDefault::<DefaultHasher>::default().hash_one(thing)
-}
-
 impl CachedChunks {
     pub(crate) fn new(limits: CacheLimits) -> Self {
         let known = if limits.max == 0 { 0 } else { CHUNKS_KNOWN };
@@ -125,7 +120,7 @@ impl CachedChunks {
         let prospects: Vec<Prospect> = wanted
             .iter()
             .map(|(key, bytes)| {
-                self.frequency.note(hash(key));
+                self.frequency.note(hash_of(key));
                 match self.entries.get(key) {
                     Some(entry) if entry.chunk.is_some() => Prospect::Here,
                     Some(_) => Prospect::Elsewhere,
@@ -284,11 +279,11 @@ impl CachedChunks {
         let mut price = 0;
         // Being looked at once more than the others is not enough: counts are estimates, and
         // those who take turns would throw each other out for ever.
-        let worth = u32::from(self.frequency.count(hash(key)));
+        let worth = u32::from(self.frequency.count(hash_of(key)));
         while missing > 0 {
             let victim = self.least_wanted(&victims)?;
             let key = self.order.get(&victim)?;
-            price += u32::from(self.frequency.count(hash(key))) + 1;
+            price += u32::from(self.frequency.count(hash_of(key))) + 1;
             if price >= worth {
                 return None;
             }
@@ -304,7 +299,7 @@ impl CachedChunks {
             .iter()
             .filter(|(at, _)| !taken.contains(at))
             .take(VICTIMS_COMPARED)
-            .min_by_key(|(at, key)| (self.frequency.count(hash(key)), **at))
+            .min_by_key(|(at, key)| (self.frequency.count(hash_of(key)), **at))
             .map(|(at, _)| *at)
     }
 

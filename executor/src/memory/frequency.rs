@@ -68,13 +68,9 @@ impl FrequencySketch {
 
 #[cfg(test)]
 mod tests {
-    use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+    use catalog::hash_of as hash;
 
     use super::*;
-
-    fn hash(n: u64) -> u64 {
-        BuildHasherDefault::<DefaultHasher>::default().hash_one(n)
-    }
 
     #[test]
     fn counts_what_it_saw_and_forgets_by_halves() {
