@@ -12,7 +12,7 @@ mod stage_plan;
 mod yielding;
 
 pub use filters::{ChangeParquet, strip_foreign_filters};
-pub use restrict::{restrict, restrict_with};
+pub use restrict::restrict;
 pub use scalar_subqueries::ScalarSubqueriesExec;
 pub use stage_plan::{ExchangeSpec, FileSpec, RowForm, RowSpec, Sink, StagePlan};
 pub use yielding::yielding;

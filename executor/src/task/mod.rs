@@ -29,7 +29,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use futures::FutureExt;
 use job::{ErrorReport, SqlState, TaskFailure, TaskOutcome, TaskStats};
 use operators::exchange::{ExchangeReader, TaskInputs};
-use operators::{Sink, restrict_with, yielding};
+use operators::{Sink, restrict, yielding};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
@@ -161,7 +161,7 @@ impl TaskRunner {
         rows: Option<ResultWriter>,
         partitions: &mut Partitions,
     ) -> Result<TaskStats, Stopped> {
-        let plan = yielding(restrict_with(
+        let plan = yielding(restrict(
             &launch.plan.plan,
             &launch.partitions,
             catalog::change_parquet,

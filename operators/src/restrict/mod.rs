@@ -65,18 +65,14 @@ pub(crate) use skipped::SkippedExec;
 
 type Plan = Arc<dyn ExecutionPlan>;
 
-/// A fresh copy of `plan` that has exactly `partitions` (ascending, at least one).
-pub fn restrict(plan: &Plan, partitions: &[u32], change: ChangeParquet) -> Result<Plan> {
-    restrict_with(plan, partitions, change, &|_, _| None)
-}
-
 /// A file source made ready for one copy of a plan, if it needs that; it may count there how many
 /// bytes it did not have to read.
 pub type PrepareSource<'a> =
     dyn Fn(&Arc<dyn FileSource>, Count) -> Option<Arc<dyn FileSource>> + 'a;
 
-/// A fresh copy as [`restrict`] makes it, whose scans read from sources that `prepare` made.
-pub fn restrict_with(
+/// A fresh copy of `plan` that has exactly `partitions` (ascending, at least one), whose scans read
+/// from sources that `prepare` made.
+pub fn restrict(
     plan: &Plan,
     partitions: &[u32],
     change: ChangeParquet,

@@ -140,7 +140,7 @@ async fn task(
     context: Arc<TaskContext>,
     store: &Arc<Mutex<Segments>>,
 ) -> Result<Done> {
-    let restricted = restrict(&plan.plan, slice, catalog::change_parquet)?;
+    let restricted = restrict(&plan.plan, slice, catalog::change_parquet, &|_, _| None)?;
     let mut running = Vec::new();
     for (index, partition) in slice.iter().enumerate() {
         let stream = restricted.execute(index, Arc::clone(&context))?;

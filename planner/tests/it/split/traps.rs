@@ -84,7 +84,7 @@ async fn copies_of_an_unrestricted_scan_steal_each_others_files() {
         // this one takes all their files.
         let copy = reset_plan_states(Arc::clone(scan)).unwrap();
         naive += partition(&copy, p, &session).await;
-        let copy = restrict(scan, &[p as u32], catalog::change_parquet).unwrap();
+        let copy = restrict(scan, &[p as u32], catalog::change_parquet, &|_, _| None).unwrap();
         ours += partition(&copy, 0, &session).await;
     }
     assert_eq!(
@@ -114,7 +114,7 @@ async fn an_attempt_does_not_inherit_the_bound_of_a_lost_one() {
     assert_ne!(in_order(&naive), want, "the trap is gone from DataFusion");
 
     for _ in 0..2 {
-        let copy = restrict(plan, &[0], catalog::change_parquet).unwrap();
+        let copy = restrict(plan, &[0], catalog::change_parquet, &|_, _| None).unwrap();
         let ours = collect(copy, Arc::clone(&context)).await.unwrap();
         assert_eq!(in_order(&ours), want);
     }
@@ -205,7 +205,7 @@ async fn joins_that_put_out_build_rows_are_not_sliced() {
             if shared && stage.partitions > 1 {
                 assert!(matches!(stage.slicing, Slicing::Whole { .. }), "{text}");
                 // And if it were sliced all the same, that is an error and not a wrong answer.
-                assert!(restrict(&plan.plan, &[0], catalog::change_parquet).is_err());
+                assert!(restrict(&plan.plan, &[0], catalog::change_parquet, &|_, _| None).is_err());
             }
         }
     }
@@ -545,7 +545,7 @@ async fn a_source_without_its_inputs_is_an_error() {
     .await;
     let last = &plan.plans.last().unwrap().plan;
     assert!(nodes(last, ExchangeSourceExec::static_name()) > 0);
-    let copy = restrict(last, &[0], catalog::change_parquet).unwrap();
+    let copy = restrict(last, &[0], catalog::change_parquet, &|_, _| None).unwrap();
     let error = collect(copy, session.task_ctx()).await.unwrap_err();
     assert!(error.to_string().contains("was given no inputs"), "{error}");
 }
