@@ -142,13 +142,24 @@ fn create(wire: &mut Wire, folder: &Path) -> Result {
     Ok(())
 }
 
-fn cache(percent: &str, protected: &str) -> Environment {
-    [
+/// In one process, or a driver and so many executors, whose caches may have these parts of their
+/// memory.
+fn server(percent: &str, protected: &str, executors: usize, memory: &str) -> Result<Server> {
+    let cache: Environment = [
         ("CACHE_PERCENT", percent),
         ("CACHE_PROTECTED_PERCENT", protected),
     ]
     .map(|(key, value)| (format!("FIRESTEEL__EXECUTOR__{key}"), value.to_owned()))
-    .into()
+    .into();
+    let arguments = [
+        "--slots",
+        "2",
+        "--memory",
+        memory,
+        "--http-listen",
+        "127.0.0.1:0",
+    ];
+    Ok(Server::start_in(&cache, executors, &arguments)?)
 }
 
 fn rows(wire: &mut Wire, sql: &str) -> Result<Vec<Vec<Option<String>>>> {
@@ -160,18 +171,7 @@ fn rows(wire: &mut Wire, sql: &str) -> Result<Vec<Vec<Option<String>>>> {
 
 /// The answers of a server that caches nothing.
 fn expected(folder: &Path) -> Result<Vec<Vec<Vec<Option<String>>>>> {
-    let server = Server::start_in(
-        &cache("0", "1"),
-        0,
-        &[
-            "--slots",
-            "2",
-            "--memory",
-            "1GiB",
-            "--http-listen",
-            "127.0.0.1:0",
-        ],
-    )?;
+    let server = server("0", "1", 0, "1GiB")?;
     let mut wire = server.connect()?;
     create(&mut wire, folder)?;
     let answers = QUERIES
@@ -215,18 +215,7 @@ fn all_equal(server: &Server, folder: &Path, rounds: usize) -> Result {
 fn cold_and_warm_answers_are_those_without_a_cache() -> Result {
     let folder = tempfile::tempdir()?;
     tables(folder.path())?;
-    let server = Server::start_in(
-        &cache("75", "10"),
-        0,
-        &[
-            "--slots",
-            "2",
-            "--memory",
-            "1GiB",
-            "--http-listen",
-            "127.0.0.1:0",
-        ],
-    )?;
+    let server = server("75", "10", 0, "1GiB")?;
     all_equal(&server, folder.path(), 3)?;
     assert!(server.metric("firesteel_cache_hits_total")? > 100);
     assert!(server.metric("firesteel_cache_hit_bytes_total")? > 1 << 20);
@@ -235,7 +224,6 @@ fn cold_and_warm_answers_are_those_without_a_cache() -> Result {
 
     // EXPLAIN ANALYZE tells.
     let mut wire = server.connect()?;
-    create(&mut wire, folder.path()).ok();
     let plan = rows(&mut wire, "EXPLAIN ANALYZE SELECT sum(score) FROM t")?;
     assert!(format!("{plan:?}").contains(" cached="), "{plan:?}");
     Ok(())
@@ -248,29 +236,19 @@ fn answers_of_a_small_cache_that_is_evicted_are_those_without_a_cache() -> Resul
     // The columns need about 20 MB; the cache may have less than a third of that, and scans may hold
     // some columns of a row group only.
     for protected in ["10", "1"] {
-        let server = Server::start_in(
-            &cache("12", protected),
-            0,
-            &[
-                "--slots",
-                "2",
-                "--memory",
-                "64MiB",
-                "--http-listen",
-                "127.0.0.1:0",
-            ],
-        )?;
+        let server = server("12", protected, 0, "64MiB")?;
         all_equal(&server, folder.path(), 4)?;
         assert!(server.metric("firesteel_cache_hits_total")? > 0);
         assert!(server.metric("firesteel_memory_cached_bytes")? < 8 << 20);
         // A join that takes all the memory there is, and does not get enough.
         let mut wire = server.connect()?;
-        create(&mut wire, folder.path()).ok();
         let many = vec!["SELECT id, name, note, amount FROM t"; 6].join(" UNION ALL ");
         let join = format!(
             "SELECT count(*) FROM ({many}) a JOIN ({many}) b ON a.id = b.id AND a.note < b.note"
         );
-        wire.simple(&join).ok();
+        if let Err(error) = wire.simple(&join) {
+            assert_eq!(error.sqlstate(), Some("53200"), "{error}");
+        }
         let evictions = server.metric("firesteel_cache_evictions_total")?;
         let cached = server.metric("firesteel_memory_cached_bytes")?;
         assert!(evictions > 0, "{protected} %: {cached} bytes are cached");
@@ -284,14 +262,9 @@ fn answers_of_a_small_cache_that_is_evicted_are_those_without_a_cache() -> Resul
 fn executors_of_their_own_cache_too() -> Result {
     let folder = tempfile::tempdir()?;
     tables(folder.path())?;
-    let server = Server::start_in(
-        &cache("75", "10"),
-        2,
-        &["--slots", "2", "--memory", "512MiB"],
-    )?;
+    let server = server("75", "10", 2, "512MiB")?;
     all_equal(&server, folder.path(), 3)?;
     let mut wire = server.connect()?;
-    create(&mut wire, folder.path()).ok();
     let mut plan = String::new();
     for _ in 0..6 {
         plan = format!(
@@ -392,18 +365,7 @@ fn set_modified(path: &Path, time: SystemTime) -> Result {
 
 #[test]
 fn files_that_change_are_never_served_stale() -> Result {
-    let server = Server::start_in(
-        &cache("75", "10"),
-        0,
-        &[
-            "--slots",
-            "2",
-            "--memory",
-            "512MiB",
-            "--http-listen",
-            "127.0.0.1:0",
-        ],
-    )?;
+    let server = server("75", "10", 0, "512MiB")?;
     changes_are_seen_at_once(&server)?;
     assert!(server.metric("firesteel_cache_hits_total")? > 20);
     Ok(())
@@ -411,10 +373,6 @@ fn files_that_change_are_never_served_stale() -> Result {
 
 #[test]
 fn files_that_change_are_never_served_stale_by_executors() -> Result {
-    let server = Server::start_in(
-        &cache("75", "10"),
-        1,
-        &["--slots", "2", "--memory", "512MiB"],
-    )?;
+    let server = server("75", "10", 1, "512MiB")?;
     changes_are_seen_at_once(&server)
 }
