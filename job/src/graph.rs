@@ -53,6 +53,15 @@ impl JobGraph {
             if stage.slicing == (Slicing::Whole { slots: 0 }) {
                 return broken(format!("stage {id} asks for no slots"));
             }
+            let keys = match stage.slicing {
+                Slicing::Whole { .. } => 1,
+                Slicing::PerPartition => stage.partitions as usize,
+            };
+            if !stage.placement.is_empty() && stage.placement.len() != keys {
+                return broken(format!(
+                    "stage {id} is placed by other partitions than it has"
+                ));
+            }
             if let Some(input) = stage.inputs.iter().find(|input| input.stage >= id) {
                 return broken(format!("stage {id} reads stage {}", input.stage));
             }
@@ -77,6 +86,9 @@ pub struct Stage {
     pub output: StageOutput,
     /// Planner's estimate of the bytes this stage reads, for admission and placement.
     pub estimated_bytes: Option<u64>,
+    /// What each partition reads of tables, hashed, so that the same executor reads the same again: one
+    /// number per partition, or a single one if the stage is one task. Empty: it does not matter where it runs.
+    pub placement: Vec<u64>,
 }
 
 /// An exchange as its consumer sees it.

@@ -234,6 +234,7 @@ fn single_stage(plan: Arc<dyn ExecutionPlan>, sink: Sink) -> (JobGraph, Vec<Arc<
             slicing: Slicing::Whole { slots: 1 },
             output: StageOutput::Result,
             estimated_bytes: Some(0),
+            placement: Vec::new(),
         }],
     };
     (graph, vec![Arc::new(StagePlan { stage, plan, sink })])

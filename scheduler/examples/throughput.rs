@@ -232,6 +232,7 @@ fn graph() -> JobGraph {
         slicing: Slicing::PerPartition,
         output,
         estimated_bytes: None,
+        placement: Vec::new(),
     };
     let exchange = StageOutput::Exchange {
         kind: ExchangeKind::Hash,

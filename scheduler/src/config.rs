@@ -34,6 +34,9 @@ pub struct SchedulerConfig {
     pub exclusion_time: Duration,
     /// When a task is a straggler.
     pub speculation: SpeculationConfig,
+    /// How long a stage waits in all for slots where its data is in memory, while other slots are
+    /// free. Less than anybody notices, and longer than most tasks over data in memory take.
+    pub locality_wait: Duration,
     /// Whether reports of attempts that hold no slots are ignored. Only the simulator's positive
     /// control turns this off, to see that the simulator notices.
     #[doc(hidden)]
@@ -114,6 +117,7 @@ impl Default for SchedulerConfig {
             exclusion_window: Duration::from_secs(60),
             exclusion_time: Duration::from_secs(60),
             speculation: SpeculationConfig::default(),
+            locality_wait: Duration::from_millis(30),
             fencing: true,
         }
     }

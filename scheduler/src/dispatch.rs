@@ -1,6 +1,6 @@
 //! Ready tasks onto free slots.
 //!
-//! Any task fits any executor with a free slot, so the job whose turn it is (`pools`) can always be
+//! Any task fits any executor with a free slot (where its data is, is a preference: `placing`), so the job whose turn it is (`pools`) can always be
 //! served while one is free: no scan for something that fits, and no slot idles beside work.
 
 use std::sync::Arc;
@@ -9,6 +9,7 @@ use job::{AttemptId, InputLocations, JobId, StageId, TaskId};
 
 use crate::executor_state::Held;
 use crate::executors::Room;
+use crate::placing::Next;
 use crate::scheduler::Scheduler;
 use crate::stage_state::TaskState;
 use crate::{Action, Instant};
@@ -33,18 +34,26 @@ impl Scheduler {
         }
     }
 
-    /// Launches the first pending task of a job's first ready stage, or cuts the next one.
+    /// Launches the first pending task of a job's first ready stage, or cuts the next one, or puts
+    /// the stage aside to wait for slots where its data is.
     fn launch_next(&mut self, id: JobId) -> Option<()> {
+        let wait = self.may_wait();
         let job = self.jobs.get_mut(&id)?;
         let stage_id = *job.ready.first()?;
         let stage = job.stage_mut(stage_id);
-        let pending = stage.pending.first().copied();
-        let avoid = pending.map_or(&[][..], |task| stage.avoided(task));
-        let room = self.executors.freest(avoid)?;
-        let task = pending.unwrap_or_else(|| {
-            let width = stage.cut_width(room);
-            stage.cut(width)
-        });
+        let (task, room, place) = match stage.pending.first().copied() {
+            Some(task) => {
+                let (room, place) = stage.place_again(task, &mut self.executors)?;
+                (task, room, place)
+            }
+            None => match stage.cut_next(&mut self.executors, self.now, wait)? {
+                Next::Launch { task, room, place } => (task, room, place),
+                Next::Wait { until } => {
+                    self.set_aside(id, stage_id, until);
+                    return Some(());
+                }
+            },
+        };
         let id = TaskId {
             job: id,
             stage: stage_id,
@@ -54,6 +63,7 @@ impl Scheduler {
         let attempt = self.launch(id, room, false)?;
         let stage = self.jobs.get_mut(&id.job)?.stage_mut(stage_id);
         stage.set_state(task, TaskState::Running { attempt, executor });
+        self.count_place(place);
         self.refresh_ready(id.job, stage_id);
         self.watch(id, self.now);
         Some(())
@@ -86,7 +96,7 @@ impl Scheduler {
         self.actions.push(Action::LaunchTask {
             executor,
             attempt,
-            partitions: partitions.collect(),
+            partitions,
             slots,
             inputs,
             is_result,

@@ -17,6 +17,7 @@ impl Scheduler {
             ExecutorState::Active | ExecutorState::Excluded => {
                 self.forget_exclusion(id);
                 self.executors.set_state(id, ExecutorState::Draining);
+                self.forget_home(id);
                 self.draining.insert(id);
                 self.perhaps_drained.insert(id);
             }

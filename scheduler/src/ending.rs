@@ -50,6 +50,7 @@ impl Scheduler {
         for stage in 0..stages {
             self.unwatch_stage(id, StageId(stage));
         }
+        self.forget_waiting(id);
         let Some(job) = self.jobs.get_mut(&id) else {
             return;
         };

@@ -130,6 +130,7 @@ impl Scheduler {
         self.exclusion.keep(id, until);
         self.exclusion.excluded.insert((until, id));
         self.executors.set_state(id, ExecutorState::Excluded);
+        self.forget_home(id);
     }
 
     /// Takes back the executors whose time is over, and the next one if none is active.

@@ -15,6 +15,7 @@ use job::{AttemptId, Epoch, ExecutorId, JobId};
 
 use crate::ExecutorState;
 use crate::executor_state::{Executor, Held};
+use crate::ring::Ring;
 
 #[derive(Debug, Default)]
 pub(crate) struct Executors {
@@ -28,6 +29,8 @@ pub(crate) struct Executors {
     /// How many active executors have this many free slots, for numbers above zero.
     levels: BTreeMap<u32, u32>,
     free_slots: u64,
+    /// The active executors as homes of data, once somebody has asked.
+    ring: Option<Ring>,
     /// How many executors are active, and their memory.
     active: usize,
     memory_bytes: u64,
@@ -139,12 +142,19 @@ impl Executors {
 
     fn activate(&mut self, id: ExecutorId, free: u32, memory: u64) {
         self.active += 1;
+        let slots = self.get(id).map_or(0, Executor::slots);
+        if let Some(ring) = &mut self.ring {
+            ring.add(id, slots);
+        }
         self.memory_bytes = self.memory_bytes.saturating_add(memory);
         self.enter(id, free);
     }
 
     fn deactivate(&mut self, id: ExecutorId, free: u32, memory: u64) {
         self.active -= 1;
+        if let Some(ring) = &mut self.ring {
+            ring.remove(id);
+        }
         self.memory_bytes = self.memory_bytes.saturating_sub(memory);
         self.leave(id, free);
     }
@@ -174,6 +184,39 @@ impl Executors {
             executor: id,
             free,
             peers: self.levels.get(&free).copied().unwrap_or(1),
+        })
+    }
+
+    /// Who is whose home.
+    pub(crate) fn ring(&mut self) -> &Ring {
+        let active = self.records.iter().filter(|executor| executor.is_active());
+        self.ring.get_or_insert_with(|| {
+            let mut ring = Ring::default();
+            active.for_each(|executor| ring.add(executor.id(), executor.slots()));
+            ring
+        })
+    }
+
+    /// Active executors with a free slot, the freest first.
+    pub(crate) fn with_free_slots(&self) -> impl Iterator<Item = ExecutorId> {
+        self.by_free.iter().rev().map(|(_, Reverse(id))| *id)
+    }
+
+    /// Whether a task that would like so many slots is better off here, where its data is, than at the
+    /// freest executor: if that has no more than twice the slots for it.
+    pub(crate) fn has_room(&self, id: ExecutorId, wanted: u32, freest: u32) -> bool {
+        self.room(id).is_some_and(|room| {
+            u64::from(room.free.min(wanted)) * 2 >= u64::from(freest.min(wanted))
+        })
+    }
+
+    /// The free slots of an active executor; `None` if there are none.
+    pub(crate) fn room(&self, id: ExecutorId) -> Option<Room> {
+        let executor = self.get(id).filter(|executor| executor.is_active())?;
+        (executor.free > 0).then_some(Room {
+            executor: id,
+            free: executor.free,
+            peers: 1,
         })
     }
 

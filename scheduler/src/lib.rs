@@ -17,6 +17,8 @@
 //! - **draining**: an executor that gets no new tasks and leaves when nobody needs it any more.
 //! - **excluded**: an executor that failed too many tasks, or was lost too often, and gets none for a while.
 //! - **active**, of an executor: it gets tasks.
+//! - **home**, of a partition: an executor that reads what the partition reads again and again, so that it
+//!   has it in memory (`ring`). There are two, and executors beyond don't hear of it.
 //! - **holder**: an executor that was given a task of a job, so that it may hold its blocks.
 //!
 //! # Decisions
@@ -27,6 +29,8 @@
 //!   would like: it takes what the freest executor has, up to what it can use. A plan that gets
 //!   fewer slots than partitions runs more slowly and just as correctly; waiting for a wide gap
 //!   would idle slots or starve behind narrow tasks.
+//! - *Homes are preferred, not promised.* A stage that reads tables goes where it was read before. If there
+//!   is no slot it waits aside, some tens of milliseconds in all, then it takes any (`placing`).
 //! - *Slices* are cut at launch: as wide as the freest executor's free slots, narrower only where
 //!   that would leave equally free executors idle (`stage_state`).
 //! - *Stragglers* may have a second attempt on a slot that nothing else wants (`speculation`).
@@ -41,16 +45,17 @@
 //! - An executor's slots are never oversubscribed, and are free again when nothing runs.
 //! - At most one attempt per task runs unstopped, or two of a straggler; and at most one output per task is accepted.
 //! - A task is launched only with inputs that are registered at registered executors.
+//! - A task of a stage with homes goes elsewhere only if its homes have no room.
 //! - `JobEnded` comes exactly once per submitted job; no task of the job is launched after it.
 //! - When all jobs are gone, every map is empty ([`Scheduler::is_idle`]).
 //!
 //! # Deliberately not here
 //! Plans, rows, sizes of blocks, sockets, heartbeats (the driver decides that an executor is
-//! lost), where blocks are best read.
+//! lost), where blocks are best read, what executors have in memory.
 //!
 //! # Cost
 //! Every event costs O(log n) for each action it causes; a loss, for each thing lost, plus the
-//! number of stages of the jobs it hit. Nothing walks all executors; all jobs are asked whether they
+//! number of stages of active jobs. Nothing walks all executors; all jobs are asked whether they
 //! need an executor that is lost, or that drains and runs nothing. The tasks of a stage
 //! are walked when its consumers first ask where its outputs are, when it is known how long a
 //! straggler takes, and when a rerun turns out not to be needed; executors that drain, and the
@@ -76,11 +81,14 @@ mod exclusion;
 mod executor_state;
 mod executors;
 mod holders;
+mod homes;
 mod job_state;
 mod loss;
 mod outcome;
+mod placing;
 mod pools;
 mod retry;
+mod ring;
 mod scheduler;
 mod speculation;
 mod stage_state;
@@ -89,6 +97,7 @@ mod view;
 
 pub use config::{PoolConfig, PoolMode, SchedulerConfig, SpeculationConfig};
 pub use event::{Action, Event, JobEnd, JobOptions};
+pub use ring::{Homes, Ring};
 pub use scheduler::Scheduler;
 pub use time::Instant;
 pub use view::{

@@ -15,6 +15,7 @@ impl Scheduler {
         let Some(lost) = self.executors.remove(executor) else {
             return;
         };
+        self.forget_home(executor);
         self.draining.remove(&executor);
         self.perhaps_drained.remove(&executor);
         if lost.state != ExecutorState::Drained {

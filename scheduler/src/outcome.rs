@@ -39,6 +39,7 @@ impl Scheduler {
         let job = attempt.task.job;
         self.slots_freed(job, held.slots);
         self.check_drain(executor);
+        self.take_up_at(executor);
         if !self.is_active(job) {
             self.drop_blocks_at(job, executor);
         } else if is_awaited {

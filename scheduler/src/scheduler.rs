@@ -1,7 +1,7 @@
 //! The state machine itself: what it holds, and which event goes where.
 //!
 //! The work is in the modules beside it, each an `impl Scheduler` about one thing: `dispatch`
-//! (ready tasks onto free slots), `outcome` (attempts that end), `delivery` (rows on their way to the client), `loss` (executors and outputs
+//! (ready tasks onto free slots), `placing` (where their data is), `outcome` (attempts that end), `delivery` (rows on their way to the client), `loss` (executors and outputs
 //! that vanish), `drain` (executors that leave in good order), `ending` (jobs that end and their blocks), `view` (what is going on).
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,6 +35,8 @@ pub struct Scheduler {
     /// Tasks that wait out a pause, by when it ends.
     pub(crate) delayed: BTreeSet<(Instant, TaskId)>,
     pub(crate) exclusion: Exclusion,
+    /// Stages that wait for slots where their data is, and until when.
+    pub(crate) waiting: BTreeMap<(JobId, StageId), Instant>,
     /// Stages by when the next of their running tasks becomes a straggler.
     pub(crate) watched: BTreeSet<(Instant, JobId, StageId)>,
     /// Stragglers without a second attempt.
@@ -62,6 +64,7 @@ impl Scheduler {
             perhaps_drained: BTreeSet::new(),
             delayed: BTreeSet::new(),
             exclusion: Exclusion::default(),
+            waiting: BTreeMap::new(),
             watched: BTreeSet::new(),
             stragglers: BTreeSet::new(),
             absent_since: None,
@@ -75,6 +78,7 @@ impl Scheduler {
     pub fn handle(&mut self, now: Instant, event: Event) -> Vec<Action> {
         self.now = self.now.max(now);
         self.wake_delayed();
+        self.take_up_due();
         self.readmit();
         match event {
             Event::JobSubmitted {
@@ -122,7 +126,12 @@ impl Scheduler {
         let excluded = self.exclusion.next_timeout();
         let watched = self.watched.first().map(|(until, ..)| *until);
         let pauses = delayed.into_iter().chain(excluded);
-        pauses.chain(watched).chain(self.next_to_give_up()).min()
+        let waiting = self.waiting.values().copied();
+        pauses
+            .chain(watched)
+            .chain(waiting)
+            .chain(self.next_to_give_up())
+            .min()
     }
 
     /// Nothing is left of any job.
@@ -131,6 +140,7 @@ impl Scheduler {
             && self.pools.is_idle()
             && self.reservations.reserved == 0
             && self.delayed.is_empty()
+            && self.waiting.is_empty()
             && self.watched.is_empty()
             && self.stragglers.is_empty()
             && self.queued == 0

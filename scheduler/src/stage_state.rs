@@ -8,8 +8,9 @@
 //! Tasks are cut when they are first launched, from left to right, as wide as the free slots at
 //! that moment suggest ([`StageState::cut_width`]). Once cut, a task keeps its partitions for
 //! good, because a map output belongs to a task: any attempt of it must produce the same rows.
+//! Where partitions have homes (`placing`), a task has some of one home instead, in any order.
 //!
-//! Invariants: tasks cover the partitions before `uncut_from` without gap or overlap; `pending`
+//! Invariants: tasks cover `partitions_cut` partitions, the first ones or those in `order`, without overlap; `pending`
 //! holds exactly the tasks in state `Pending`; `running` counts those in `Running`, `accepted`
 //! those in `Accepted`.
 
@@ -24,6 +25,7 @@ use job::{
 use crate::Instant;
 use crate::executors::Room;
 use crate::holders::Output;
+use crate::homes::StageHomes;
 use crate::speculation::Speculation;
 
 #[derive(Debug)]
@@ -43,8 +45,14 @@ pub(crate) struct StageState {
     pub(crate) delivered: BTreeSet<u32>,
     /// Running attempts of the result stage whose rows can't be read, and why.
     pub(crate) unreadable: BTreeMap<u32, (u32, ErrorReport)>,
-    /// The first partition that belongs to no task yet.
-    pub(crate) uncut_from: u32,
+    /// How many partitions belong to tasks.
+    pub(crate) partitions_cut: u32,
+    /// They, in the order in which they were cut; empty if that is from left to right.
+    order: Vec<u32>,
+    /// Where what is left to cut is at home.
+    pub(crate) homes: Option<Box<StageHomes>>,
+    /// It waits for slots where its data is: nothing is cut meanwhile.
+    pub(crate) aside: bool,
     pub(crate) pending: BTreeSet<u32>,
     pub(crate) running: usize,
     pub(crate) accepted: usize,
@@ -77,7 +85,7 @@ pub(crate) struct Task {
     pub(crate) next_attempt: u32,
 }
 
-/// Partitions of a stage.
+/// Partitions of a stage: places in its order.
 #[derive(Debug, Clone, Copy)]
 struct Slice {
     first: u32,
@@ -116,7 +124,10 @@ impl StageState {
             shown: BTreeSet::new(),
             delivered: BTreeSet::new(),
             unreadable: BTreeMap::new(),
-            uncut_from: 0,
+            partitions_cut: 0,
+            order: Vec::new(),
+            homes: None,
+            aside: false,
             pending: BTreeSet::new(),
             running: 0,
             accepted: 0,
@@ -129,7 +140,7 @@ impl StageState {
     }
 
     pub(crate) fn is_cut(&self) -> bool {
-        self.uncut_from == self.spec.partitions
+        self.partitions_cut == self.spec.partitions
     }
 
     /// Every partition's output is there.
@@ -144,7 +155,8 @@ impl StageState {
 
     /// There is a task to launch, and its inputs are there.
     pub(crate) fn is_ready(&self) -> bool {
-        self.needed && self.incomplete_inputs == 0 && (!self.pending.is_empty() || !self.is_cut())
+        let cuttable = !self.is_cut() && !self.aside;
+        self.needed && self.incomplete_inputs == 0 && (!self.pending.is_empty() || cuttable)
     }
 
     /// Where a task's next attempt should not go if it can go elsewhere.
@@ -190,7 +202,7 @@ impl StageState {
     /// free their slots sooner. So a slice takes all free slots of its executor, unless the
     /// partitions left would then leave equally free executors idle: those share evenly.
     pub(crate) fn cut_width(&self, room: Room) -> u32 {
-        let left = self.spec.partitions - self.uncut_from;
+        let left = self.spec.partitions - self.partitions_cut;
         match self.spec.slicing {
             Slicing::Whole { .. } => left,
             Slicing::PerPartition => left.div_ceil(room.peers.max(1)).min(room.free),
@@ -212,18 +224,28 @@ impl StageState {
             next_attempt: 0,
         });
         self.slices.push(Slice {
-            first: self.uncut_from,
+            first: self.partitions_cut,
             width,
         });
-        self.uncut_from += width;
+        self.partitions_cut += width;
         self.pending.insert(task);
         task
     }
 
-    /// A task's partitions. For good, see above.
-    pub(crate) fn partitions(&self, task: u32) -> std::ops::Range<u32> {
+    /// Cuts these partitions off as a new pending task.
+    pub(crate) fn cut_these(&mut self, partitions: Vec<u32>) -> u32 {
+        let width = partitions.len() as u32;
+        self.order.extend(partitions);
+        self.cut(width)
+    }
+
+    /// A task's partitions, ascending. For good, see above.
+    pub(crate) fn partitions(&self, task: u32) -> Vec<u32> {
         let Slice { first, width } = self.slices[task as usize];
-        first..first + width
+        if self.order.is_empty() {
+            return (first..first + width).collect();
+        }
+        self.order[first as usize..][..width as usize].to_vec()
     }
 
     /// The most slots a task can use.

@@ -44,6 +44,11 @@ pub struct Counters {
     pub speculated: u64,
     /// Times an executor was excluded.
     pub exclusions: u64,
+    /// Attempts launched where their data is at home, at its second home, and elsewhere although it
+    /// has homes.
+    pub launched_at_home: u64,
+    pub launched_at_second_home: u64,
+    pub launched_elsewhere: u64,
     /// Reports ignored because they came late, twice, or from a zombie.
     pub fenced: u64,
 }
@@ -82,7 +87,8 @@ pub enum WaitReason {
     NoExecutors,
     /// Its reservation doesn't fit beside those of others, or an earlier job of its pool waits.
     Memory { wanted: u64, free: u64 },
-    /// Every slot is held, by earlier jobs or by attempts that are stopping.
+    /// Every slot is held, by earlier jobs or by attempts that are stopping; or, for a moment, those
+    /// of the executors that have its data in memory.
     NoFreeSlots,
     /// All that could run waits out the pause after a failure.
     Backoff { remaining: Duration },
@@ -101,6 +107,8 @@ pub struct StageView {
     pub tasks_accepted: usize,
     /// How often lost outputs were computed again.
     pub reruns: u32,
+    /// The executors whose slots it waits for, because they have its data.
+    pub awaits: Vec<ExecutorId>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,6 +119,8 @@ pub enum StagePhase {
     WaitsForInputs,
     /// It may run, as slots allow.
     Ready,
+    /// It waits for a slot where its data is.
+    AwaitsHome,
     /// All that is left of it runs or waits out a pause.
     Running,
     /// All its outputs are there.
@@ -264,6 +274,8 @@ fn stage_view(stage: &StageState) -> StageView {
         StagePhase::WaitsForInputs
     } else if stage.is_ready() {
         StagePhase::Ready
+    } else if stage.aside {
+        StagePhase::AwaitsHome
     } else {
         StagePhase::Running
     };
@@ -271,11 +283,15 @@ fn stage_view(stage: &StageState) -> StageView {
         stage: stage.spec.id,
         phase,
         partitions: stage.spec.partitions,
-        partitions_cut: stage.uncut_from,
+        partitions_cut: stage.partitions_cut,
         tasks: stage.tasks.len(),
         tasks_running: stage.running,
         tasks_accepted: stage.accepted,
         reruns: stage.reruns,
+        awaits: match (&stage.homes, phase) {
+            (Some(homes), StagePhase::AwaitsHome) => homes.left().collect(),
+            _ => Vec::new(),
+        },
     }
 }
 

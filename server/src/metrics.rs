@@ -92,6 +92,15 @@ impl Page {
         self.counter("firesteel_attempts_failed", help, counters.failed);
         let help = "Accepted outputs that were lost while their job still ran.";
         self.counter("firesteel_outputs_lost", help, counters.outputs_lost);
+        let help = "Task attempts launched where what they read is kept in memory, if anywhere.";
+        let at_home = counters.launched_at_home;
+        self.counter("firesteel_attempts_at_home", help, at_home);
+        let help = "Task attempts launched at the second best place for what they read.";
+        let at_second_home = counters.launched_at_second_home;
+        self.counter("firesteel_attempts_at_second_home", help, at_second_home);
+        let help = "Task attempts launched elsewhere, because there was no slot where what they read is kept.";
+        let elsewhere = counters.launched_elsewhere;
+        self.counter("firesteel_attempts_elsewhere", help, elsewhere);
         let help = "Second attempts of stragglers.";
         self.counter("firesteel_attempts_speculated", help, counters.speculated);
         let help = "Times that an executor got no tasks for a while because it failed too many.";

@@ -15,6 +15,7 @@ mod decide;
 mod estimate;
 mod options;
 mod partition_joins;
+mod placement;
 mod stages;
 mod support;
 

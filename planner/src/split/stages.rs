@@ -19,7 +19,7 @@ use operators::exchange::{ExchangeSourceExec, Segments};
 use operators::restrict::emits_build_rows;
 use operators::{ScalarSubqueriesExec, Sink, StagePlan};
 
-use super::{SplitOptions, SplitPlan, estimate};
+use super::{SplitOptions, SplitPlan, estimate, placement};
 
 type Plan = Arc<dyn ExecutionPlan>;
 
@@ -41,6 +41,7 @@ pub(super) fn fused(
         },
         output: StageOutput::Result,
         estimated_bytes: Some(scan_bytes),
+        placement: placement::of_whole(&plan),
     };
     let plan = StagePlan {
         stage: StageId(0),
@@ -141,6 +142,10 @@ impl<'a> Stages<'a> {
             slicing,
             output,
             estimated_bytes: Some(estimate::scan_bytes(&plan)),
+            placement: match slicing {
+                Slicing::Whole { .. } => placement::of_whole(&plan),
+                Slicing::PerPartition => placement::of_partitions(&plan),
+            },
         });
         self.plans.push(Arc::new(StagePlan {
             stage: id,

@@ -233,13 +233,17 @@ fn show(action: &Action) -> String {
             inputs,
             is_result,
         } => {
-            let (first, last) = (partitions[0], partitions[partitions.len() - 1]);
-            let end = last + 1;
-            assert!(partitions.iter().copied().eq(first..end));
+            assert!(partitions.is_sorted_by(|one, next| one < next));
+            let (first, end) = (partitions[0], partitions[partitions.len() - 1] + 1);
+            let shown = if partitions.iter().copied().eq(first..end) {
+                format!("{first}..{end}")
+            } else {
+                format!("{partitions:?}")
+            };
             let inputs: String = inputs.iter().map(|input| show_input(input)).collect();
             let result = if *is_result { " (result)" } else { "" };
             format!(
-                "launch {attempt} on e{executor}: partitions {first}..{end}, {slots} slots{inputs}{result}"
+                "launch {attempt} on e{executor}: partitions {shown}, {slots} slots{inputs}{result}"
             )
         }
         Action::CancelTask { executor, attempt } => format!("cancel {attempt} on e{executor}"),
@@ -273,6 +277,14 @@ pub(crate) fn whole(slots: u32, reads: &[u32]) -> Stage {
     stage(1, Slicing::Whole { slots }, reads)
 }
 
+/// A stage that reads tables: this is what its partitions read.
+pub(crate) fn placed(stage: Stage, keys: &[u64]) -> Stage {
+    Stage {
+        placement: keys.to_vec(),
+        ..stage
+    }
+}
+
 fn stage(partitions: u32, slicing: Slicing, reads: &[u32]) -> Stage {
     Stage {
         id: StageId(0),
@@ -287,6 +299,7 @@ fn stage(partitions: u32, slicing: Slicing, reads: &[u32]) -> Stage {
         slicing,
         output: StageOutput::Result,
         estimated_bytes: None,
+        placement: Vec::new(),
     }
 }
 

@@ -8,4 +8,5 @@
 
 mod actions;
 mod fixture;
+mod ring;
 mod sim;

@@ -276,6 +276,64 @@ fn executors_of_their_own_cache_too() -> Result {
     Ok(())
 }
 
+/// Bytes that a statement's scans find in memory.
+fn found(wire: &mut Wire, sql: &str) -> Result<u64> {
+    let plan = rows(wire, &format!("EXPLAIN (ANALYZE, FORMAT JSON) {sql}"))?;
+    let plan: String = plan.into_iter().flatten().flatten().collect();
+    let numbers = plan.split("\"Cached Bytes\":").skip(1);
+    let numbers = numbers.map(|rest| -> Result<u64> {
+        let number = rest.split([',', '}', '\n']).next().unwrap_or_default();
+        Ok(number.trim().parse()?)
+    });
+    numbers.sum()
+}
+
+#[test]
+fn each_part_of_a_table_is_read_where_it_is_in_memory() -> Result {
+    const SUMS: &str = "SELECT sum(amount), sum(id), max(note) FROM t";
+    let folder = tempfile::tempdir()?;
+    tables(folder.path())?;
+    let whole = {
+        let server = server("75", "10", 0, "512MiB")?;
+        let mut wire = server.connect()?;
+        create(&mut wire, folder.path())?;
+        for _ in 0..2 {
+            wire.simple(SUMS)?;
+        }
+        found(&mut wire, SUMS)?
+    };
+    assert!(whole > 1 << 20, "{whole} bytes");
+    let mut server = server("75", "10", 3, "512MiB")?;
+    let mut wire = server.connect()?;
+    create(&mut wire, folder.path())?;
+    // A partition for each slot.
+    wire.simple("SET firesteel.force_exchange = on; SET firesteel.partitions = 6")?;
+    let answer = rows(&mut wire, SUMS)?;
+    assert_eq!(rows(&mut wire, SUMS)?, answer);
+    for _ in 0..5 {
+        assert_eq!(found(&mut wire, SUMS)?, whole);
+    }
+    // Other statements find it too.
+    assert!(found(&mut wire, "SELECT max(note) FROM t WHERE amount > 5")? > 1 << 20);
+    let at_home = server.metric("firesteel_attempts_at_home_total")?;
+    assert!(at_home >= 8 * 3, "{at_home} of three tasks each");
+    assert_eq!(server.metric("firesteel_attempts_elsewhere_total")?, 0);
+
+    // What the others have, they still have.
+    server.executors()[0].kill9()?;
+    assert_eq!(rows(&mut wire, SUMS)?, answer);
+    let left = found(&mut wire, SUMS)?;
+    assert!(left > 0, "nothing of {whole} bytes was left");
+    // And the rest soon.
+    let mut rounds = 0;
+    while found(&mut wire, SUMS)? < whole {
+        rounds += 1;
+        assert!(rounds < 20, "it does not come back");
+    }
+    assert_eq!(rows(&mut wire, SUMS)?, answer);
+    Ok(())
+}
+
 /// Sums of a file of which only the amounts change, so that its size stays.
 const SUM: &str = "SELECT sum(amount), count(amount), count(*) FROM u";
 

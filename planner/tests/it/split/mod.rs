@@ -4,5 +4,6 @@ mod answers;
 mod decision;
 mod executor;
 mod explain;
+mod placement;
 mod tables;
 mod traps;

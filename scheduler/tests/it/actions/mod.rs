@@ -7,6 +7,7 @@ mod draining;
 mod ending;
 mod exclusion;
 mod fencing;
+mod homes;
 mod loss;
 mod placing;
 mod pools;

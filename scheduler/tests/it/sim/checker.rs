@@ -35,6 +35,8 @@ pub(crate) struct Checker {
     pub(super) took: u64,
     /// Events after which a job waited for memory.
     pub(crate) memory_waits: u64,
+    /// Events after which a stage waited for slots where its data is.
+    pub(crate) home_waits: u64,
     /// The event at hand is something that a job may fail of.
     pub(super) may_fail: bool,
 }
@@ -57,6 +59,7 @@ impl Checker {
             sharing: Sharing::new(&config),
             took: 0,
             memory_waits: 0,
+            home_waits: 0,
             config,
             now: 0,
             must_accept: BTreeMap::new(),
@@ -127,6 +130,7 @@ impl Checker {
             self.check_copy(executor, attempt)?;
         } else {
             self.check_turn(id.job)?;
+            self.check_home(executor, attempt, partitions)?;
         }
         let free = self.model.free(executor);
         let registered = self.model.executors.get(&executor);
@@ -183,12 +187,20 @@ impl Checker {
         } else {
             let cut = job.partitions_cut(id.stage) as u32;
             must(attempt.attempt == 0, || format!("{attempt} is the first"))?;
+            let spec = &job.graph.stages[id.stage.0 as usize];
             let expected = cut..cut + partitions.len() as u32;
-            must(partitions.iter().copied().eq(expected.clone()), || {
+            let next = partitions.iter().copied().eq(expected.clone());
+            must(next || !spec.placement.is_empty(), || {
                 format!("{attempt} has partitions {partitions:?}, not {expected:?}")
             })?;
-            let most = job.graph.stages[id.stage.0 as usize].partitions;
-            must(!expected.is_empty() && expected.end <= most, || {
+            let taken = job.tasks_of(id.stage);
+            let mut taken = taken.flat_map(|(_, task)| &task.partitions);
+            let ascending = partitions.windows(2).all(|pair| pair[0] < pair[1]);
+            must(ascending && !taken.any(|p| partitions.contains(p)), || {
+                format!("{attempt} has partitions {partitions:?}, which others have")
+            })?;
+            let most = spec.partitions;
+            must(partitions.last().is_some_and(|last| *last < most), || {
                 format!("{attempt} has partitions {partitions:?} of {most}")
             })?;
         }
@@ -403,6 +415,8 @@ impl Checker {
                 }
             }
         }
+        self.note_cluster();
+        self.check_waits()?;
         for (executor, registered) in &self.model.executors {
             must(
                 registered.drain != Drain::Asked || self.model.needs(*executor).is_some(),
@@ -421,6 +435,7 @@ impl Checker {
         must(view.reserved_bytes == self.model.reserved(), || {
             format!("reservations are miscounted: {}", view.reserved_bytes)
         })?;
+        self.check_awaited(&view)?;
         let mut executors = view.executors.iter();
         must(
             view.executors.len() == self.model.executors.len()

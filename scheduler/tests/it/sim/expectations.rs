@@ -18,6 +18,8 @@ impl Checker {
         self.stopped.clear();
         let model = &mut self.model;
         model.readmit(self.now);
+        self.note_cluster();
+        let model = &mut self.model;
         match event {
             Event::JobSubmitted {
                 job,
@@ -26,8 +28,12 @@ impl Checker {
             } => {
                 let sequence = model.jobs.len() as u64;
                 let pool = self.sharing.find(options.pool.as_deref());
-                let new = || JobModel::new(graph.clone(), sequence, pool, options);
-                model.jobs.entry(*job).or_insert_with(new);
+                let cluster = model.cluster();
+                let job = model.jobs.entry(*job);
+                job.or_insert_with(|| JobModel {
+                    cluster,
+                    ..JobModel::new(graph.clone(), sequence, pool, options)
+                });
                 // The scheduler admits what fits before it looks whether too many wait.
                 model.admit();
                 self.may_fail = true;
@@ -122,6 +128,7 @@ impl Checker {
             Event::Tick => {}
         }
         self.model.readmit(self.now);
+        self.note_cluster();
     }
 
     /// Some or all rows of an attempt have gone out.

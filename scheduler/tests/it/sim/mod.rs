@@ -9,6 +9,7 @@ mod dice;
 mod exclusion;
 mod expectations;
 mod faults;
+mod homes;
 mod model;
 mod mutants;
 mod profile;
@@ -86,6 +87,7 @@ fn run(seed: u64, mutant: Mutant) -> Result<Tally, Violation> {
 /// Adds what a scheduler and its checker have counted.
 fn tally_up(tally: &mut Tally, subject: &Subject, checker: &Checker) {
     tally.memory_waits += checker.memory_waits;
+    tally.home_waits += checker.home_waits;
     tally.out_of_turn += checker.sharing.out_of_turn;
     tally.count_scheduler(subject.scheduler.snapshot().counters);
 }

@@ -74,6 +74,10 @@ pub(crate) struct JobModel {
     pub(crate) unreadable: BTreeSet<AttemptId>,
     pub(crate) launched: bool,
     pub(crate) tasks: BTreeMap<TaskId, TaskModel>,
+    /// Who was there when it came; nobody, once somebody has come or gone.
+    pub(crate) cluster: Vec<(ExecutorId, Epoch, u32)>,
+    /// Since when its stages have waited aside.
+    pub(crate) aside_since: BTreeMap<StageId, u64>,
     /// Registered executors that were given a task and were not told to drop the job.
     pub(crate) holders: BTreeSet<ExecutorId>,
 }
@@ -219,6 +223,8 @@ impl JobModel {
             unreadable: BTreeSet::new(),
             launched: false,
             tasks: BTreeMap::new(),
+            cluster: Vec::new(),
+            aside_since: BTreeMap::new(),
             holders: BTreeSet::new(),
         }
     }
@@ -285,17 +291,40 @@ impl JobModel {
         inputs.iter().all(|input| self.complete(input.stage))
     }
 
-    /// A stage with something that could run right now.
+    /// A stage with something that must run right now.
     pub(crate) fn ready_stage(&self, now: u64) -> Option<StageId> {
-        let stages = self.graph.stages.iter().map(|stage| stage.id);
-        stages.into_iter().find(|stage| {
-            let uncut = self.partitions_cut(*stage) < self.partitions(*stage);
-            let waiting = self.tasks_of(*stage).any(|(_, task)| match task.status {
-                Status::Waiting { from } => from <= now,
-                Status::Lost => true,
-                Status::Running(_) | Status::Accepted(..) => false,
-            });
-            (uncut || waiting) && self.needed(*stage) && self.inputs_complete(*stage)
+        let stages = self.graph.stages.iter().filter(|stage| {
+            let uncut = self.is_uncut(stage.id) && stage.placement.is_empty();
+            (uncut || self.has_waiting(stage.id, now)) && self.may_run(stage.id)
+        });
+        stages.map(|stage| stage.id).next()
+    }
+
+    /// Stages that may wait aside for their homes, if they don't run.
+    pub(crate) fn placed_stages(&self, now: u64) -> Vec<StageId> {
+        let stages = self.graph.stages.iter().filter(|stage| {
+            self.is_uncut(stage.id)
+                && !stage.placement.is_empty()
+                && !self.has_waiting(stage.id, now)
+                && self.may_run(stage.id)
+        });
+        stages.map(|stage| stage.id).collect()
+    }
+
+    fn may_run(&self, stage: StageId) -> bool {
+        self.needed(stage) && self.inputs_complete(stage)
+    }
+
+    fn is_uncut(&self, stage: StageId) -> bool {
+        self.partitions_cut(stage) < self.partitions(stage)
+    }
+
+    /// A task of the stage that was cut before could be launched.
+    fn has_waiting(&self, stage: StageId, now: u64) -> bool {
+        self.tasks_of(stage).any(|(_, task)| match task.status {
+            Status::Waiting { from } => from <= now,
+            Status::Lost => true,
+            Status::Running(_) | Status::Accepted(..) => false,
         })
     }
 

@@ -88,12 +88,16 @@ pub(crate) enum Mutant {
     DeliversTooSoon,
     /// Takes no notice of rows that can't be read.
     IgnoresLostRows,
+    /// Runs tasks wherever there are slots.
+    IgnoresHomes,
+    /// Waits too long for slots where its data is.
+    WaitsForHomes,
     /// Says that a job has finished as soon as one of its tasks has.
     FinishesEarly,
 }
 
 /// Each mutant with words of the violation that some seed must find.
-pub(crate) const BROKEN: [(Mutant, &str); 37] = [
+pub(crate) const BROKEN: [(Mutant, &str); 39] = [
     (Mutant::NoFencing, "accepted out of the blue"),
     (Mutant::IgnoresEpochs, "accepted out of the blue"),
     (Mutant::IgnoresLosses, "which is not registered"),
@@ -133,6 +137,8 @@ pub(crate) const BROKEN: [(Mutant, &str); 37] = [
     (Mutant::ForgetsDelivery, "goes on with all rows delivered"),
     (Mutant::DeliversTooSoon, "finished before its rows"),
     (Mutant::IgnoresLostRows, "slots are idle"),
+    (Mutant::IgnoresHomes, "has room at home"),
+    (Mutant::WaitsForHomes, "waits for its homes too long"),
     (Mutant::FinishesEarly, "finished without all its results"),
 ];
 
@@ -158,6 +164,9 @@ impl Subject {
             }
             Mutant::NeverExcludes => config.exclusion_failures = 0,
             Mutant::ExcludesTooLong => config.exclusion_time *= 100,
+            Mutant::WaitsForHomes => {
+                config.locality_wait = config.locality_wait * 10 + Duration::from_millis(100)
+            }
             Mutant::Starves => config.pool_patience = u32::MAX,
             _ => {}
         }
@@ -253,6 +262,11 @@ impl Subject {
             }
             (Mutant::FinishesUndelivered, Event::JobSubmitted { options, .. }) => {
                 options.rows = false;
+            }
+            (Mutant::IgnoresHomes, Event::JobSubmitted { graph, .. }) => {
+                for stage in &mut graph.stages {
+                    stage.placement.clear();
+                }
             }
             (Mutant::IgnoresReservations, Event::JobSubmitted { options, .. }) => {
                 options.memory_bytes = None;

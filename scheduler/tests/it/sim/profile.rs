@@ -77,6 +77,7 @@ impl Profile {
                 multiplier_percent: dice.small(50, 300),
                 min_time: Duration::from_millis(dice.between(0, 100)),
             },
+            locality_wait: Duration::from_millis(dice.between(0, 60)),
             pools: draw_pools(dice),
             pool_patience: dice.small(2, 100),
             ..SchedulerConfig::default()
@@ -179,15 +180,20 @@ pub(crate) fn draw_graph(dice: &mut Dice) -> JobGraph {
     }
     let stages = inputs.into_iter().enumerate().map(|(index, inputs)| {
         let whole = dice.chance(0.3);
+        let partitions = if whole {
+            1
+        } else {
+            let most = if dice.chance(0.1) { 30 } else { 8 };
+            dice.small(1, most)
+        };
+        let placed = dice.chance(if inputs.is_empty() { 0.5 } else { 0.2 });
+        // Some of them read the same, in this stage and in others.
+        let placement = (0..if placed { partitions } else { 0 }).map(|_| dice.between(0, 20));
         Stage {
             id: StageId(index as u32),
             inputs,
-            partitions: if whole {
-                1
-            } else {
-                let most = if dice.chance(0.1) { 30 } else { 8 };
-                dice.small(1, most)
-            },
+            placement: placement.collect(),
+            partitions,
             slicing: if whole {
                 Slicing::Whole {
                     slots: dice.small(1, 4),
@@ -203,7 +209,7 @@ pub(crate) fn draw_graph(dice: &mut Dice) -> JobGraph {
                     segments: 8,
                 }
             },
-            estimated_bytes: None,
+            estimated_bytes: dice.chance(0.3).then(|| dice.between(0, 20_000_000)),
         }
     });
     JobGraph {

@@ -45,6 +45,10 @@ tally! {
     excluded
     speculated
     memory_waits
+    at_home
+    at_second_home
+    elsewhere
+    home_waits
     out_of_turn
     jobs_finished
     jobs_failed
@@ -69,5 +73,8 @@ impl Tally {
         self.outputs_lost += counters.outputs_lost;
         self.excluded += counters.exclusions;
         self.speculated += counters.speculated;
+        self.at_home += counters.launched_at_home;
+        self.at_second_home += counters.launched_at_second_home;
+        self.elsewhere += counters.launched_elsewhere;
     }
 }
