@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, Utc};
 use datafusion::common::alias::AliasGenerator;
-use datafusion::common::config::{ConfigOptions, Dialect};
+use datafusion::common::config::{ConfigNonZeroUsize, ConfigOptions, Dialect};
 use datafusion::execution::FunctionRegistry;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
@@ -126,6 +126,11 @@ fn config() -> SessionConfig {
     // A cast to a type with metadata, as PostgreSQL's are, is nullable to physical plans even
     // where logical ones know that it is not: the check would refuse GROUP BY above it.
     options.execution.skip_physical_aggregate_schema_check = true;
+    // A file per batch. A repartition that is short of memory reads its spilled batches from the oldest
+    // file; were that left open by one of two writers, it would wait for a batch that is in the other's,
+    // and the writers for it: apache/datafusion#24883.
+    let spill_file_bytes = &mut options.execution.max_spill_file_size_bytes;
+    *spill_file_bytes = ConfigNonZeroUsize::try_new(1).unwrap_or(*spill_file_bytes);
     let parser = &mut options.sql_parser;
     parser.dialect = Dialect::PostgreSQL;
     parser.parse_float_as_decimal = true;
@@ -182,5 +187,93 @@ impl OptimizerConfig for StatementOptimizer<'_> {
 
     fn function_registry(&self) -> Option<&dyn FunctionRegistry> {
         Some(self.state)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt;
+    use std::time::Duration;
+
+    use datafusion::arrow::array::{ArrayRef, Int64Array, RecordBatch};
+    use datafusion::common::Result;
+    use datafusion::common::exec_err;
+    use datafusion::execution::memory_pool::{MemoryLimit, MemoryPool, MemoryReservation};
+    use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+    use datafusion::functions_aggregate::expr_fn::count;
+    use datafusion::prelude::{SessionContext, col};
+
+    use super::*;
+
+    /// Has no memory for repartitions, so that they spill every batch.
+    #[derive(Debug)]
+    struct NoneForRepartitions;
+
+    impl fmt::Display for NoneForRepartitions {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("none for repartitions")
+        }
+    }
+
+    impl MemoryPool for NoneForRepartitions {
+        fn name(&self) -> &str {
+            "none for repartitions"
+        }
+
+        fn grow(&self, _: &MemoryReservation, _: usize) {}
+
+        fn shrink(&self, _: &MemoryReservation, _: usize) {}
+
+        fn try_grow(&self, reservation: &MemoryReservation, _: usize) -> Result<()> {
+            if reservation.consumer().name().starts_with("RepartitionExec") {
+                return exec_err!("no memory");
+            }
+            Ok(())
+        }
+
+        fn reserved(&self) -> usize {
+            0
+        }
+
+        fn memory_limit(&self) -> MemoryLimit {
+            MemoryLimit::Infinite
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn repartitions_that_spill_do_not_wait_for_each_other() {
+        let pool = Arc::new(NoneForRepartitions);
+        let runtime = RuntimeEnvBuilder::new().with_memory_pool(pool);
+        let runtime = Arc::new(runtime.build().unwrap());
+        let config = config().with_target_partitions(2).with_batch_size(64);
+        let batches: Vec<RecordBatch> = (0..600i64)
+            .map(|batch| {
+                let rows = batch * 64..(batch + 1) * 64;
+                let groups = Int64Array::from_iter_values(rows.clone().map(|row| row % 7));
+                let values = Int64Array::from_iter_values(rows);
+                RecordBatch::try_from_iter([
+                    ("g", Arc::new(groups) as ArrayRef),
+                    ("v", Arc::new(values) as ArrayRef),
+                ])
+                .unwrap()
+            })
+            .collect();
+        for _ in 0..20 {
+            let session = SessionContext::new_with_config_rt(config.clone(), Arc::clone(&runtime));
+            let distinct = session
+                .read_batches(batches.clone())
+                .and_then(|rows| rows.aggregate(vec![col("g"), col("v")], vec![]))
+                .and_then(|rows| rows.aggregate(vec![col("g")], vec![count(col("v"))]))
+                .unwrap();
+            let counted = tokio::time::timeout(Duration::from_secs(60), distinct.collect());
+            let groups: usize = counted
+                .await
+                .expect("nothing moves any more")
+                .unwrap()
+                .iter()
+                .map(RecordBatch::num_rows)
+                .sum();
+            assert_eq!(groups, 7);
+        }
     }
 }
