@@ -64,17 +64,27 @@ impl Ring {
             let slots = self.slots.get(&executor).copied().unwrap_or_default();
             (keys.len() as u64 * u64::from(slots)).div_ceil(total)
         };
-        // The closest first: who inherits what another one had takes nobody's own away.
-        let mut order: Vec<(u64, u64, usize)> = keys
+        let mut order: Vec<(u64, usize)> = keys
             .iter()
             .enumerate()
-            .map(|(index, key)| (self.distance(*key), *key, index))
+            .map(|(index, key)| (*key, index))
             .collect();
         order.sort_unstable();
+        let mut homes = vec![Homes::default(); keys.len()];
+        // The closest first: who inherits what another one had takes nobody's own away.
+        let mut closest: Vec<(u64, u64, usize)> = Vec::with_capacity(keys.len());
+        for equal in order.chunk_by(|one, other| one.0 == other.0) {
+            let key = equal[0].0;
+            let (nearest, distance) = (self.homes(key), self.distance(key));
+            for (_, index) in equal {
+                homes[*index] = nearest;
+                closest.push((distance, key, *index));
+            }
+        }
+        closest.sort_unstable();
         let mut taken: BTreeMap<ExecutorId, u64> = BTreeMap::new();
-        let mut homes: Vec<Homes> = keys.iter().map(|key| self.homes(*key)).collect();
         // What finds its nearest executor full comes after all others have found theirs.
-        order.retain(|(_, _, index)| {
+        closest.retain(|(_, _, index)| {
             let Some(first) = homes[*index].first else {
                 return false;
             };
@@ -83,7 +93,7 @@ impl Ring {
             *taken += u64::from(!is_full);
             is_full
         });
-        for equal in order.chunk_by(|one, other| one.1 == other.1) {
+        for equal in closest.chunk_by(|one, other| one.1 == other.1) {
             // Who is full stays full, so the next of equal keys goes on where the last one stopped.
             let mut walk = self.walk(mix(equal[0].1));
             let mut next = walk.next();
