@@ -8,7 +8,7 @@
 //!                                                  (now)       (versions)        (scan, guarded)
 //! ```
 //!
-//! [`system`] shows all of it as `pg_catalog` and `information_schema`.
+//! [`system`] shows all of it as `pg_catalog` and `information_schema`, and the server itself as `firesteel`.
 //!
 //! Nothing here plans or runs queries, knows the protocol, or evaluates SQL expressions.
 
@@ -59,7 +59,7 @@ pub use external::{ExternalTable, FileKind, NewExternalTable, SortColumn};
 pub use guard::{GuardedSource, cache_scan, change_parquet, guard_scans};
 pub use location::Location;
 pub use names::{
-    INFORMATION_SCHEMA, ObjectName, Oid, PG_CATALOG, PUBLIC, RelationKind, SearchPath,
+    FIRESTEEL, INFORMATION_SCHEMA, ObjectName, Oid, PG_CATALOG, PUBLIC, RelationKind, SearchPath,
     is_system_schema,
 };
 pub use snapshot::{CatalogSnapshot, Definition, Relation, SchemaEntry, ViewDefinition};

@@ -20,6 +20,8 @@ impl Oid {
     pub const PUBLIC: Oid = Oid(2200);
     /// `information_schema`; PostgreSQL assigns it at initdb, this is a usual value.
     pub const INFORMATION_SCHEMA: Oid = Oid(13000);
+    /// `firesteel`. PostgreSQL gives no OIDs above 15,000 to what it comes with.
+    pub const FIRESTEEL: Oid = Oid(15_900);
 }
 
 impl fmt::Display for Oid {
@@ -30,11 +32,13 @@ impl fmt::Display for Oid {
 
 pub const PG_CATALOG: &str = "pg_catalog";
 pub const INFORMATION_SCHEMA: &str = "information_schema";
+/// What only Firesteel has: its executors.
+pub const FIRESTEEL: &str = "firesteel";
 pub const PUBLIC: &str = "public";
 
 /// Is this a schema whose contents we compute and nobody may change?
 pub fn is_system_schema(name: &str) -> bool {
-    name == PG_CATALOG || name == INFORMATION_SCHEMA
+    name == PG_CATALOG || name == INFORMATION_SCHEMA || name == FIRESTEEL
 }
 
 /// A relation's name as written: with or without a schema. Already case-folded by the parser.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 use std::time::SystemTime;
 
+use catalog::system::ExecutorUsage;
 use catalog::{Catalog, CatalogError};
 use datafusion::error::DataFusionError;
 use datafusion::execution::cache::cache_manager::CacheManagerConfig;
@@ -114,6 +115,8 @@ impl App {
             epoch: Epoch(1),
             slots: size.slots,
             memory_bytes: size.memory_bytes,
+            address: None,
+            usage: usage_of(Arc::clone(executor)),
             link: Arc::clone(executor) as Arc<dyn ExecutorLink>,
         });
         let driver = Driver::start(scheduler_config(&config), attached.collect(), reports);
@@ -250,6 +253,20 @@ pub(crate) fn runtime_with_caches() -> Result<Arc<RuntimeEnv>, DataFusionError> 
     RuntimeEnvBuilder::new()
         .with_cache_manager(caches)
         .build_arc()
+}
+
+/// What the embedded executor has handed out, now.
+fn usage_of(executor: Arc<Executor>) -> Arc<dyn Fn() -> Option<ExecutorUsage> + Send + Sync> {
+    Arc::new(move || {
+        let view = executor.view();
+        Some(ExecutorUsage {
+            execution: view.memory.execution,
+            storage: view.memory.storage,
+            results: view.memory.results,
+            cached: view.memory.cached,
+            disk: view.spill_bytes,
+        })
+    })
 }
 
 fn scheduler_config(config: &Config) -> SchedulerConfig {

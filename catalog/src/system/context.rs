@@ -2,9 +2,16 @@
 
 use std::sync::Arc;
 
+use datafusion::common::Result;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+
 use crate::names::Oid;
 use crate::snapshot::CatalogSnapshot;
 use crate::temp::SessionTables;
+
+/// Asks the driver for its executors.
+pub type AskForExecutors = dyn Fn() -> BoxFuture<'static, Result<Vec<ExecutorRow>>> + Send + Sync;
 
 /// Everything a statement's system tables may show. Cheap to make: what takes work is behind
 /// functions that run when a table is scanned.
@@ -25,6 +32,8 @@ pub struct SystemContext {
     pub prepared_statements: Arc<dyn Fn() -> Vec<PreparedStatementRow> + Send + Sync>,
     /// Rows of `pg_cursors`.
     pub cursors: Arc<[CursorRow]>,
+    /// Rows of `firesteel.executors`: the driver has to be asked.
+    pub executors: Arc<AskForExecutors>,
 }
 
 impl std::fmt::Debug for SystemContext {
@@ -53,6 +62,7 @@ impl SystemContext {
             activity: Arc::new(Vec::new),
             prepared_statements: Arc::new(Vec::new),
             cursors: Arc::new([]),
+            executors: Arc::new(|| async { Ok(Vec::new()) }.boxed()),
         }
     }
 }
@@ -111,6 +121,38 @@ pub struct ActivityRow {
     pub state: Option<String>,
     pub query: String,
     pub query_id: Option<i64>,
+}
+
+/// A row of `firesteel.executors`.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ExecutorRow {
+    pub id: u64,
+    /// Where others read from it; none if it is part of the server and nobody does.
+    pub address: Option<String>,
+    /// `active`, `excluded`, `draining`, `drained`.
+    pub state: &'static str,
+    pub slots: u32,
+    pub slots_free: u32,
+    pub running_tasks: usize,
+    /// What it may hand out.
+    pub memory_bytes: u64,
+    /// What it has handed out, as it said last.
+    pub usage: Option<ExecutorUsage>,
+}
+
+/// Who has an executor's memory and disk, in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ExecutorUsage {
+    /// Operators.
+    pub execution: u64,
+    /// Map outputs.
+    pub storage: u64,
+    /// Encoded rows.
+    pub results: u64,
+    /// Columns of tables, which give way to the others.
+    pub cached: u64,
+    /// On disk.
+    pub disk: u64,
 }
 
 /// A row of `pg_prepared_statements`. The time is in microseconds since 1970, UTC.

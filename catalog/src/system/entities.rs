@@ -3,7 +3,9 @@
 
 use std::borrow::Cow;
 
-use crate::names::{INFORMATION_SCHEMA, Oid, PG_CATALOG, RelationKind};
+use crate::names::{
+    FIRESTEEL, INFORMATION_SCHEMA, Oid, PG_CATALOG, RelationKind, is_system_schema,
+};
 use crate::pg_types::{PgType, parse, pg_type};
 use crate::snapshot::{Definition, Relation};
 
@@ -46,7 +48,7 @@ impl RelationRow {
     }
 
     pub(crate) fn is_system(&self) -> bool {
-        self.schema == PG_CATALOG || self.schema == INFORMATION_SCHEMA
+        is_system_schema(&self.schema)
     }
 }
 
@@ -83,6 +85,7 @@ pub(crate) fn schemas(context: &SystemContext) -> Vec<SchemaRow> {
     let mut rows = vec![
         row(Oid::PG_CATALOG, PG_CATALOG, Some("system catalog schema")),
         row(Oid::INFORMATION_SCHEMA, INFORMATION_SCHEMA, None),
+        row(Oid::FIRESTEEL, FIRESTEEL, Some("the server itself")),
     ];
     rows.extend(
         context
@@ -224,9 +227,9 @@ pub(crate) fn columns(context: &SystemContext) -> Vec<ColumnRow> {
 }
 
 fn system_schema_oid(name: &str) -> Oid {
-    if name == PG_CATALOG {
-        Oid::PG_CATALOG
-    } else {
-        Oid::INFORMATION_SCHEMA
+    match name {
+        PG_CATALOG => Oid::PG_CATALOG,
+        FIRESTEEL => Oid::FIRESTEEL,
+        _ => Oid::INFORMATION_SCHEMA,
     }
 }

@@ -1,5 +1,5 @@
 //! Which system relations there are and what columns they have: PostgreSQL's own, from
-//! `data/columns.tsv`.
+//! `data/columns.tsv`, and ours, from `data/firesteel.tsv`.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, LazyLock};
@@ -9,7 +9,10 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use crate::names::Oid;
 use crate::pg_types::PG_TYPE_KEY;
 
-static COLUMNS: &str = include_str!("data/columns.tsv");
+static COLUMNS: &str = concat!(
+    include_str!("data/columns.tsv"),
+    include_str!("data/firesteel.tsv")
+);
 
 /// All system relations, by schema and name.
 static LAYOUT: LazyLock<BTreeMap<(&'static str, &'static str), Arc<Layout>>> =

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use crate::names::{INFORMATION_SCHEMA, ObjectName, Oid, PG_CATALOG, SearchPath};
+use crate::names::{FIRESTEEL, INFORMATION_SCHEMA, ObjectName, Oid, PG_CATALOG, SearchPath};
 use crate::snapshot::{Definition, Relation};
 
 use super::context::SystemContext;
@@ -77,6 +77,7 @@ impl SystemNames {
         match name {
             PG_CATALOG => Some(Oid::PG_CATALOG),
             INFORMATION_SCHEMA => Some(Oid::INFORMATION_SCHEMA),
+            FIRESTEEL => Some(Oid::FIRESTEEL),
             _ => match self.context.snapshot.schema(name) {
                 Some(schema) => Some(schema.oid),
                 None => self.is_temp_schema(name).then_some(TEMP_SCHEMA),

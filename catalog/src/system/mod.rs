@@ -1,5 +1,5 @@
 //! `pg_catalog` and `information_schema`: what the catalog holds, in the tables PostgreSQL's
-//! clients look in.
+//! clients look in; and `firesteel`, the server itself ([`firesteel`]).
 //!
 //! All of PostgreSQL's system relations are here with their columns ([`layout`]); those we can
 //! say something true in have rows ([`pg_catalog`], [`information_schema`]), the others are
@@ -12,6 +12,7 @@
 mod cells;
 mod context;
 mod entities;
+mod firesteel;
 mod functions;
 mod information_schema;
 mod layout;
@@ -21,7 +22,10 @@ mod procedures;
 mod table;
 mod types;
 
-pub use context::{ActivityRow, CursorRow, PreparedStatementRow, Role, SettingRow, SystemContext};
+pub use context::{
+    ActivityRow, AskForExecutors, CursorRow, ExecutorRow, ExecutorUsage, PreparedStatementRow,
+    Role, SettingRow, SystemContext,
+};
 pub use functions::system_function;
 pub use layout::system_relation_names;
 pub use lookup::{FoundRelation, SystemNames};

@@ -12,14 +12,14 @@ use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::logical_expr::{Expr, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 
-use crate::names::{INFORMATION_SCHEMA, PG_CATALOG};
+use crate::names::{FIRESTEEL, INFORMATION_SCHEMA, PG_CATALOG};
 
 use super::cells::{Cell, array};
 use super::context::SystemContext;
 use super::layout::{Layout, layout};
-use super::{information_schema, pg_catalog};
+use super::{firesteel, information_schema, pg_catalog};
 
-/// A relation of `pg_catalog` or `information_schema`. Its rows live in the driver: a plan over
+/// A relation of a system schema. Its rows live in the driver: a plan over
 /// it must run there. Find out with `provider.is::<SystemTable>()`.
 #[derive(Debug)]
 pub struct SystemTable {
@@ -27,7 +27,7 @@ pub struct SystemTable {
     context: SystemContext,
 }
 
-/// The system table of a name; none if PostgreSQL has none.
+/// The system table of a name; none if there is none.
 pub fn system_table(
     schema: &str,
     name: &str,
@@ -42,7 +42,7 @@ pub fn system_table(
 
 impl SystemTable {
     /// The rows as they are now, with the columns of the projection.
-    pub fn batch(&self, projection: Option<&[usize]>) -> Result<RecordBatch> {
+    pub async fn batch(&self, projection: Option<&[usize]>) -> Result<RecordBatch> {
         let all: Vec<usize>;
         let columns = match projection {
             Some(columns) => columns,
@@ -60,6 +60,7 @@ impl SystemTable {
             INFORMATION_SCHEMA => {
                 information_schema::rows(self.layout.name, &self.context, &target)
             }
+            FIRESTEEL => firesteel::rows(self.layout.name, &self.context, &target).await,
             _ => None,
         };
         batch.unwrap_or_else(|| target.build::<()>(&[], |(), _| Cell::Null))
@@ -144,7 +145,7 @@ impl TableProvider for SystemTable {
         _filters: &[Expr],
         _limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let batch = self.batch(projection.map(Vec::as_slice))?;
+        let batch = self.batch(projection.map(Vec::as_slice)).await?;
         let schema = batch.schema();
         Ok(MemorySourceConfig::try_new_exec(
             &[vec![batch]],

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema};
 use catalog::system::{
-    ActivityRow, SettingRow, SystemContext, SystemNames, SystemTable, system_relation_names,
-    system_table,
+    ActivityRow, ExecutorRow, ExecutorUsage, SettingRow, SystemContext, SystemNames, SystemTable,
+    system_relation_names, system_table,
 };
 use catalog::{
     CommentTarget, FileKind, IfExists, ObjectName, RelationKind, SearchPath, ViewDefinition,
 };
 use datafusion::catalog::MemorySchemaProvider;
 use datafusion::prelude::{SessionConfig, SessionContext};
+use futures::FutureExt;
 use job::SessionId;
 
 use crate::support::{Fixture, batch, cells, new_table};
@@ -25,7 +26,7 @@ fn session(context: &SystemContext) -> SessionContext {
             .with_target_partitions(1),
     );
     let catalog = session.catalog("firesteel").unwrap();
-    for schema in ["pg_catalog", "information_schema"] {
+    for schema in ["pg_catalog", "information_schema", "firesteel"] {
         catalog
             .register_schema(schema, Arc::new(MemorySchemaProvider::new()))
             .unwrap();
@@ -121,7 +122,7 @@ async fn every_system_table_can_be_read() {
     let (_fixture, context) = filled().await;
     let session = session(&context);
     let mut count = 0;
-    for schema in ["pg_catalog", "information_schema"] {
+    for schema in ["pg_catalog", "information_schema", "firesteel"] {
         for name in system_relation_names(schema) {
             let sql = format!("SELECT * FROM {schema}.{name}");
             session.sql(&sql).await.unwrap().collect().await.unwrap();
@@ -148,6 +149,7 @@ async fn describing_relations_as_psql_does() {
     assert_eq!(
         rows,
         [
+            ["firesteel", "executors", "v", "p"],
             ["pg_temp_3", "tmp", "r", "t"],
             ["public", "t", "r", "p"],
             ["s", "v", "v", "p"]
@@ -220,6 +222,7 @@ async fn information_schema_describes_columns() {
     assert_eq!(
         rows,
         [
+            ["mydb", "firesteel", "executors", "VIEW"],
             ["mydb", "pg_temp_3", "tmp", "LOCAL TEMPORARY"],
             ["mydb", "public", "t", "BASE TABLE"],
             ["mydb", "s", "v", "VIEW"]
@@ -258,6 +261,7 @@ async fn information_schema_describes_columns() {
     assert_eq!(
         rows,
         [
+            ["firesteel", "alice"],
             ["information_schema", "alice"],
             ["pg_catalog", "alice"],
             ["pg_temp_3", "alice"],
@@ -304,6 +308,58 @@ async fn the_server_says_its_settings_and_activity() {
         rows,
         [["42", "alice", "mydb", "1970-01-01T00:00:00Z", "active"]]
     );
+}
+
+#[tokio::test]
+async fn executors_are_rows_also_before_they_said_what_they_use() {
+    let (_fixture, mut context) = filled().await;
+    context.executors = Arc::new(|| {
+        let new = ExecutorRow {
+            id: 1,
+            address: Some("10.0.0.1:4000".to_owned()),
+            state: "active",
+            slots: 4,
+            slots_free: 1,
+            running_tasks: 2,
+            memory_bytes: 1000,
+            usage: None,
+        };
+        let old = ExecutorRow {
+            id: 2,
+            address: None,
+            state: "draining",
+            usage: Some(ExecutorUsage {
+                execution: 10,
+                storage: 20,
+                results: 30,
+                cached: 40,
+                disk: 50,
+            }),
+            ..new.clone()
+        };
+        async { Ok(vec![new, old]) }.boxed()
+    });
+    let session = session(&context);
+    let rows = query(
+        &session,
+        "SELECT executor_id, address, state, slots, slots_free, running_tasks, memory_bytes \
+         FROM firesteel.executors ORDER BY 1",
+    )
+    .await;
+    assert_eq!(
+        rows,
+        [
+            ["1", "10.0.0.1:4000", "active", "4", "1", "2", "1000"],
+            ["2", "", "draining", "4", "1", "2", "1000"]
+        ]
+    );
+    let rows = query(
+        &session,
+        "SELECT execution_bytes, storage_bytes, results_bytes, cached_bytes, disk_bytes \
+         FROM firesteel.executors ORDER BY executor_id",
+    )
+    .await;
+    assert_eq!(rows, [["", "", "", "", ""], ["10", "20", "30", "40", "50"]]);
 }
 
 /// The joins asyncpg's type introspection makes, without its functions.

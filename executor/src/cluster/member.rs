@@ -26,6 +26,7 @@ use crate::config::{ExecutorConfig, ExecutorServices, Membership};
 use crate::error::ExecutorError;
 use crate::executor::Executor;
 use crate::link::{ExecutorLink, ExecutorReport, TaskLaunch};
+use crate::view::ExecutorView;
 
 /// The pause before the driver is dialled again; doubles up to the longest.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
@@ -228,6 +229,16 @@ impl Member {
     }
 }
 
+fn usage(view: &ExecutorView) -> proto::Usage {
+    proto::Usage {
+        execution: view.memory.execution,
+        storage: view.memory.storage,
+        results: view.memory.results,
+        cached: view.memory.cached,
+        disk: view.spill_bytes,
+    }
+}
+
 /// Why there is no registration.
 enum Unregistered {
     /// For good: a wrong secret, another protocol version.
@@ -293,7 +304,8 @@ impl Registration {
                     if heard.elapsed() > timeout && Protection::Liveness.is_on() {
                         return Session::Broken(format!("it was silent for {timeout:?}"));
                     }
-                    self.send(to_driver::Message::Heartbeat(proto::Heartbeat {}));
+                    let usage = Some(usage(&self.executor.view()));
+                    self.send(to_driver::Message::Heartbeat(proto::Heartbeat { usage }));
                 }
                 () = drain.cancelled(), if !draining => {
                     if !Protection::Drain.is_on() {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use catalog::system::ExecutorUsage;
 use executor::{CurrentExecutor, ExecutorReport, Membership, blocks_server};
 use futures::StreamExt;
 use job::{Epoch, ExecutorId, Protection};
@@ -214,12 +215,16 @@ impl cluster_server::Cluster for Cluster {
         let rows = Arc::<AwaitedRows>::default();
         let reached = (epoch, address.clone());
         shared.directory.0.lock().insert(id, reached);
+        let usage = Arc::<Mutex<Option<ExecutorUsage>>>::default();
+        let said = Arc::clone(&usage);
         info!(executor_id = %id, %epoch, slots = registration.slots, address, "executor joined");
         shared.driver.joined(AttachedExecutor {
             id,
             epoch,
             slots: registration.slots,
             memory_bytes: registration.memory_bytes,
+            address: Some(address),
+            usage: Arc::new(move || *said.lock()),
             link: Arc::new(RemoteExecutor {
                 orders,
                 incarnation: shared.incarnation,
@@ -233,6 +238,7 @@ impl cluster_server::Cluster for Cluster {
             epoch,
             outgoing,
             rows,
+            usage,
             draining: false,
         };
         tokio::spawn(listener.run(inbox));
@@ -266,6 +272,8 @@ struct Listener {
     epoch: Epoch,
     outgoing: mpsc::Sender<Result<proto::ToExecutor, Status>>,
     rows: Arc<AwaitedRows>,
+    /// What it said last.
+    usage: Arc<Mutex<Option<ExecutorUsage>>>,
     /// It said that it will go.
     draining: bool,
 }
@@ -316,7 +324,7 @@ impl Listener {
                     if heard.elapsed() > timeout && Protection::Liveness.is_on() {
                         return Gone::Lost(format!("nothing was heard of it for {timeout:?}"));
                     }
-                    let message = to_executor::Message::Heartbeat(proto::Heartbeat {});
+                    let message = to_executor::Message::Heartbeat(proto::Heartbeat::default());
                     // If the queue is full there is enough else to hear.
                     let _ = self.outgoing.try_send(Ok(proto::ToExecutor {
                         message: Some(message),
@@ -347,7 +355,17 @@ impl Listener {
                 self.draining = true;
                 self.shared.driver.draining(self.id, self.epoch);
             }
-            Some(to_driver::Message::Heartbeat(_)) => {}
+            Some(to_driver::Message::Heartbeat(heartbeat)) => {
+                if let Some(usage) = heartbeat.usage {
+                    *self.usage.lock() = Some(ExecutorUsage {
+                        execution: usage.execution,
+                        storage: usage.storage,
+                        results: usage.results,
+                        cached: usage.cached,
+                        disk: usage.disk,
+                    });
+                }
+            }
             Some(to_driver::Message::Registration(_)) => {
                 return Err("it registered twice on one stream".to_owned());
             }

@@ -7,12 +7,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use catalog::system::ExecutorRow;
 use datafusion::prelude::SessionConfig;
 use executor::{ExecutorReport, TaskLaunch};
 use job::{AttemptId, Epoch, ErrorReport, ExecutorId, JobId, TaskId, TaskOutcome, TaskStats};
 use operators::{Sink, StagePlan};
 use planner::PlannedJob;
-use scheduler::{Action, Event, Instant, JobEnd, JobOptions, Scheduler, SchedulerView, WaitReason};
+use scheduler::{
+    Action, Event, ExecutorState, ExecutorView, Instant, JobEnd, JobOptions, Scheduler,
+    SchedulerView, WaitReason,
+};
 use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{debug, error, info};
 
@@ -41,6 +45,7 @@ pub(super) enum Message {
         job: JobId,
     },
     View(oneshot::Sender<SchedulerView>),
+    Executors(oneshot::Sender<Vec<ExecutorRow>>),
     /// An executor registered, perhaps anew.
     Joined(AttachedExecutor),
     /// A registration ended.
@@ -161,6 +166,9 @@ impl EventLoop {
                 // The asker may be gone; then nobody wants the view.
                 let _ = reply.send(self.scheduler.snapshot());
             }
+            Message::Executors(reply) => {
+                let _ = reply.send(self.executor_rows());
+            }
             Message::Joined(executor) => self.on_joined(executor),
             Message::Lost { executor, epoch } => self.on_lost(executor, epoch),
             Message::Draining { executor, epoch } => {
@@ -225,6 +233,29 @@ impl EventLoop {
             Some(Sent::All) => self.handle(Event::ResultDelivered { attempt }),
             Some(Sent::Nothing) | None => {}
         }
+    }
+
+    fn executor_rows(&self) -> Vec<ExecutorRow> {
+        let views = self.scheduler.snapshot().executors.into_iter();
+        let row = |view: ExecutorView| {
+            let attached = self.executors.get(&view.executor);
+            ExecutorRow {
+                id: view.executor.0,
+                address: attached.and_then(|at| at.address.clone()),
+                state: match view.state {
+                    ExecutorState::Active => "active",
+                    ExecutorState::Excluded => "excluded",
+                    ExecutorState::Draining => "draining",
+                    ExecutorState::Drained => "drained",
+                },
+                slots: view.slots,
+                slots_free: view.slots_free,
+                running_tasks: view.attempts,
+                memory_bytes: view.memory_bytes,
+                usage: attached.and_then(|at| (at.usage)()),
+            }
+        };
+        views.map(row).collect()
     }
 
     fn reshape(&self) {

@@ -19,6 +19,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use catalog::system::{ExecutorRow, ExecutorUsage};
 use executor::{ExecutorLink, ExecutorReport};
 use job::{Epoch, ErrorReport, ExecutorId, JobId, SqlState, StageId, TaskStats};
 use planner::PlannedJob;
@@ -37,6 +38,10 @@ pub struct AttachedExecutor {
     pub slots: u32,
     /// What it may hand out to operators and blocks.
     pub memory_bytes: u64,
+    /// Where others reach it, if they do.
+    pub address: Option<String>,
+    /// What it has handed out, as far as that is known.
+    pub usage: Arc<dyn Fn() -> Option<ExecutorUsage> + Send + Sync>,
     pub link: Arc<dyn ExecutorLink>,
 }
 
@@ -149,6 +154,13 @@ impl Driver {
         let (reply, view) = oneshot::channel();
         let _ = self.messages.send(Message::View(reply));
         view.await.map_err(|_| driver_gone())
+    }
+
+    /// The executors that are registered now, in order of id.
+    pub async fn executors(&self) -> Result<Vec<ExecutorRow>, ErrorReport> {
+        let (reply, rows) = oneshot::channel();
+        let _ = self.messages.send(Message::Executors(reply));
+        rows.await.map_err(|_| driver_gone())
     }
 }
 

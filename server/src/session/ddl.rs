@@ -132,13 +132,15 @@ impl Session {
         Ok(outcome)
     }
 
-    /// The search path with the user's name in place of `"$user"`.
+    /// The search path with the user's name in place of `"$user"`, unless that is a system schema's:
+    /// the user `firesteel` is an ordinary one.
     pub(super) fn search_path(&self) -> SearchPath {
         let user = &self.handle().user;
         SearchPath(
             lock(&self.gucs)
                 .search_path()
                 .into_iter()
+                .filter(|schema| schema != "$user" || !catalog::is_system_schema(user))
                 .map(|schema| match schema.as_str() {
                     "$user" => user.clone(),
                     _ => schema,

@@ -126,6 +126,7 @@ impl Session {
             handle,
             &self.gucs,
             &self.services.registry,
+            &self.services.driver,
         )
         .with_objects(&self.statements, self.cursor_rows());
         let names = Arc::new(system_tables.names(path));

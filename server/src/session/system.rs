@@ -1,5 +1,5 @@
-//! `pg_catalog` and `information_schema` as a statement sees them: the catalog's tables, filled
-//! with what only the server knows (settings, sessions).
+//! `pg_catalog`, `information_schema` and `firesteel` as a statement sees them: the catalog's tables,
+//! filled with what only the server knows (settings, sessions, executors).
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -10,6 +10,8 @@ use catalog::system::{
 };
 use catalog::{CatalogSnapshot, SearchPath, SessionTables};
 use datafusion::catalog::TableProvider;
+use datafusion::error::DataFusionError;
+use futures::FutureExt;
 use planner::SystemTables;
 
 use super::epoch_us;
@@ -18,6 +20,7 @@ use super::names::StatementNames;
 use super::prepared::NamedStatement;
 use super::registry::{SessionHandle, SessionRegistry, lock};
 use crate::config::{KEYS, Kind, Scope, Value};
+use crate::driver::Driver;
 
 /// The system tables of one statement.
 #[derive(Debug)]
@@ -30,14 +33,24 @@ impl StatementTables {
         handle: &SessionHandle,
         gucs: &Arc<Mutex<Gucs>>,
         registry: &Arc<SessionRegistry>,
+        driver: &Driver,
     ) -> Self {
         let (gucs, registry) = (Arc::clone(gucs), Arc::clone(registry));
+        let driver = driver.clone();
         Self(SystemContext {
             session_tables: Some(Arc::clone(tables)),
             settings: Arc::new(move || settings(&lock(&gucs))),
             activity: Arc::new(move || {
                 let sessions = registry.sessions();
                 sessions.iter().map(|session| activity(session)).collect()
+            }),
+            executors: Arc::new(move || {
+                let driver = driver.clone();
+                async move {
+                    let rows = driver.executors().await;
+                    rows.map_err(|report| DataFusionError::External(Box::new(report)))
+                }
+                .boxed()
             }),
             ..SystemContext::new(Arc::clone(snapshot), &handle.database, &handle.user)
         })

@@ -315,6 +315,20 @@ fn each_part_of_a_table_is_read_where_it_is_in_memory() -> Result {
     }
     // Other statements find it too.
     assert!(found(&mut wire, "SELECT max(note) FROM t WHERE amount > 5")? > 1 << 20);
+    // Where it is can be seen, at the latest after the next heartbeats.
+    let keepers = "SELECT count(*) FROM firesteel.executors WHERE cached_bytes > 0 \
+        AND state = 'active' AND slots = 2 AND memory_bytes > 0 \
+        AND address LIKE '127.0.0.1:%'";
+    let mut looks = 0;
+    while rows(&mut wire, keepers)? != [[Some("3".to_owned())]] {
+        looks += 1;
+        assert!(
+            looks < 100,
+            "{:?}",
+            rows(&mut wire, "TABLE firesteel.executors")?
+        );
+        std::thread::sleep(Duration::from_millis(100));
+    }
     let at_home = server.metric("firesteel_attempts_at_home_total")?;
     assert!(at_home >= 8 * 3, "{at_home} of three tasks each");
     assert_eq!(server.metric("firesteel_attempts_elsewhere_total")?, 0);
