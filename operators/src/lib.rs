@@ -1,6 +1,7 @@
 //! Our DataFusion `ExecutionPlan` nodes and sinks: what a stage plan is made of beyond
 //! DataFusion's own operators, and how a stage plan becomes one task's plan.
 
+pub mod compact;
 pub mod exchange;
 pub mod files;
 mod filters;

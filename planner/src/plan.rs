@@ -24,7 +24,8 @@ use crate::expressions::{any_part, go_on_unless};
 use crate::lazy;
 use crate::parse::Source;
 use crate::planned::{Placement, PlannedJob};
-use crate::split::{SplitOptions, plan_stages};
+use crate::replan::Replan;
+use crate::split::{Joins, SplitOptions, plan_stages};
 use crate::state::{StatementOptimizer, States, Variant, statement_config};
 use crate::view::SessionView;
 
@@ -67,7 +68,7 @@ pub(crate) async fn job(
         .and_then(lazy::right_sides)
         .map_err(error)?;
     let settings = view.settings;
-    let (state, placement, (graph, plans), memory_bytes) = match placement {
+    let (session_config, placement, (graph, plans), memory_bytes, replan) = match placement {
         Placement::Driver => {
             let state = states.variant(Variant {
                 partitions: 1,
@@ -80,25 +81,36 @@ pub(crate) async fn job(
                 .create_physical_plan(&optimized, state.as_ref())
                 .await
                 .map_err(error)?;
-            (state, placement, single_stage(plan, sink), None)
+            let config = statement_config(&state, view.session);
+            (config, placement, single_stage(plan, sink), None, None)
         }
         Placement::Executors => {
-            let split: &SplitOptions = &settings.split;
+            let options: &SplitOptions = &settings.split;
             let state = states.variant(Variant {
-                partitions: split.fused_partitions(),
+                partitions: options.fused_partitions(),
                 batch_size: settings.batch_size,
                 bare: false,
             });
             let state = for_statement(state, &optimized, &optimizer).map_err(error)?;
-            let split = plan_stages(&state, &optimized, split, sink)
+            let split = plan_stages(&state, &optimized, options, sink.clone())
                 .await
                 .map_err(error)?;
             let placement = match split.plans.as_slice() {
                 [only] if is_known(only) => Placement::Driver,
                 _ => placement,
             };
+            let config = statement_config(&state, view.session);
+            let may_spill_more = placement == Placement::Executors && options.joins == Joins::Auto;
+            let replan = may_spill_more.then(|| Replan {
+                state,
+                optimized,
+                split: options.clone(),
+                sink,
+                schema: Arc::clone(&schema),
+                session_config: config.clone(),
+            });
             let stages = (split.graph, split.plans);
-            (state, placement, stages, split.memory_bytes)
+            (config, placement, stages, split.memory_bytes, replan)
         }
     };
     graph.check().map_err(PlanError::from)?;
@@ -108,7 +120,8 @@ pub(crate) async fn job(
         placement,
         memory_bytes,
         schema,
-        session_config: statement_config(&state, view.session),
+        session_config,
+        replan: replan.map(Box::new),
     })
 }
 

@@ -10,6 +10,7 @@ use job::JobGraph;
 use operators::StagePlan;
 use operators::rows::copy::CopyOptions;
 
+use crate::replan::Replan;
 use crate::statement::ExplainOptions;
 
 /// One statement's execution, ready for the scheduler (`graph`) and the executors (`plans`).
@@ -26,6 +27,9 @@ pub struct PlannedJob {
     pub schema: SchemaRef,
     /// Session configuration the tasks run under: batch size, time zone, session facts.
     pub session_config: SessionConfig,
+    /// How to plan it again if it runs out of memory before its first row is out; `None` where
+    /// that would change nothing.
+    pub replan: Option<Box<Replan>>,
 }
 
 /// Where a job runs.

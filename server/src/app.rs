@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicI64;
+use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::time::SystemTime;
 
 use catalog::system::ExecutorUsage;
@@ -136,6 +136,7 @@ impl App {
             shutdown: CancellationToken::new(),
             started: SystemTime::now(),
             next_transaction: AtomicI64::new(1),
+            replanned: AtomicU64::new(0),
             catalog,
             config,
         });

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use executor::{Executor, ExecutorView};
 use scheduler::{Counters, JobPhase};
@@ -15,6 +16,11 @@ pub async fn render(services: Arc<Services>, executor: Option<Arc<Executor>>) ->
     let sessions = services.registry.sessions().len() as u64;
     page.gauge("firesteel_sessions", "Client sessions.", sessions);
     page.process();
+    page.counter(
+        "firesteel_statements_replanned",
+        "Statements that ran out of memory and were planned again, to spill more.",
+        services.replanned.load(Ordering::Relaxed),
+    );
     // Without a driver there is nothing to tell about jobs; the rest still stands.
     if let Ok(view) = services.driver.view().await {
         page.gauge(

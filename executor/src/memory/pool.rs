@@ -24,6 +24,8 @@ pub(crate) struct AttemptPool {
     blocks: Arc<BlockManager>,
     attempt: AttemptId,
     consumers: watch::Sender<usize>,
+    /// Says why when the attempt has taken so much without asking that it has to end.
+    overdrawn: watch::Sender<Option<String>>,
 }
 
 impl AttemptPool {
@@ -32,6 +34,7 @@ impl AttemptPool {
             blocks,
             attempt,
             consumers: watch::Sender::new(0),
+            overdrawn: watch::Sender::new(None),
         })
     }
 
@@ -39,6 +42,40 @@ impl AttemptPool {
     pub(crate) async fn released(&self) {
         // The sender is ours, so the channel can't close.
         let _ = self.consumers.subscribe().wait_for(|n| *n == 0).await;
+    }
+
+    /// Waits until the attempt has to end because one of its operators took what was not there.
+    pub(crate) async fn overdrawn(&self) -> DataFusionError {
+        let mut overdrawn = self.overdrawn.subscribe();
+        let why = overdrawn.wait_for(Option::is_some).await;
+        // The sender is ours, so the channel can't close.
+        let why = why.ok().and_then(|why| why.clone()).unwrap_or_default();
+        DataFusionError::ResourcesExhausted(why)
+    }
+
+    /// Operators take without asking what they already have: a sort-merge join the rows of one
+    /// key that were on disk, to join them. One that holds most of the budget when it is exceeded
+    /// would go on until the kernel ends the process, so its attempt ends instead.
+    fn note_overdraft(&self, consumer: &MemoryConsumer) {
+        let ledger = self.blocks.ledger();
+        let totals = ledger.totals();
+        let held = ledger.reserved(ConsumerId(consumer.id()));
+        drop(ledger);
+        if totals.used() > totals.budget && held > totals.budget / 2 {
+            self.overdrawn.send_if_modified(|why| {
+                let size = |bytes: u64| human_readable_size(bytes as usize);
+                let first = why.is_none();
+                why.get_or_insert_with(|| {
+                    format!(
+                        "{} holds {} of rows that it needs at once, and the executor has {} (many rows with the same join key?)",
+                        consumer.name(),
+                        size(held),
+                        size(totals.budget),
+                    )
+                });
+                first
+            });
+        }
     }
 
     fn refused(
@@ -100,9 +137,15 @@ impl MemoryPool for AttemptPool {
     }
 
     fn grow(&self, reservation: &MemoryReservation, additional: usize) {
-        self.blocks
-            .ledger()
-            .grow(id(reservation), additional as u64);
+        let (consumer, bytes) = (id(reservation), additional as u64);
+        // So that blocks give way first.
+        let asked = self
+            .blocks
+            .acquire(|ledger| ledger.try_grow(consumer, bytes));
+        if asked.is_err() {
+            self.blocks.ledger().grow(consumer, bytes);
+            self.note_overdraft(reservation.consumer());
+        }
     }
 
     fn shrink(&self, reservation: &MemoryReservation, shrink: usize) {

@@ -49,6 +49,10 @@ use sink::{PartitionDone, Stopped};
 /// two batches by then; longer means a bug, which must not cost a slot as well.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Each sort sets memory aside for its merge before it takes a row: so small a part of the budget
+/// that the sorts of some joins find some.
+const SORT_RESERVATIONS: u64 = 64;
+
 /// Runs attempts; shared by all of an executor.
 pub(crate) struct TaskRunner {
     blocks: Arc<BlockManager>,
@@ -112,6 +116,7 @@ impl TaskRunner {
         let ended = tokio::select! {
             biased;
             () = stop.cancelled() => Ended::Cancelled,
+            error = pool.overdrawn() => Ended::Stopped(Stopped::Failed(error)),
             ended = AssertUnwindSafe(work).catch_unwind() => match ended {
                 Ok(Ok(stats)) => Ended::Finished(stats),
                 Ok(Err(_)) if stop.is_cancelled() => Ended::Cancelled,
@@ -207,11 +212,16 @@ impl TaskRunner {
             reader: Arc::clone(&self.reader),
             inputs: launch.inputs.clone(),
         };
-        let config = launch
+        let mut config = launch
             .session_config
             .as_ref()
             .clone()
             .with_extension(Arc::new(inputs));
+        let reserved_max = (self.blocks.ledger().totals().budget / SORT_RESERVATIONS) as usize;
+        if config.options().execution.sort_spill_reservation_bytes > reserved_max {
+            let execution = &mut config.options_mut().execution;
+            execution.sort_spill_reservation_bytes = reserved_max;
+        }
         Ok(Arc::new(TaskContext::new(
             Some(launch.attempt.to_string()),
             launch.attempt.task.job.to_string(),

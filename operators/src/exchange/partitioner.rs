@@ -72,6 +72,7 @@ impl Partitioner {
                     held: Vec::new(),
                     held_rows: 0,
                     held_bytes: 0,
+                    batch_size: batch_size.max(1),
                     rows_wanted: batch_size.saturating_mul(spec.segments as usize),
                     indices: vec![Vec::new(); spec.segments as usize],
                     hashes: Vec::new(),
@@ -162,6 +163,7 @@ struct HashDealer {
     held: Vec<RecordBatch>,
     held_rows: usize,
     held_bytes: usize,
+    batch_size: usize,
     rows_wanted: usize,
     /// Per segment: (held batch, row) in input order.
     indices: Vec<Vec<(usize, usize)>>,
@@ -220,13 +222,17 @@ impl HashDealer {
             if indices.is_empty() {
                 continue;
             }
-            let batch = if columns == 0 {
-                let options = RecordBatchOptions::new().with_row_count(Some(indices.len()));
-                RecordBatch::try_new_with_options(first.schema(), vec![], &options)?
-            } else {
-                interleave_record_batch(&batches, indices)?
-            };
-            dealt.push((segment as u32, batch));
+            // A frequent key brings its segment all that is held, which is far more than a batch.
+            let pieces = indices.len().div_ceil(self.batch_size * 2);
+            for rows in indices.chunks(indices.len().div_ceil(pieces)) {
+                let batch = if columns == 0 {
+                    let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
+                    RecordBatch::try_new_with_options(first.schema(), vec![], &options)?
+                } else {
+                    interleave_record_batch(&batches, rows)?
+                };
+                dealt.push((segment as u32, batch));
+            }
             indices.clear();
         }
         Ok(dealt)
@@ -240,9 +246,13 @@ fn slice_bytes(batch: &RecordBatch) -> usize {
         .columns()
         .iter()
         .map(|c| {
-            c.to_data()
-                .get_slice_memory_size()
-                .unwrap_or_else(|_| c.get_array_memory_size())
+            let own = c.to_data().get_slice_memory_size();
+            let texts = match c.data_type() {
+                DataType::Utf8View => c.as_string_view().total_buffer_bytes_used(),
+                DataType::BinaryView => c.as_binary_view().total_buffer_bytes_used(),
+                _ => 0,
+            };
+            own.unwrap_or_else(|_| c.get_array_memory_size()) + texts
         })
         .sum()
 }
@@ -395,6 +405,17 @@ mod tests {
         // 20 batches into 4 segments: dealt one by one, that would be 80 batches.
         let (dealt, _) = deal(4, 100);
         assert_eq!(dealt.len(), 12);
+    }
+
+    #[test]
+    fn a_frequent_key_gets_batches_no_larger_than_others() {
+        let spec = spec(ExchangeKind::Hash, 16);
+        let mut partitioner = Partitioner::try_new(&spec, schema(), 0, 64).unwrap();
+        let mut dealt = partitioner.partition(batch(vec![Some(7); 900])).unwrap();
+        dealt.extend(partitioner.finish().unwrap());
+        let rows: Vec<usize> = dealt.iter().map(|(_, batch)| batch.num_rows()).collect();
+        assert_eq!(rows.iter().sum::<usize>(), 900);
+        assert!(rows.iter().all(|&rows| rows <= 128), "{rows:?}");
     }
 
     #[test]

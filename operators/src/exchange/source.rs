@@ -25,6 +25,7 @@ use futures::{Stream, StreamExt};
 use job::{ExchangeKind, InputLocations, StageId};
 
 use super::{SegmentId, TaskInputs};
+use crate::compact::compact;
 
 /// Streams of one partition that are read at once. Bounds open readers (and, for remote ones,
 /// buffers in flight) per partition; more would not make one consumer faster.
@@ -252,7 +253,8 @@ impl ExecutionPlan for ExchangeSourceExec {
     }
 }
 
-/// Joins small batches of many producers to `batch_size`; passes large ones through uncopied.
+/// Joins small batches of many producers to `batch_size`; passes large ones through uncopied, unless
+/// they hold on to much more than they show.
 fn coalesce(
     input: impl Stream<Item = Result<RecordBatch>> + Send + Unpin + 'static,
     schema: SchemaRef,
@@ -277,7 +279,9 @@ fn coalesce(
         loop {
             if let Some(batch) = state.coalescer.next_completed_batch() {
                 use datafusion::physical_plan::metrics::RecordOutput;
-                let batch = batch.record_output(&state.baseline);
+                // The last one has room for many more, and what was on disk shares one buffer per
+                // part between columns: a sort above would take each for as large as the whole.
+                let batch = compact(batch)?.record_output(&state.baseline);
                 return Ok(Some((batch, state)));
             }
             let Some(input) = state.input.as_mut() else {

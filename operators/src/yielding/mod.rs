@@ -10,11 +10,13 @@ mod paced;
 
 use std::sync::Arc;
 
+use datafusion::common::JoinSide;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::error::Result;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::execution_plan::replace_children_if_necessary;
+use datafusion::physical_plan::joins::SortMergeJoinExec;
 
 use paced::PacedExec;
 
@@ -29,8 +31,7 @@ const MULTIPLYING: &[&str] = &[
 ];
 
 /// Joins that compare each probe row with many build rows, and keep those that pass a condition.
-/// Their second child is the probe side.
-const FILTERING: &[&str] = &["HashJoinExec", "NestedLoopJoinExec"];
+const FILTERING: &[&str] = &["HashJoinExec", "NestedLoopJoinExec", "SortMergeJoinExec"];
 
 /// The plan with a point to give way above each operator that multiplies rows, and one between a
 /// filtering join and its probe side. Positions of metrics do not change: [`crate::metrics`] looks
@@ -54,7 +55,14 @@ pub fn yielding(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> 
 
 fn pace_probe(join: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
     let mut children: Vec<_> = join.children().into_iter().cloned().collect();
-    if let Some(probe) = children.get_mut(1) {
+    let probe = match join.downcast_ref::<SortMergeJoinExec>() {
+        Some(merge) => match SortMergeJoinExec::probe_side(&merge.join_type()) {
+            JoinSide::Left => 0,
+            JoinSide::Right | JoinSide::None => 1,
+        },
+        None => 1,
+    };
+    if let Some(probe) = children.get_mut(probe) {
         *probe = Arc::new(PacedExec::new(Arc::clone(probe)));
     }
     replace_children_if_necessary(join, children)

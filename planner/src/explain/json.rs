@@ -54,6 +54,9 @@ pub(super) fn document(
     let mut document = Map::new();
     document.insert("Stages".to_owned(), Value::Array(stages));
     if let Some(measured) = measured {
+        if measured.replanned {
+            document.insert("Replanned".to_owned(), json!(true));
+        }
         if let Some(ms) = measured.planning_ms {
             document.insert("Planning Time".to_owned(), json!(ms));
         }

@@ -30,6 +30,8 @@ pub struct Measured {
     pub stages: Vec<Vec<TaskStats>>,
     pub planning_ms: Option<f64>,
     pub execution_ms: Option<f64>,
+    /// The first plan ran out of memory; this is the second.
+    pub replanned: bool,
 }
 
 /// The `QUERY PLAN` column: a row per line of text, or one row of JSON. `measured` makes it

@@ -33,6 +33,9 @@ pub(super) fn lines(
         printer.node(&plan.plan, 0);
     }
     if let Some(measured) = measured {
+        if measured.replanned {
+            lines.push("Replanned: the first plan ran out of memory".to_owned());
+        }
         if let Some(ms) = measured.planning_ms {
             lines.push(format!("Planning Time: {ms:.3} ms"));
         }

@@ -4,8 +4,9 @@
 //! stops fitting when hash tables outgrow memory (DataFusion's hash join does not spill) or, with
 //! several executors, when there is enough to read that sharing it out pays.
 
-use super::SplitOptions;
 use super::estimate::Estimate;
+use super::spilling_joins::Builds;
+use super::{Joins, SplitOptions};
 
 /// How a statement runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,7 +25,7 @@ const PARTITION_BYTES: u64 = 256 << 20;
 const PARTITIONS_MAX: u32 = 1024;
 
 pub(super) fn decide(estimate: &Estimate, options: &SplitOptions) -> Decision {
-    if !options.force_exchange {
+    if !options.force_exchange && options.joins == Joins::Auto {
         // Hash tables may take 60 % of memory: estimates are rough, and sorts, scans and the
         // neighbours need some.
         let fits = estimate.state_bytes <= options.memory_bytes / 5 * 3;
@@ -41,12 +42,49 @@ pub(super) fn decide(estimate: &Estimate, options: &SplitOptions) -> Decision {
     }
 }
 
+/// Bounds the partitions of plans whose joins spill: more cost more than larger sorts do.
+const SPILLING_PARTITIONS_MAX: u64 = 128;
+
+/// What a partition of a hash join's build may take: an executor's slots run one each, in a quarter
+/// of memory together.
+fn share(options: &SplitOptions) -> u64 {
+    (options.memory_bytes / 4 / u64::from(options.slots_each())).max(1)
+}
+
+/// The builds that are too large for their shares of memory: twice as large, because estimates are
+/// on the high side. `partitions` are those of a staged plan; in one task all builds are held at
+/// once.
+pub(super) fn too_large(partitions: Option<u32>, options: &SplitOptions) -> Builds {
+    match (options.joins, partitions) {
+        (Joins::Auto, Some(partitions)) => Builds::Over(
+            share(options)
+                .saturating_mul(2)
+                .saturating_mul(u64::from(partitions)),
+        ),
+        (Joins::Auto, None) => Builds::Over(options.memory_bytes / 4),
+        (Joins::Spilling, _) => Builds::All {
+            but: options.memory_bytes / 64,
+        },
+        (Joins::SortMerge, _) => Builds::All { but: 0 },
+    }
+}
+
 fn partitions(estimate: &Estimate, options: &SplitOptions) -> u32 {
     let by_bytes = estimate.scan_bytes.div_ceil(PARTITION_BYTES);
-    // An executor's slots run a partition of the largest build each, in a quarter of memory.
-    let share = (options.memory_bytes / 4 / u64::from(options.slots_each())).max(1);
-    let by_memory = estimate.largest_state_bytes.div_ceil(share);
-    let wanted = by_bytes.max(by_memory).max(u64::from(options.slots)).max(2);
+    let by_memory = estimate.largest_state_bytes.div_ceil(share(options));
+    let by_input = match options.joins {
+        Joins::Auto => 0,
+        // What was estimated did not come true. Sorts that seldom spill are the quicker ones.
+        Joins::Spilling | Joins::SortMerge => estimate
+            .scan_bytes
+            .div_ceil(share(options))
+            .min(SPILLING_PARTITIONS_MAX),
+    };
+    let wanted = by_bytes
+        .max(by_memory)
+        .max(by_input)
+        .max(u64::from(options.slots))
+        .max(2);
     // Powers of two: dealing rows to segments is then a mask instead of a division.
     wanted
         .checked_next_power_of_two()

@@ -46,6 +46,51 @@ pub(crate) fn scan_bytes(plan: &Arc<dyn ExecutionPlan>) -> u64 {
     of(plan).scan_bytes
 }
 
+/// Memory that a hash join's build side takes.
+pub(crate) fn build_bytes(join: &HashJoinExec) -> u64 {
+    let mut walk = Walk::default();
+    let build = output(join.left(), &mut walk);
+    to_bytes(held(join, build, &walk))
+}
+
+/// What the rows of a plan may take in memory at most, whatever filters keep; `None` if a row of
+/// its tables may become many.
+pub(crate) fn most_bytes(plan: &Arc<dyn ExecutionPlan>) -> Option<u64> {
+    let multiplies = plan.exists(|node| {
+        let leaf = node.children().is_empty() && node.downcast_ref::<DataSourceExec>().is_none();
+        Ok(leaf && !NO_ROWS.contains(&node.name()) || MULTIPLYING.contains(&node.name()))
+    });
+    if multiplies.ok()? {
+        return None;
+    }
+    let mut walk = Walk::default();
+    output(plan, &mut walk);
+    // A row is at least as wide as the narrowest column; a wide one has other costs per row.
+    let bytes = walk.estimate.scan_bytes as f64;
+    Some(to_bytes(
+        bytes * (1.0 + (COPIED_TEXT_BYTES + ENTRY_BYTES) / 16.0),
+    ))
+}
+
+/// Leaves of one row at most.
+const NO_ROWS: &[&str] = &["EmptyExec", "PlaceholderRowExec"];
+
+/// Operators that make many rows of one.
+const MULTIPLYING: &[&str] = &[
+    "CrossJoinExec",
+    "HashJoinExec",
+    "NestedLoopJoinExec",
+    "PiecewiseMergeJoinExec",
+    "SortMergeJoinExec",
+    "UnnestExec",
+    // Grouping sets.
+    "AggregateExec",
+];
+
+fn held(join: &HashJoinExec, build: Output, walk: &Walk) -> f64 {
+    build.rows * (kept_width(&join.left().schema(), &walk.stored) + ENTRY_BYTES)
+}
+
 /// Share of rows that a filter is taken to keep.
 const FILTER_KEEPS: f64 = 1.0 / 3.0;
 
@@ -113,10 +158,7 @@ fn output(plan: &Arc<dyn ExecutionPlan>, into: &mut Walk) -> Output {
             first.filtered(keeps)
         }
     } else if let Some(join) = plan.downcast_ref::<HashJoinExec>() {
-        hold(
-            into,
-            first.rows * (kept_width(&join.left().schema(), &into.stored) + ENTRY_BYTES),
-        );
+        hold(into, held(join, first, into));
         joined(*join.join_type(), first, second)
     } else if let Some(join) = plan.downcast_ref::<NestedLoopJoinExec>() {
         let row = kept_width(&join.left().schema(), &into.stored);

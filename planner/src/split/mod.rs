@@ -16,6 +16,7 @@ mod estimate;
 mod options;
 mod partition_joins;
 mod placement;
+mod spilling_joins;
 mod stages;
 mod support;
 
@@ -30,7 +31,7 @@ use job::JobGraph;
 use operators::{Sink, StagePlan};
 
 pub use decide::Decision;
-pub use options::SplitOptions;
+pub use options::{Joins, SplitOptions};
 
 /// A statement's stages: `plans[i]` belongs to `graph.stages[i]`.
 #[derive(Debug, Clone)]
@@ -60,23 +61,20 @@ pub async fn plan_stages(
     let estimate = estimate::of(&fused);
     let decision = decide::decide(&estimate, options);
     tracing::debug!(?estimate, ?decision, "sized");
-    let stages = match decision {
-        Decision::Fused => None,
+    let mut split = match decision {
+        Decision::Fused => stages::fused(fused, estimate.scan_bytes, options, sink)?,
         Decision::Staged { partitions } => {
-            let plan = staged_plan(state, optimized, partitions).await?;
+            let plan = staged_plan(state, optimized, partitions, options).await?;
             // The two physical plans may differ, so it is this one that must be cuttable.
             match support::cuttable(&plan) {
-                Ok(()) => Some(cut::cut(plan, options, sink.clone())?),
+                Ok(()) => cut::cut(plan, options, sink)?,
                 Err(node) => {
                     tracing::debug!(node, "plan runs uncut: a node cannot cross a stage");
-                    None
+                    let plan = uncut_plan(state, optimized, options).await?;
+                    stages::fused(plan, estimate.scan_bytes, options, sink)?
                 }
             }
         }
-    };
-    let mut split = match stages {
-        Some(split) => split,
-        None => stages::fused(fused, estimate.scan_bytes, options, sink)?,
     };
     split.memory_bytes = memory_bytes(&estimate, split.graph.stages.len());
     split
@@ -117,15 +115,33 @@ async fn staged_plan(
     state: &SessionState,
     optimized: &LogicalPlan,
     partitions: u32,
+    options: &SplitOptions,
 ) -> Result<Arc<dyn ExecutionPlan>> {
     let mut config = planning_config(state, partitions as usize);
     let optimizer = &mut config.options_mut().optimizer;
     // A broadcast build is built again by every task, but spares an exchange of the probe side.
     optimizer.hash_join_single_partition_threshold = BROADCAST_BYTES_MAX;
     optimizer.hash_join_single_partition_threshold_rows = BROADCAST_ROWS_MAX;
+    let builds = decide::too_large(Some(partitions), options);
+    let rules = partition_joins::with_rule(state.physical_optimizers());
     let state = SessionStateBuilder::new_from_existing(state.clone())
         .with_config(config)
-        .with_physical_optimizer_rules(partition_joins::with_rule(state.physical_optimizers()))
+        .with_physical_optimizer_rules(spilling_joins::with_rule(&rules, builds))
+        .build();
+    create(&state, optimized).await
+}
+
+/// Physical planning for what has to stay one task although that is not expected to fit.
+async fn uncut_plan(
+    state: &SessionState,
+    optimized: &LogicalPlan,
+    options: &SplitOptions,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let builds = decide::too_large(None, options);
+    let rules = spilling_joins::with_rule(state.physical_optimizers(), builds);
+    let state = SessionStateBuilder::new_from_existing(state.clone())
+        .with_config(planning_config(state, options.fused_partitions()))
+        .with_physical_optimizer_rules(rules)
         .build();
     create(&state, optimized).await
 }

@@ -17,6 +17,20 @@ pub struct SplitOptions {
     /// How many there are. A lone one runs a task with all slots there are, so only memory speaks
     /// against running a statement as one task.
     pub executors: u32,
+    pub joins: Joins,
+}
+
+/// How equi-joins run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Joins {
+    /// By hashing where the build side is expected to fit, else by sorting.
+    #[default]
+    Auto,
+    /// What was expected to fit did not: by sorting, but for builds that are surely small, and in
+    /// more and smaller pieces.
+    Spilling,
+    /// All by sorting that can be.
+    SortMerge,
 }
 
 impl SplitOptions {
@@ -40,6 +54,7 @@ impl Default for SplitOptions {
             memory_bytes: 4 << 30,
             fuse_bytes_max: 128 << 20,
             executors: 1,
+            joins: Joins::Auto,
         }
     }
 }

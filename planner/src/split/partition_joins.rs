@@ -22,17 +22,22 @@ use super::estimate;
 /// Below this, one task with all slots beats two more exchanges.
 const PROBE_BYTES_MIN: u64 = 32 << 20;
 
-type Rule = Arc<dyn PhysicalOptimizerRule + Send + Sync>;
+pub(super) type Rule = Arc<dyn PhysicalOptimizerRule + Send + Sync>;
+
+const PARTITION_JOINS: &str = "partition_joins";
 
 /// The session's rules with ours added.
 pub(super) fn with_rule(rules: &[Rule]) -> Vec<Rule> {
     let mut rules = rules.to_vec();
-    let after = rules
-        .iter()
-        .position(|rule| rule.name() == "join_selection")
-        .map_or(0, |at| at + 1);
+    let after = joins_are_chosen(&rules);
     rules.insert(after, Arc::new(PartitionJoins));
     rules
+}
+
+/// The place in a list of rules where joins have their modes, and their inputs are as they were.
+pub(super) fn joins_are_chosen(rules: &[Rule]) -> usize {
+    let chosen = |rule: &Rule| ["join_selection", PARTITION_JOINS].contains(&rule.name());
+    rules.iter().rposition(chosen).map_or(0, |at| at + 1)
 }
 
 #[derive(Debug)]
@@ -66,7 +71,7 @@ impl PhysicalOptimizerRule for PartitionJoins {
     }
 
     fn name(&self) -> &str {
-        "partition_joins"
+        PARTITION_JOINS
     }
 
     fn schema_check(&self) -> bool {

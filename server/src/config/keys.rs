@@ -270,6 +270,8 @@ keys! {
 
     ForceExchange: "firesteel.force_exchange", Planner, Kind::Bool, "off", Session,
         "Splits every statement at exchanges, even where one process could run it whole.";
+    Joins: "firesteel.joins", Planner, Kind::Enum(&["auto", "sort_merge"]), "auto", Session,
+        "How joins with equal keys run: auto hashes the side that is expected to fit in memory, and sorts both if neither is; sort_merge always sorts, which spills.";
     Partitions: "firesteel.partitions", Planner, Kind::Int { min: 0, max: 4096 }, "0", Session,
         "Partitions per stage. 0 means one per slot.";
     Pool: "firesteel.pool", Planner, Kind::Text, "", Session,

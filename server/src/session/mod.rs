@@ -29,6 +29,7 @@ mod services;
 mod settings;
 mod spool;
 mod statement;
+mod statement_job;
 mod system;
 mod transaction;
 mod utility;

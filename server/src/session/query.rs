@@ -23,22 +23,22 @@ use operators::Sink;
 use operators::rows::RowEncoder;
 use operators::rows::copy::CopyDirection;
 use planner::explain::{Measured, lines};
-use planner::split::SplitOptions;
+use planner::split::{Joins, SplitOptions};
 use planner::{
     CreateTempTable, CreateView, OnCommit, ParsedStatement, Placement, Planned, PlannedJob,
     PlannedView, PlannedWrite, PlannerSettings, SessionView, Statement, TempTableSource,
 };
-use scheduler::JobOptions;
 
 use super::copy::CopyOut;
 use super::prepared::Prepared;
 use super::registry::lock;
 use super::rows::{Reply, RowSource, Rows, text_rows};
 use super::settings::{SharedRegistry, SharedSettings};
+use super::statement_job::{StatementJob, Submitter};
 use super::system::StatementTables;
 use super::{Session, epoch_us};
 use crate::config::KeyId;
-use crate::driver::{ClusterShape, JobHandle, JobSummary};
+use crate::driver::{ClusterShape, JobSummary};
 use crate::pg::Severity;
 
 /// What `version()` answers.
@@ -91,6 +91,10 @@ impl Session {
             let split = SplitOptions {
                 force_exchange: gucs.flag(KeyId::ForceExchange),
                 partitions: (partitions > 0).then_some(partitions),
+                joins: match gucs.text(KeyId::Joins) {
+                    "sort_merge" => Joins::SortMerge,
+                    _ => Joins::Auto,
+                },
                 ..split_options(self.services.driver.shape())
             };
             let settings = PlannerSettings {
@@ -276,9 +280,12 @@ impl Session {
         options: planner::ExplainOptions,
         planning: Duration,
     ) -> Result<Vec<String>, ErrorReport> {
-        let (graph, plans) = (job.graph.clone(), job.plans.clone());
+        let first = (job.graph.clone(), job.plans.clone());
         let started = Instant::now();
-        let mut summary = self.submit(job).finish().await?;
+        let mut running = self.submit(job);
+        let mut summary = running.run_to_end().await?;
+        let second = running.second_plan();
+        let (graph, plans) = second.map_or((&first.0, &first.1), |it| (&it.graph, &it.plans));
         let milliseconds = |time: Duration| Some(time.as_secs_f64() * 1e3);
         let measured = Measured {
             stages: graph
@@ -288,26 +295,26 @@ impl Session {
                 .collect(),
             planning_ms: milliseconds(planning),
             execution_ms: milliseconds(started.elapsed()),
+            replanned: second.is_some(),
         };
-        Ok(lines(&graph, &plans, options, Some(&measured)))
+        Ok(lines(graph, plans, options, Some(&measured)))
     }
 
-    pub(super) fn submit(&self, job: PlannedJob) -> JobHandle {
+    pub(super) fn submit(&self, job: PlannedJob) -> StatementJob {
         let gucs = lock(&self.gucs);
         let pool = gucs.text(KeyId::Pool);
         let sink = job.plans.last().map(|plan| &plan.sink);
         // What a second attempt has written is not fenced.
         let writes = matches!(sink, Some(Sink::Files(_)));
-        let options = JobOptions {
+        let submitter = Submitter {
+            services: Arc::clone(&self.services),
+            session: Arc::clone(&self.registration.handle),
             pool: (!pool.is_empty()).then(|| pool.to_owned()),
-            memory_bytes: job.memory_bytes.filter(|_| gucs.flag(KeyId::ReserveMemory)),
+            reserve_memory: gucs.flag(KeyId::ReserveMemory),
             speculation: !writes && gucs.flag(KeyId::Speculation),
-            ..JobOptions::default()
         };
         drop(gucs);
-        let job = self.services.driver.submit(job, options);
-        self.registration.handle.set_waits(job.waits());
-        job
+        StatementJob::submit(submitter, job)
     }
 
     /// Constants and catalog tables are computed here and now; the rest is for executors.

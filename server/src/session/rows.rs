@@ -17,13 +17,13 @@ use operators::rows::copy::begin_with;
 
 use super::copy::{CopyIn, CopyOut};
 use super::spool::Spool;
-use crate::driver::JobHandle;
+use super::statement_job::StatementJob;
 use crate::pg::Column;
 
 /// Where rows come from.
 pub(crate) enum RowSource {
     /// A running job. Dropping it cancels the job.
-    Job(Box<JobHandle>),
+    Job(Box<StatementJob>),
     /// A job whose rows have been set aside, all or up to a limit.
     Aside {
         spool: Box<Spool>,
@@ -40,7 +40,7 @@ pub(crate) enum RowSource {
 
 /// What follows the rows set aside.
 pub(crate) enum Rest {
-    Job(Box<JobHandle>),
+    Job(Box<StatementJob>),
     Failed(ErrorReport),
     Nothing,
 }

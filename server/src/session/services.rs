@@ -1,7 +1,7 @@
 //! What sessions share: the parts of the driver that serve all of them.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicI64;
+use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::time::SystemTime;
 
 use catalog::Catalog;
@@ -27,4 +27,6 @@ pub struct Services {
     pub started: SystemTime,
     /// Numbers transactions, for `txid_current()`.
     pub next_transaction: AtomicI64,
+    /// Statements that ran out of memory and were planned again.
+    pub replanned: AtomicU64,
 }

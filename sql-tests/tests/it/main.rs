@@ -5,6 +5,7 @@ mod clients;
 mod cluster;
 mod copy;
 mod data_files;
+mod large_joins;
 mod lifecycle;
 mod modes;
 mod robustness;

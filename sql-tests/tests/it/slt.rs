@@ -43,6 +43,19 @@ fn ours_through_exchanges() -> Result {
     )
 }
 
+#[test]
+fn ours_by_sort_merge_joins() -> Result {
+    ours(
+        "ours-exchanges.txt",
+        Protocol::Simple,
+        &[
+            "SET firesteel.joins = sort_merge",
+            "SET firesteel.force_exchange = on",
+            "SET firesteel.partitions = 3",
+        ],
+    )
+}
+
 /// What our files expect is what PostgreSQL answers.
 #[test]
 fn ours_in_postgres() -> Result {

@@ -17,8 +17,13 @@ type Result<T> = std::result::Result<T, Box<dyn Error>>;
 const SCALE: f64 = 0.1;
 
 /// How often a query's plan is cut. Two slots, so that 16 partitions are more tasks than slots.
-const MODES: [&[&str]; 4] = [
+const MODES: [&[&str]; 5] = [
     &[
+        "SET firesteel.joins = sort_merge",
+        "SET firesteel.partitions = 4",
+    ],
+    &[
+        "SET firesteel.joins = auto",
         "SET firesteel.force_exchange = off",
         "SET firesteel.partitions = 0",
     ],

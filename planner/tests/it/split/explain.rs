@@ -91,6 +91,7 @@ async fn analyze_adds_up_tasks() {
         .await
         .unwrap();
     let measured = Measured {
+        replanned: false,
         stages: ran
             .operators
             .iter()

@@ -5,5 +5,6 @@ mod decision;
 mod executor;
 mod explain;
 mod placement;
+mod sort_merge;
 mod tables;
 mod traps;
