@@ -29,6 +29,7 @@ use crate::store::Store;
 use crate::table_snapshot::TableSnapshot;
 use crate::temp::SessionTables;
 use crate::transaction::Pending;
+use job::StorageLevel;
 
 /// The SQLite file's name in the data directory.
 const FILE_NAME: &str = "catalog.sqlite";
@@ -235,6 +236,30 @@ impl Catalog {
             .await
     }
 
+    /// `CACHE TABLE` and `UNCACHE TABLE`: the level that scans of a table tell executors from now on.
+    ///
+    /// # Errors
+    /// The name is not there, or nothing of such a relation can be cached.
+    pub async fn set_storage_level(
+        self: &Arc<Self>,
+        name: &ObjectName,
+        path: &SearchPath,
+        level: Option<StorageLevel>,
+        if_exists: bool,
+    ) -> Result<DdlOutcome> {
+        let (name, path) = (name.clone(), path.clone());
+        self.change(move |snapshot, _| {
+            ddl::set_storage_level(snapshot, &name, &path, level, if_exists)
+        })
+        .await
+    }
+
+    /// `CLEAR CACHE`: no table is to be cached any more.
+    pub async fn clear_storage_levels(self: &Arc<Self>) -> Result<DdlOutcome> {
+        self.change(|snapshot, _| Ok(ddl::clear_storage_levels(snapshot)))
+            .await
+    }
+
     /// The files of an external table as they are now. Views have none: asking is a bug.
     pub async fn resolve(
         &self,
@@ -368,6 +393,7 @@ impl Catalog {
             options: settings,
             partitioned_by: new.partitioned_by,
             ordering: new.ordering,
+            storage_level: None,
         };
         Ok((table, columns))
     }

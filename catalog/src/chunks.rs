@@ -10,11 +10,13 @@ use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use arrow::array::{Array, ArrayRef};
+use arrow::array::ArrayRef;
 use arrow::datatypes::DataType;
+use arrow::error::ArrowError;
 use object_store::ObjectMeta;
 
 use crate::listing::changed_at;
+use job::StorageLevel;
 
 /// Rows of a chunk's arrays, but for the last one: what DataFusion's operators like to get. Each
 /// has its own buffers, so that an operator that keeps a batch keeps (and is charged for) that
@@ -39,10 +41,10 @@ pub struct FileIdentity {
 
 impl FileIdentity {
     /// `None` if the snapshot does not know enough about the file, or it changed shortly before `now`,
-    /// which is before anything of it is read.
-    pub fn of(meta: &ObjectMeta, now: SystemTime) -> Option<Self> {
-        let age = now.duration_since(changed_at(meta)?).ok()?;
-        if age < SETTLED_AFTER {
+    /// which is before anything of it is read, and may change again.
+    pub fn of(meta: &ObjectMeta, written_once: bool, now: SystemTime) -> Option<Self> {
+        let changed = changed_at(meta)?;
+        if !written_once && now.duration_since(changed).ok()? < SETTLED_AFTER {
             return None;
         }
         let mut identity = Self {
@@ -61,6 +63,10 @@ impl FileIdentity {
             &identity.version,
         ));
         Some(identity)
+    }
+
+    pub fn location(&self) -> &object_store::path::Path {
+        &self.location
     }
 }
 
@@ -84,25 +90,52 @@ pub struct ChunkKey {
     pub column: u32,
 }
 
+/// Files whose chunks are meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CachedFiles {
+    All,
+    /// At or below these paths.
+    Under(Vec<object_store::path::Path>),
+}
+
+impl CachedFiles {
+    pub fn include(&self, file: &object_store::path::Path) -> bool {
+        match self {
+            Self::All => true,
+            Self::Under(roots) => roots.iter().any(|root| file.prefix_matches(root)),
+        }
+    }
+}
+
+/// Some rows of a chunk, in whatever form they are kept.
+pub trait Piece: fmt::Debug + Send + Sync {
+    fn rows(&self) -> usize;
+
+    /// The rows.
+    ///
+    /// # Errors
+    /// They can't be had from what is kept: it is damaged.
+    fn array(&self) -> Result<ArrayRef, ArrowError>;
+}
+
 /// A decoded column chunk.
 #[derive(Debug)]
 pub struct Chunk {
     data_type: DataType,
-    pieces: Vec<ArrayRef>,
+    pieces: Vec<Box<dyn Piece>>,
     rows: usize,
     bytes: u64,
 }
 
 impl Chunk {
-    /// All rows of a chunk, [`PIECE_ROWS`] in each piece but the last; `None` if they aren't, or are
-    /// of different types. `bytes` is what the pieces hold in memory.
-    pub fn new(data_type: DataType, pieces: Vec<ArrayRef>, bytes: u64) -> Option<Self> {
-        let rows = pieces.iter().map(|piece| piece.len()).sum();
+    /// All rows of a chunk, [`PIECE_ROWS`] in each piece but the last; `None` if they aren't.
+    /// `bytes` is what the pieces hold in memory.
+    pub fn new(data_type: DataType, pieces: Vec<Box<dyn Piece>>, bytes: u64) -> Option<Self> {
+        let rows = pieces.iter().map(|piece| piece.rows()).sum();
         let full = pieces.split_last().is_none_or(|(last, others)| {
-            others.iter().all(|piece| piece.len() == PIECE_ROWS) && last.len() <= PIECE_ROWS
+            others.iter().all(|piece| piece.rows() == PIECE_ROWS) && last.rows() <= PIECE_ROWS
         });
-        let typed = pieces.iter().all(|piece| piece.data_type() == &data_type);
-        (full && typed).then_some(Self {
+        full.then_some(Self {
             data_type,
             pieces,
             rows,
@@ -114,8 +147,21 @@ impl Chunk {
         &self.data_type
     }
 
-    pub fn pieces(&self) -> &[ArrayRef] {
-        &self.pieces
+    pub fn pieces(&self) -> usize {
+        self.pieces.len()
+    }
+
+    /// The rows of one piece.
+    ///
+    /// # Errors
+    /// As [`Piece::array`]; or there is no such piece, or it is not of the chunk's type.
+    pub fn piece(&self, index: usize) -> Result<ArrayRef, ArrowError> {
+        let piece = self.pieces.get(index);
+        let array = piece.map_or_else(|| Err(no_piece(index)), |piece| piece.array())?;
+        if array.data_type() != &self.data_type {
+            return Err(no_piece(index));
+        }
+        Ok(array)
     }
 
     pub fn rows(&self) -> usize {
@@ -128,11 +174,17 @@ impl Chunk {
     }
 }
 
+fn no_piece(index: usize) -> ArrowError {
+    ArrowError::InvalidArgumentError(format!("piece {index} of a cached column is not there"))
+}
+
 /// What a scan will find of a chunk that it wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Prospect {
     /// It is in memory.
     Here,
+    /// It is on the executor's disk; holding it takes a while.
+    OnDisk,
     /// It is not, and would be kept if it were.
     Welcome,
     /// It is not, and would not be kept: read it from the file, as much of it as is needed.
@@ -175,15 +227,24 @@ pub trait ChunkCache: fmt::Debug + Send + Sync {
     /// anything is looked up, so that what is read once costs no more than this.
     fn was_wanted(&self, what: u64) -> bool;
 
-    /// Notes that a scan wants these chunks, each of about so many bytes.
-    fn survey(&self, wanted: &[(ChunkKey, u64)]) -> Vec<Prospect>;
+    /// Notes that a scan wants these chunks, each of about so many bytes, of a table that has this
+    /// level.
+    fn survey(&self, wanted: &[(ChunkKey, u64)], level: Option<StorageLevel>) -> Vec<Prospect>;
 
-    /// Holds a chunk that is here.
+    /// Holds a chunk that is in memory.
     fn hold(&self, key: &ChunkKey) -> Option<HeldChunk>;
+
+    /// Holds a chunk that is on disk; blocks while it is read. What can't be read is forgotten.
+    fn hold_from_disk(&self, key: &ChunkKey) -> Option<HeldChunk>;
 
     /// Makes room for a chunk of about `bytes`, for the caller to load. `None`: it would not be
     /// kept, or somebody loads it now.
-    fn begin(&self, key: &ChunkKey, bytes: u64) -> Option<Box<dyn ChunkSlot>>;
+    fn begin(
+        &self,
+        key: &ChunkKey,
+        bytes: u64,
+        level: Option<StorageLevel>,
+    ) -> Option<Box<dyn ChunkSlot>>;
 }
 
 #[cfg(test)]
@@ -206,9 +267,9 @@ mod tests {
     #[test]
     fn versions_differ_by_anything_that_is_known_of_them() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1000);
-        let identity = FileIdentity::of(&meta(), now);
+        let identity = FileIdentity::of(&meta(), false, now);
         assert!(identity.is_some());
-        assert_eq!(identity, FileIdentity::of(&meta(), now));
+        assert_eq!(identity, FileIdentity::of(&meta(), false, now));
         let changes: [fn(&mut ObjectMeta); 5] = [
             |meta| meta.location = "a/c.parquet".into(),
             |meta| meta.last_modified = DateTime::from_timestamp_nanos(2),
@@ -219,29 +280,66 @@ mod tests {
         for change in changes {
             let mut other = meta();
             change(&mut other);
-            assert_ne!(identity, FileIdentity::of(&other, now));
+            assert_ne!(identity, FileIdentity::of(&other, false, now));
         }
         for forget in [(|meta| meta.e_tag = None) as fn(&mut ObjectMeta), |meta| {
             meta.version = None
         }] {
             let mut other = meta();
             forget(&mut other);
-            assert!(FileIdentity::of(&other, now).is_none());
+            assert!(FileIdentity::of(&other, false, now).is_none());
         }
         // It may change once more within the same tick.
         for seconds in [99, 100, 101] {
             let now = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
-            assert!(FileIdentity::of(&meta(), now).is_none());
+            assert!(FileIdentity::of(&meta(), false, now).is_none());
+            assert!(FileIdentity::of(&meta(), true, now).is_some());
+        }
+    }
+
+    #[test]
+    fn files_are_meant_by_where_they_are() {
+        let files = CachedFiles::Under(vec!["data/t".into(), "data/u/1.parquet".into()]);
+        for (file, meant) in [
+            ("data/t", true),
+            ("data/t/x=1/2.parquet", true),
+            ("data/u/1.parquet", true),
+            ("data/tt/1.parquet", false),
+            ("data/u/2.parquet", false),
+        ] {
+            assert_eq!(files.include(&file.into()), meant, "{file}");
+        }
+        assert!(CachedFiles::All.include(&"x".into()));
+    }
+
+    #[derive(Debug)]
+    struct Rows(usize);
+
+    impl Piece for Rows {
+        fn rows(&self) -> usize {
+            self.0
+        }
+
+        fn array(&self) -> Result<ArrayRef, ArrowError> {
+            Ok(Arc::new(Int64Array::from(vec![1; self.0])))
         }
     }
 
     #[test]
     fn a_chunk_is_made_of_whole_pieces() {
-        let piece = |rows: usize| Arc::new(Int64Array::from(vec![1; rows])) as ArrayRef;
-        let new = |pieces| Chunk::new(DataType::Int64, pieces, 0);
-        assert_eq!(new(vec![piece(PIECE_ROWS), piece(5)]).unwrap().rows(), 8197);
-        assert!(new(vec![piece(5), piece(PIECE_ROWS)]).is_none());
-        assert!(new(vec![piece(PIECE_ROWS + 1)]).is_none());
-        assert!(Chunk::new(DataType::Int32, vec![piece(5)], 0).is_none());
+        let new = |rows: &[usize]| {
+            let pieces = rows
+                .iter()
+                .map(|rows| Box::new(Rows(*rows)) as Box<dyn Piece>);
+            Chunk::new(DataType::Int64, pieces.collect(), 0)
+        };
+        let chunk = new(&[PIECE_ROWS, 5]).unwrap();
+        assert_eq!(chunk.rows(), 8197);
+        assert_eq!(chunk.piece(1).unwrap().len(), 5);
+        assert!(chunk.piece(2).is_err());
+        assert!(new(&[5, PIECE_ROWS]).is_none());
+        assert!(new(&[PIECE_ROWS + 1]).is_none());
+        let other = Chunk::new(DataType::Int32, vec![Box::new(Rows(5))], 0).unwrap();
+        assert!(other.piece(0).is_err());
     }
 }

@@ -9,9 +9,11 @@ use arrow::datatypes::Schema;
 use job::{ErrorReport, SqlState};
 
 use crate::error::{CatalogError, Result, TOO_MANY_COLUMNS};
+use crate::external::{ExternalTable, FileKind};
 use crate::names::{ObjectName, Oid, PUBLIC, RelationKind, SearchPath, is_system_schema};
 use crate::pg_types::pg_type_name;
 use crate::snapshot::{CatalogSnapshot, Change, Definition, Relation, SchemaEntry};
+use job::StorageLevel;
 
 /// PostgreSQL's MaxHeapAttributeNumber.
 const COLUMNS_MAX: usize = 1600;
@@ -416,6 +418,86 @@ pub(crate) fn comment(
         changes: vec![change],
         outcome: DdlOutcome::default(),
     })
+}
+
+pub(crate) fn set_storage_level(
+    snapshot: &CatalogSnapshot,
+    name: &ObjectName,
+    path: &SearchPath,
+    level: Option<StorageLevel>,
+    if_exists: bool,
+) -> Result<Decision> {
+    let Some(relation) = snapshot.lookup(name, path) else {
+        if if_exists {
+            return Ok(Decision::notice(
+                SqlState::SUCCESSFUL_COMPLETION,
+                format!("relation \"{}\" does not exist, skipping", name.name),
+            ));
+        }
+        return Err(CatalogError::UndefinedRelation {
+            kind: "relation",
+            name: name.name.clone(),
+        });
+    };
+    let uncacheable = |what: &str| {
+        let report = ErrorReport::new(
+            SqlState::FEATURE_NOT_SUPPORTED,
+            format!("cannot cache {what} \"{}\"", relation.name),
+        );
+        Err(CatalogError::Reported(report.with_hint(format!(
+            "CACHE TABLE name AS SELECT * FROM {} keeps its present rows for this session.",
+            relation.name
+        ))))
+    };
+    let table = match &relation.definition {
+        Definition::View(_) => return uncacheable("view"),
+        Definition::External(table) if table.format != FileKind::Parquet && level.is_some() => {
+            return uncacheable(&format!("{} table", table.format));
+        }
+        Definition::External(table) => table,
+    };
+    let oid = Some(relation.oid);
+    let changes = if table.storage_level == level {
+        Vec::new()
+    } else {
+        vec![with_storage_level(relation, table, level)]
+    };
+    Ok(Decision {
+        changes,
+        outcome: DdlOutcome {
+            oid,
+            notices: Vec::new(),
+        },
+    })
+}
+
+pub(crate) fn clear_storage_levels(snapshot: &CatalogSnapshot) -> Decision {
+    let cached = snapshot
+        .relations()
+        .filter_map(|relation| match &relation.definition {
+            Definition::External(table) if table.storage_level.is_some() => {
+                Some(with_storage_level(relation, table, None))
+            }
+            Definition::External(_) | Definition::View(_) => None,
+        });
+    Decision {
+        changes: cached.collect(),
+        outcome: DdlOutcome::default(),
+    }
+}
+
+fn with_storage_level(
+    relation: &Relation,
+    table: &ExternalTable,
+    level: Option<StorageLevel>,
+) -> Change {
+    Change::PutRelation(Arc::new(Relation {
+        definition: Definition::External(ExternalTable {
+            storage_level: level,
+            ..table.clone()
+        }),
+        ..relation.clone()
+    }))
 }
 
 /// The given relations, then every view that directly or indirectly reads one of them.

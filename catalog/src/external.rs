@@ -10,6 +10,7 @@ use arrow::datatypes::SchemaRef;
 use serde::{Deserialize, Serialize};
 
 use crate::location::Location;
+use job::StorageLevel;
 
 /// File formats we read in place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -97,6 +98,34 @@ pub struct ExternalTable {
     /// The order the rows of each file are promised to have.
     #[serde(default)]
     pub ordering: Vec<SortColumn>,
+    /// `CACHE TABLE` asked for it.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "level_name")]
+    pub storage_level: Option<StorageLevel>,
+}
+
+/// A storage level is stored by its name.
+mod level_name {
+    use job::StorageLevel;
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(
+        level: &Option<StorageLevel>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        level.map(|level| level.to_string()).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<StorageLevel>, D::Error> {
+        let name: Option<String> = Option::deserialize(deserializer)?;
+        name.map(|name| {
+            StorageLevel::parse(&name)
+                .ok_or_else(|| D::Error::custom(format!("\"{name}\" is not a storage level")))
+        })
+        .transpose()
+    }
 }
 
 /// One column of a promised order.

@@ -51,7 +51,8 @@ mod versions;
 
 pub use catalog::Catalog;
 pub use chunks::{
-    Chunk, ChunkCache, ChunkKey, ChunkSlot, FileIdentity, HeldChunk, PIECE_ROWS, Prospect, hash_of,
+    CachedFiles, Chunk, ChunkCache, ChunkKey, ChunkSlot, FileIdentity, HeldChunk, PIECE_ROWS,
+    Piece, Prospect, hash_of,
 };
 pub use ddl::{CommentTarget, DdlOutcome, DropBehavior, IfExists};
 pub use error::{CatalogError, Result, find_report};

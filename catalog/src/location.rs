@@ -53,6 +53,20 @@ impl Location {
         Ok(Self::Path(path))
     }
 
+    /// The directory or file below which, or at which, all its files are.
+    pub fn root(&self) -> Option<object_store::path::Path> {
+        let path = match self {
+            Self::Path(path) => path.clone(),
+            Self::Glob(pattern) => {
+                let plain = Path::new(pattern).components();
+                plain
+                    .take_while(|part| !is_glob(&part.as_os_str().to_string_lossy()))
+                    .collect()
+            }
+        };
+        object_store::path::Path::from_absolute_path(path).ok()
+    }
+
     /// As shown to users.
     pub fn as_text(&self) -> String {
         match self {

@@ -31,6 +31,7 @@ use datafusion_datasource::compute_all_files_statistics;
 use crate::formats::file_format;
 use crate::guard::guard_scan;
 use crate::table_snapshot::TableSnapshot;
+use job::FileCaching;
 
 /// A table provider over one [`TableSnapshot`].
 #[derive(Debug)]
@@ -218,7 +219,11 @@ impl TableProvider for SnapshotTable {
         } else {
             None
         };
-        let (files, left_out) = enough_for(limit_files, files);
+        let (mut files, left_out) = enough_for(limit_files, files);
+        if snapshot.caching != FileCaching::default() {
+            let cached = |file: PartitionedFile| file.with_extension(snapshot.caching);
+            files = files.into_iter().map(cached).collect();
+        }
         if files.is_empty() {
             let projected = project_schema(&snapshot.schema, projection)?;
             return Ok(Arc::new(EmptyExec::new(projected)));

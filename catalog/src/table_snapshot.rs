@@ -30,6 +30,7 @@ use crate::listing::{ListedFile, list};
 use crate::location::percent_decode;
 use crate::snapshot_table::SnapshotTable;
 use crate::versions::SnapshotStore;
+use job::FileCaching;
 
 /// Hive's name for the partition of rows whose partition column is null.
 const HIVE_NULL: &str = "__HIVE_DEFAULT_PARTITION__";
@@ -45,6 +46,7 @@ pub struct TableSnapshot {
     /// Both, partition columns last.
     pub(crate) schema: SchemaRef,
     pub(crate) ordering: Vec<SortColumn>,
+    pub(crate) caching: FileCaching,
     /// With statistics and partition values; sorted by path.
     pub(crate) files: Vec<PartitionedFile>,
     pub(crate) store: Arc<SnapshotStore>,
@@ -74,6 +76,10 @@ impl TableSnapshot {
                 columns,
                 partitioned_by: &table.partitioned_by,
                 ordering: table.ordering.clone(),
+                caching: FileCaching {
+                    level: table.storage_level,
+                    written_once: false,
+                },
                 keep_alive: Vec::new(),
             },
             files,
@@ -129,6 +135,7 @@ impl TableSnapshot {
             file_schema,
             partition_fields,
             ordering: parts.ordering,
+            caching: parts.caching,
             files: described.into_iter().map(|(file, _)| file).collect(),
             store,
         }))
@@ -172,6 +179,7 @@ pub(crate) struct SnapshotParts<'a> {
     pub(crate) columns: &'a Schema,
     pub(crate) partitioned_by: &'a [String],
     pub(crate) ordering: Vec<SortColumn>,
+    pub(crate) caching: FileCaching,
     pub(crate) keep_alive: Vec<Arc<dyn Any + Send + Sync>>,
 }
 

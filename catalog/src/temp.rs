@@ -42,6 +42,7 @@ use crate::names::Oid;
 use crate::snapshot::Relation;
 use crate::table_snapshot::{SnapshotParts, TableSnapshot};
 use crate::temp_numeric::{is_unconstrained, read_as, read_numeric};
+use job::{FileCaching, StorageLevel};
 
 /// So many files of one size class are merged into one.
 const MERGE_FILES: usize = 4;
@@ -74,6 +75,8 @@ pub struct TempTable {
     pub columns: SchemaRef,
     /// One per column: the DEFAULT expression as SQL text.
     pub defaults: Vec<Option<String>>,
+    /// `CACHE TABLE` asked for it.
+    pub storage_level: Option<StorageLevel>,
     files: Vec<Arc<TempFile>>,
 }
 
@@ -154,6 +157,10 @@ impl TempTable {
                 columns: &stored,
                 partitioned_by: &[],
                 ordering: Vec::new(),
+                caching: FileCaching {
+                    level: self.storage_level,
+                    written_once: true,
+                },
                 keep_alive: self
                     .files
                     .iter()
@@ -327,6 +334,7 @@ impl SessionTables {
             name: name.to_owned(),
             columns,
             defaults,
+            storage_level: None,
             files: Vec::new(),
         };
         relations.tables.insert(name.to_owned(), Arc::new(table));
@@ -368,6 +376,12 @@ impl SessionTables {
         Ok(write)
     }
 
+    /// The directory of a table's files.
+    pub fn root(&self, name: &str) -> Option<object_store::path::Path> {
+        let dir = self.dir.join(self.get(name)?.oid.to_string());
+        object_store::path::Path::from_absolute_path(dir).ok()
+    }
+
     /// `TRUNCATE`: the table keeps its columns and loses its rows.
     pub fn truncate(&self, name: &str) -> Result<()> {
         let mut relations = self.lock();
@@ -382,6 +396,27 @@ impl SessionTables {
         next.files.clear();
         relations.tables.insert(name.to_owned(), Arc::new(next));
         Ok(())
+    }
+
+    /// `CACHE TABLE` and `UNCACHE TABLE`, and what was asked for before.
+    pub fn set_storage_level(
+        &self,
+        name: &str,
+        level: Option<StorageLevel>,
+    ) -> Result<Option<StorageLevel>> {
+        let mut relations = self.lock();
+        let table = relations
+            .tables
+            .get(name)
+            .ok_or_else(|| CatalogError::UndefinedRelation {
+                kind: "relation",
+                name: name.to_owned(),
+            })?;
+        let before = table.storage_level;
+        let mut next = TempTable::clone(table);
+        next.storage_level = level;
+        relations.tables.insert(name.to_owned(), Arc::new(next));
+        Ok(before)
     }
 
     /// The tables as they are, for [`SessionTables::restore`]. Cheap: versions are shared.

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use catalog::CachedFiles;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use job::{AttemptId, Epoch, ExecutorId, JobId, TaskOutcome};
 use operators::Sink;
@@ -264,6 +265,14 @@ impl ExecutorLink for Executor {
         if let Some(membership) = &self.shared.membership {
             membership.lost(peer, epoch);
         }
+    }
+
+    fn forget_cached(&self, files: &CachedFiles) {
+        let blocks = Arc::clone(&self.shared.blocks);
+        let files = files.clone();
+        // As with a job's blocks.
+        self.handle
+            .spawn_blocking(move || blocks.forget_chunks(&files));
     }
 
     fn open_rows(&self, attempt: AttemptId) -> RowStream {

@@ -28,4 +28,5 @@ pub use error::ExecutorError;
 pub use executor::Executor;
 pub use inline::InlineRunner;
 pub use link::{ExecutorLink, ExecutorReport, RowStream, TaskLaunch};
+pub use memory::cached::CacheCounts;
 pub use view::{CacheView, ExecutorView, MemoryHolder, MemoryView};

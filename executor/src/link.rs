@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use catalog::CachedFiles;
 use datafusion::prelude::SessionConfig;
 use futures::stream::BoxStream;
 use job::{AttemptId, Epoch, ErrorReport, ExecutorId, InputLocations, JobId, TaskOutcome};
@@ -49,6 +50,9 @@ pub trait ExecutorLink: Send + Sync {
     /// This registration of another executor is given up: who waits for blocks of it waits in
     /// vain, and the sooner that is reported the sooner they are computed again.
     fn peer_lost(&self, peer: ExecutorId, epoch: Epoch);
+
+    /// Cached columns of these files are of no use any more.
+    fn forget_cached(&self, files: &CachedFiles);
 
     /// Opens the rows of a result task that is about to be launched here. Once per attempt.
     fn open_rows(&self, attempt: AttemptId) -> RowStream;

@@ -4,6 +4,7 @@ use job::{AttemptId, ExecutorId};
 
 use crate::blocks::BlockManager;
 use crate::config::ExecutorConfig;
+use crate::memory::cached::CacheCounts;
 
 /// How many memory holders a view names.
 const HOLDERS_NAMED: usize = 16;
@@ -33,17 +34,17 @@ pub struct ExecutorView {
     pub cache: CacheView,
 }
 
-/// The column chunk cache: how many chunks it has, and what it did since the start.
+/// The column chunk cache: what it has, and what it did since the start.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CacheView {
+    /// Chunks in memory.
     pub chunks: usize,
-    /// Chunks that scans found, and that they looked for in vain.
-    pub hits: u64,
-    pub misses: u64,
-    pub evictions: u64,
-    /// Bytes of the chunks that scans found, and of those that were put in.
-    pub hit_bytes: u64,
-    pub loaded_bytes: u64,
+    /// Bytes on disk.
+    pub disk_bytes: u64,
+    pub counts: CacheCounts,
+    /// Chunks ever read from disk, and bytes ever written there.
+    pub disk_hits: u64,
+    pub disk_bytes_written: u64,
 }
 
 /// The ledger's totals.
@@ -87,6 +88,7 @@ impl ExecutorView {
         let counts = ledger.cache_counts();
         let holders = ledger.largest_consumers(HOLDERS_NAMED);
         drop(ledger);
+        let (disk_hits, disk_bytes_written) = blocks.disk_chunks().counts();
         Self {
             executor: config.id,
             slots: config.slots,
@@ -117,11 +119,10 @@ impl ExecutorView {
             fetched_bytes: blocks.fetched_bytes(),
             cache: CacheView {
                 chunks: totals.cached_chunks,
-                hits: counts.hits,
-                misses: counts.misses,
-                evictions: counts.evictions,
-                hit_bytes: counts.hit_bytes,
-                loaded_bytes: counts.loaded_bytes,
+                disk_bytes: blocks.disk_chunks().bytes(),
+                counts,
+                disk_hits,
+                disk_bytes_written,
             },
         }
     }

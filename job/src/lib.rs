@@ -8,6 +8,7 @@ mod graph;
 mod ids;
 mod outcome;
 mod protection;
+mod storage_level;
 
 pub use error::{ErrorReport, SqlError, SqlState};
 pub use graph::{ExchangeKind, JobGraph, Reading, Slicing, Stage, StageInput, StageOutput};
@@ -17,3 +18,4 @@ pub use outcome::{
     WrittenFile,
 };
 pub use protection::{Protection, UnknownProtection};
+pub use storage_level::{FileCaching, MemoryForm, StorageLevel};

@@ -246,7 +246,7 @@ impl Planner {
 }
 
 /// `SELECT * FROM name`
-fn whole_table(name: &Name) -> Query {
+pub(crate) fn whole_table(name: &Name) -> Query {
     let parts = name.schema.iter().chain([&name.name]);
     let name = ObjectName::from(
         parts

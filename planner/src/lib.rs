@@ -19,6 +19,7 @@ mod explain_rows;
 mod expressions;
 mod insert;
 mod lazy;
+mod load;
 mod normalize;
 mod parameters;
 mod parse;

@@ -177,6 +177,10 @@ impl Planner {
             | Statement::CreateSchema { .. }
             | Statement::Drop(_)
             | Statement::Comment { .. }
+            | Statement::CacheTable(_)
+            | Statement::UncacheTable { .. }
+            | Statement::ClearCache
+            | Statement::RefreshTable(_)
             | Statement::Set(_)
             | Statement::SetTransaction { .. }
             | Statement::SetRole { .. }

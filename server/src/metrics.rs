@@ -167,19 +167,37 @@ impl Page {
             view.cache.chunks as u64,
         );
         let help = "Cached column chunks that scans found.";
-        self.counter("firesteel_cache_hits", help, view.cache.hits);
+        self.counter("firesteel_cache_hits", help, view.cache.counts.hits);
         let help = "Column chunks that scans looked for in the cache in vain.";
-        self.counter("firesteel_cache_misses", help, view.cache.misses);
+        self.counter("firesteel_cache_misses", help, view.cache.counts.misses);
         let help = "Column chunks that had to leave the cache.";
-        self.counter("firesteel_cache_evictions", help, view.cache.evictions);
+        self.counter(
+            "firesteel_cache_evictions",
+            help,
+            view.cache.counts.evictions,
+        );
         let help = "Bytes of the cached column chunks that scans found.";
-        self.counter("firesteel_cache_hit_bytes", help, view.cache.hit_bytes);
+        self.counter(
+            "firesteel_cache_hit_bytes",
+            help,
+            view.cache.counts.hit_bytes,
+        );
         let help = "Bytes of the column chunks that came into the cache.";
         self.counter(
             "firesteel_cache_loaded_bytes",
             help,
-            view.cache.loaded_bytes,
+            view.cache.counts.loaded_bytes,
         );
+        self.gauge(
+            "firesteel_cache_disk_bytes",
+            "Bytes of cached column chunks on disk.",
+            view.cache.disk_bytes,
+        );
+        let help = "Cached column chunks that were read from disk.";
+        self.counter("firesteel_cache_disk_hits", help, view.cache.disk_hits);
+        let help = "Bytes of column chunks that were written to disk.";
+        let written = view.cache.disk_bytes_written;
+        self.counter("firesteel_cache_disk_bytes_written", help, written);
         self.gauge(
             "firesteel_spill_files",
             "Files of spilled data.",

@@ -7,7 +7,7 @@
 //!     prune row groups and pages, then ask the cache for what is left
 //!       nothing here, nothing welcome --> DataFusion's reader, untouched
 //!       row group by row group:
-//!         columns that are here, pieces as they are -------> project
+//!         columns that are here, in memory or on disk -----> project
 //!         columns that are welcome: decode and keep them --> project
 //!         columns that are neither, from the file ---------> project, beside the others
 //!         all columns are neither --> DataFusion's reader, for this row group
@@ -53,6 +53,7 @@ use futures::stream::BoxStream;
 
 use crate::chunks::{ChunkCache, FileIdentity, hash_of};
 use crate::versions::SnapshotStore;
+use job::{FileCaching, StorageLevel};
 use open::Opened;
 
 /// Where a scan finds chunks, and where it counts the bytes of those it found.
@@ -173,15 +174,20 @@ impl fmt::Debug for CachedMorselizer {
 impl Morselizer for CachedMorselizer {
     fn plan_file(&self, file: PartitionedFile) -> Result<Box<dyn MorselPlanner>> {
         let scan = &self.0;
-        let identity = match FileIdentity::of(&file.object_meta, SystemTime::now()) {
-            Some(identity) if file.extensions.is_empty() => identity,
+        let caching = file.extension::<FileCaching>().copied();
+        // Anything else says which rows to read.
+        let whole = file.extensions.len() == usize::from(caching.is_some());
+        let caching = caching.unwrap_or_default();
+        let now = SystemTime::now();
+        let identity = match FileIdentity::of(&file.object_meta, caching.written_once, now) {
+            Some(identity) if whole => identity,
             _ => return scan.inner.plan_file(file),
         };
-        // Columns that somebody wanted of this part of the file before.
+        // Columns that somebody wanted of this part of the file before, or wants cached.
         let mut warm = Vec::new();
         for column in &scan.wanted {
             let part = hash_of((&identity, &file.range, column));
-            if scan.cache.chunks.was_wanted(part) {
+            if scan.cache.chunks.was_wanted(part) || caching.level.is_some() {
                 warm.push(column.clone());
             }
         }
@@ -192,6 +198,7 @@ impl Morselizer for CachedMorselizer {
             scan: Arc::clone(scan),
             file: Box::new(file),
             identity: Arc::new(identity),
+            level: caching.level,
             warm,
         }))
     }
@@ -203,6 +210,7 @@ enum FilePlanner {
         scan: Arc<Scan>,
         file: Box<PartitionedFile>,
         identity: Arc<FileIdentity>,
+        level: Option<StorageLevel>,
         warm: Vec<String>,
     },
     Open(Rows),
@@ -227,10 +235,11 @@ impl MorselPlanner for FilePlanner {
                 scan,
                 file,
                 identity,
+                level,
                 warm,
             } => Ok(Some(MorselPlan::new().with_pending_planner(async move {
                 Ok(
-                    match open::open(Arc::clone(&scan), *file, identity, &warm).await? {
+                    match open::open(Arc::clone(&scan), *file, identity, level, &warm).await? {
                         Opened::Pruned => Box::new(Self::Pruned) as Box<dyn MorselPlanner>,
                         Opened::Elsewhere(file) => scan.inner.plan_file(*file)?,
                         Opened::Here(file) => Box::new(Self::Open(Rows(scan::rows(*file)))),

@@ -34,6 +34,7 @@ use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, RowGroupMetaData
 
 use super::Scan;
 use crate::chunks::{ChunkKey, FileIdentity, PIECE_ROWS, Prospect};
+use job::StorageLevel;
 
 /// What became of a file.
 pub(super) enum Opened {
@@ -49,6 +50,8 @@ pub(super) struct OpenFile {
     pub(super) scan: Arc<Scan>,
     pub(super) file: PartitionedFile,
     identity: Arc<FileIdentity>,
+    /// The table's, if it was told to be cached.
+    pub(super) level: Option<StorageLevel>,
     pub(super) reading: ArrowReaderMetadata,
     /// By row group.
     pub(super) access: Vec<RowGroupAccess>,
@@ -98,6 +101,7 @@ pub(super) async fn open(
     scan: Arc<Scan>,
     file: PartitionedFile,
     identity: Arc<FileIdentity>,
+    level: Option<StorageLevel>,
     warm: &[String],
 ) -> Result<Opened> {
     // What is in memory is only served while the file is there, and is what the snapshot lists.
@@ -177,6 +181,7 @@ pub(super) async fn open(
         scan,
         file,
         identity,
+        level,
         reading,
         access: access.into_inner(),
         prospects: HashMap::new(),
@@ -234,7 +239,13 @@ fn can_keep(data_type: &DataType) -> bool {
     data_type.primitive_width().is_some()
         || matches!(
             data_type,
-            DataType::Boolean | DataType::Utf8View | DataType::BinaryView
+            DataType::Boolean
+                | DataType::Utf8View
+                | DataType::BinaryView
+                | DataType::Utf8
+                | DataType::Binary
+                | DataType::LargeUtf8
+                | DataType::LargeBinary
         )
 }
 
@@ -345,15 +356,19 @@ impl OpenFile {
         let column = &self.columns[column];
         let per_row = match column.field.data_type() {
             DataType::Boolean => 0,
-            // Views; what they point to is about what the pages hold.
-            DataType::Utf8View | DataType::BinaryView => 16,
+            // Views or offsets; what they point to is about what the pages hold.
+            DataType::Utf8 | DataType::Binary => 4,
+            DataType::LargeUtf8 | DataType::LargeBinary => 8,
             other => other.primitive_width().unwrap_or(16) as u64,
         };
+        let metadata = self.row_group(row_group).column(column.leaf);
         let text = match column.field.data_type() {
-            DataType::Utf8View | DataType::BinaryView => self
-                .row_group(row_group)
-                .column(column.leaf)
-                .uncompressed_size(),
+            DataType::Utf8View
+            | DataType::BinaryView
+            | DataType::Utf8
+            | DataType::Binary
+            | DataType::LargeUtf8
+            | DataType::LargeBinary => metadata.uncompressed_size(),
             _ => 0,
         };
         rows.saturating_mul(per_row)
@@ -390,7 +405,12 @@ impl OpenFile {
                 })
             })
             .collect();
-        let mut found = self.scan.cache.chunks.survey(&wanted).into_iter();
+        let mut found = self
+            .scan
+            .cache
+            .chunks
+            .survey(&wanted, self.level)
+            .into_iter();
         let mut gain = false;
         for row_group in row_groups {
             let mut prospects: Vec<Prospect> = found.by_ref().take(self.columns.len()).collect();

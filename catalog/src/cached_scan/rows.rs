@@ -1,4 +1,4 @@
-//! Rows of a row group of which columns are in memory, piece by piece and without a copy.
+//! Rows of a row group of which columns are in memory, piece by piece.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -75,17 +75,39 @@ impl Pieces {
 /// The rows to come of a row group.
 pub(super) struct PieceRows {
     /// For each column of the output: in memory, or the next column of what is read.
-    columns: Vec<Option<HeldChunk>>,
+    columns: Vec<Option<HeldColumn>>,
     pieces: Pieces,
     /// Rows of the first piece that are out already.
     used: usize,
     batch_size: usize,
 }
 
+/// A column in memory, and its piece that rows come from now.
+struct HeldColumn {
+    chunk: HeldChunk,
+    current: Option<(usize, ArrayRef)>,
+}
+
+impl HeldColumn {
+    fn piece(&mut self, piece: usize) -> Result<&ArrayRef> {
+        if self.current.as_ref().is_none_or(|(at, _)| *at != piece) {
+            self.current = Some((piece, self.chunk.chunk().piece(piece)?));
+        }
+        match &self.current {
+            Some((_, array)) => Ok(array),
+            None => internal_err!("a piece was there and is not"),
+        }
+    }
+}
+
 impl PieceRows {
     pub(super) fn new(columns: Vec<Option<HeldChunk>>, pieces: Pieces, batch_size: usize) -> Self {
+        let held = |chunk| HeldColumn {
+            chunk,
+            current: None,
+        };
         Self {
-            columns,
+            columns: columns.into_iter().map(|chunk| chunk.map(held)).collect(),
             pieces,
             used: 0,
             batch_size: batch_size.max(1),
@@ -137,9 +159,9 @@ impl PieceRows {
         };
         let mut from_file = read.map_or(&[][..], RecordBatch::columns).iter();
         let mut columns = Vec::with_capacity(self.columns.len());
-        for column in &self.columns {
+        for column in &mut self.columns {
             columns.push(match column {
-                Some(held) => part(&held.chunk().pieces()[piece], start),
+                Some(held) => part(held.piece(piece)?, start),
                 None => match from_file.next() {
                     Some(column) => part(column, 0),
                     None => return internal_err!("a column of the file was not read"),

@@ -1,6 +1,7 @@
 //! From row group to row group of an open file.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
 use datafusion::common::{DataFusionError, Result, internal_err};
@@ -13,9 +14,9 @@ use parquet::arrow::async_reader::{
 };
 
 use super::from_file;
-use super::open::{OpenFile, reader};
+use super::open::{Column, OpenFile, reader};
 use super::rows::{PieceRows, Pieces};
-use crate::chunks::{ChunkSlot, HeldChunk, PIECE_ROWS, Prospect};
+use crate::chunks::{ChunkCache, ChunkKey, ChunkSlot, HeldChunk, PIECE_ROWS, Prospect};
 
 /// Loading a chunk pays if at least one row of so many is wanted: decoding is most of the work of
 /// reading, and rows that are skipped are not decoded.
@@ -125,7 +126,7 @@ impl Rows {
     }
 
     async fn start(&mut self, row_group: usize) -> Result<Current> {
-        let gain = [Prospect::Here, Prospect::Welcome];
+        let gain = [Prospect::Here, Prospect::OnDisk, Prospect::Welcome];
         if !self.open.has_any(row_group, &gain) {
             return self.leave(row_group);
         }
@@ -159,34 +160,39 @@ impl Rows {
 
     /// Holds the columns that are here, and loads those that are welcome.
     async fn bring(&mut self, row_group: usize, pieces: &Pieces) -> Result<Vec<Option<HeldChunk>>> {
-        let cache = &self.open.scan.cache;
+        let cache = self.open.scan.cache.clone();
         let rows = self.open.rows(row_group);
         let worth_loading = pieces.selected() * ROWS_PER_WANTED >= rows;
         let mut held: Vec<Option<HeldChunk>> = Vec::with_capacity(self.open.columns.len());
         let mut to_load = Vec::new();
+        let mut on_disk = Vec::new();
         for (index, column) in self.open.columns.iter().enumerate() {
             let key = self.open.key(row_group, index);
             held.push(None);
             match self.open.prospect(row_group, index) {
                 Prospect::Here => {
-                    if let Some(chunk) = cache.chunks.hold(&key)
-                        // Read as another type then: tables may see the same file differently.
-                        && chunk.chunk().data_type() == column.field.data_type()
-                        && chunk.chunk().rows() == rows
-                    {
-                        let bytes = usize::try_from(chunk.chunk().bytes()).unwrap_or(usize::MAX);
-                        cache.found.add(bytes);
-                        held[index] = Some(chunk);
-                    }
+                    held[index] = cache
+                        .chunks
+                        .hold(&key)
+                        .filter(|chunk| is_usable(chunk, column, rows));
                 }
+                Prospect::OnDisk => on_disk.push((index, key)),
                 Prospect::Welcome if worth_loading => {
                     let bytes = self.open.estimate(row_group, index);
-                    if let Some(slot) = cache.chunks.begin(&key, bytes) {
+                    if let Some(slot) = cache.chunks.begin(&key, bytes, self.open.level) {
                         to_load.push((index, slot));
                     }
                 }
                 Prospect::Welcome | Prospect::Elsewhere => {}
             }
+        }
+        for (index, chunk) in read_from_disk(Arc::clone(&cache.chunks), on_disk).await? {
+            let column = &self.open.columns[index];
+            held[index] = Some(chunk).filter(|chunk| is_usable(chunk, column, rows));
+        }
+        for chunk in held.iter().flatten() {
+            let bytes = usize::try_from(chunk.chunk().bytes()).unwrap_or(usize::MAX);
+            cache.found.add(bytes);
         }
         if !to_load.is_empty() {
             self.load(row_group, to_load, &mut held).await?;
@@ -258,7 +264,7 @@ impl Rows {
         // The cache had and took nothing of this one: it is full of better, and will be for a while.
         while let Some(next) = self.row_groups.front().copied()
             && run < RUN_MAX
-            && !self.open.has_any(next, &[Prospect::Here])
+            && !self.open.has_any(next, &[Prospect::Here, Prospect::OnDisk])
         {
             self.row_groups.pop_front();
             access.scan(next);
@@ -267,4 +273,27 @@ impl Rows {
         let file = self.open.file.clone().with_extension(access);
         Ok(Current::File(from_file(&self.open.scan, file)?))
     }
+}
+
+/// A chunk may have been read as another type: tables may see the same file differently.
+fn is_usable(chunk: &HeldChunk, column: &Column, rows: usize) -> bool {
+    chunk.chunk().data_type() == column.field.data_type() && chunk.chunk().rows() == rows
+}
+
+/// Chunks that the cache has on disk, each with the index of its column.
+async fn read_from_disk(
+    chunks: Arc<dyn ChunkCache>,
+    keys: Vec<(usize, ChunkKey)>,
+) -> Result<Vec<(usize, HeldChunk)>> {
+    if keys.is_empty() {
+        return Ok(Vec::new());
+    }
+    let read = move || {
+        keys.into_iter()
+            .filter_map(|(index, key)| Some((index, chunks.hold_from_disk(&key)?)))
+            .collect()
+    };
+    tokio::task::spawn_blocking(read)
+        .await
+        .map_err(|error| DataFusionError::External(Box::new(error)))
 }

@@ -10,9 +10,11 @@ use std::sync::Arc;
 use arrow::array::ArrayRef;
 use arrow::datatypes::DataType;
 use catalog::{Chunk, ChunkCache, ChunkKey, ChunkSlot, HeldChunk, Prospect};
+use job::{MemoryForm, StorageLevel};
 
 use super::BlockManager;
-use super::compact::compact_pieces;
+use super::forms;
+use crate::memory::cached::Admission;
 
 /// A file may have thousands of chunks; others want the ledger, too.
 const SURVEYED_AT_ONCE: usize = 64;
@@ -35,6 +37,17 @@ impl CachedBlocks {
         };
         HeldChunk::new(chunk, Box::new(hold))
     }
+
+    fn slot(&self, key: &ChunkKey, bytes: u64, level: Option<StorageLevel>) -> Option<Slot> {
+        let admission = self.blocks.ledger().begin_chunk(key, bytes, level);
+        (admission != Admission::Refused).then(|| Slot {
+            cache: self.clone(),
+            key: key.clone(),
+            admission,
+            level,
+            filled: false,
+        })
+    }
 }
 
 impl ChunkCache for CachedBlocks {
@@ -42,11 +55,20 @@ impl ChunkCache for CachedBlocks {
         self.blocks.ledger().note_wanted(what)
     }
 
-    fn survey(&self, wanted: &[(ChunkKey, u64)]) -> Vec<Prospect> {
-        wanted
-            .chunks(SURVEYED_AT_ONCE)
-            .flat_map(|wanted| self.blocks.ledger().survey_chunks(wanted))
-            .collect()
+    fn survey(&self, wanted: &[(ChunkKey, u64)], level: Option<StorageLevel>) -> Vec<Prospect> {
+        let mut prospects = Vec::with_capacity(wanted.len());
+        for wanted in wanted.chunks(SURVEYED_AT_ONCE) {
+            prospects.extend(self.blocks.ledger().survey_chunks(wanted, level));
+        }
+        let disk = self.blocks.disk_chunks();
+        if disk.bytes() > 0 {
+            for (prospect, (key, _)) in prospects.iter_mut().zip(wanted) {
+                if *prospect != Prospect::Here && disk.contains(key) {
+                    *prospect = Prospect::OnDisk;
+                }
+            }
+        }
+        prospects
     }
 
     fn hold(&self, key: &ChunkKey) -> Option<HeldChunk> {
@@ -54,14 +76,31 @@ impl ChunkCache for CachedBlocks {
         Some(self.held(key, chunk))
     }
 
-    fn begin(&self, key: &ChunkKey, bytes: u64) -> Option<Box<dyn ChunkSlot>> {
-        self.blocks.ledger().begin_chunk(key, bytes).then(|| {
-            Box::new(Slot {
-                cache: self.clone(),
-                key: key.clone(),
-                filled: false,
-            }) as Box<dyn ChunkSlot>
-        })
+    fn hold_from_disk(&self, key: &ChunkKey) -> Option<HeldChunk> {
+        let disk = self.blocks.disk_chunks();
+        let found = disk.find(key)?;
+        let slot = self.slot(key, found.memory_bytes(), Some(found.level))?;
+        match found.read() {
+            Ok(pieces) => {
+                disk.count_hit();
+                Box::new(slot).fill(found.data_type(), pieces)
+            }
+            Err(error) => {
+                tracing::warn!(file = %key.file.location(), %error, "a cached column can't be read from disk");
+                disk.drop_damaged(key);
+                None
+            }
+        }
+    }
+
+    fn begin(
+        &self,
+        key: &ChunkKey,
+        bytes: u64,
+        level: Option<StorageLevel>,
+    ) -> Option<Box<dyn ChunkSlot>> {
+        let slot = self.slot(key, bytes, level)?;
+        Some(Box::new(slot))
     }
 }
 
@@ -88,18 +127,39 @@ impl Drop for Hold {
 struct Slot {
     cache: CachedBlocks,
     key: ChunkKey,
+    admission: Admission,
+    level: Option<StorageLevel>,
     filled: bool,
+}
+
+impl Slot {
+    /// As the table's level says.
+    fn chunk(&self, data_type: &DataType, pieces: Vec<ArrayRef>) -> Option<Chunk> {
+        if pieces.iter().any(|piece| piece.data_type() != data_type) {
+            return None;
+        }
+        let form = match self.level.and_then(|level| level.memory) {
+            Some(form) => form,
+            None => MemoryForm::Arrays,
+        };
+        let (pieces, bytes) = match self.admission {
+            Admission::Kept => forms::pieces(pieces, form),
+            // What goes soon is not worth the work.
+            Admission::Passing | Admission::Refused => forms::whole(pieces),
+        }
+        .ok()?;
+        Chunk::new(data_type.clone(), pieces, bytes)
+    }
 }
 
 impl ChunkSlot for Slot {
     fn fill(mut self: Box<Self>, data_type: &DataType, pieces: Vec<ArrayRef>) -> Option<HeldChunk> {
-        let (pieces, bytes) = compact_pieces(pieces).ok()?;
-        let chunk = Arc::new(Chunk::new(data_type.clone(), pieces, bytes)?);
-        let kept = self
-            .cache
-            .blocks
-            .ledger()
-            .fill_chunk(&self.key, &chunk, bytes);
+        let chunk = Arc::new(self.chunk(data_type, pieces)?);
+        let blocks = &self.cache.blocks;
+        if let (Admission::Passing, Some(level)) = (self.admission, self.level) {
+            blocks.disk_chunks().store(&self.key, &chunk, level);
+        }
+        let kept = blocks.ledger().fill_chunk(&self.key, &chunk, chunk.bytes());
         self.filled = true;
         Some(if kept {
             self.cache.held(&self.key, chunk)

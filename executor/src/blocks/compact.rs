@@ -19,15 +19,12 @@ pub(crate) fn memory_bytes(batch: &RecordBatch) -> u64 {
     (get_record_batch_memory_size(batch) + overhead) as u64
 }
 
-/// What the cache's book needs for a chunk, about: keys, places, the file's name.
-const CHUNK_BYTES: usize = 640;
-
-/// The pieces of a column as they are to be cached, and what they hold in memory. Buffers that
+/// The pieces of a column as they are to be cached, and what their buffers hold in memory. Buffers that
 /// pieces share (a dictionary's values, seen through views) are kept shared and counted once,
 /// unless they hold more than the pieces show.
 pub(crate) fn compact_pieces(
     mut pieces: Vec<ArrayRef>,
-) -> Result<(Vec<ArrayRef>, u64), ArrowError> {
+) -> Result<(Vec<ArrayRef>, usize), ArrowError> {
     let shown: usize = pieces.iter().map(shown_bytes_of).sum();
     if wasteful(distinct_bytes(&pieces), shown) {
         for piece in &mut pieces {
@@ -36,9 +33,8 @@ pub(crate) fn compact_pieces(
             }
         }
     }
-    let overhead = 128 * pieces.len() + CHUNK_BYTES;
-    let bytes = distinct_bytes(&pieces) + overhead;
-    Ok((pieces, bytes as u64))
+    let bytes = distinct_bytes(&pieces);
+    Ok((pieces, bytes))
 }
 
 /// What arrays hold in memory, each buffer counted once.
@@ -67,7 +63,7 @@ pub(crate) fn shown_bytes(batch: &RecordBatch) -> usize {
     batch.columns().iter().map(shown_bytes_of).sum()
 }
 
-fn shown_bytes_of(column: &ArrayRef) -> usize {
+pub(crate) fn shown_bytes_of(column: &ArrayRef) -> usize {
     match column.data_type() {
         DataType::Utf8View => {
             let views = column.as_string_view();
@@ -128,7 +124,7 @@ mod tests {
         let all: ArrayRef = Arc::new(StringViewArray::from_iter_values(
             (0..40_000).map(|n| format!("a string that is not inlined: {n}")),
         ));
-        let held = all.get_buffer_memory_size() as u64;
+        let held = all.get_buffer_memory_size();
         let pieces: Vec<ArrayRef> = (0..5).map(|n| all.slice(n * 8000, 8000)).collect();
         let (kept, bytes) = compact_pieces(pieces.clone()).unwrap();
         assert!(

@@ -79,6 +79,10 @@ impl DiskStore {
         })
     }
 
+    pub(crate) fn bytes_max(&self) -> u64 {
+        self.bytes_max
+    }
+
     pub(crate) fn used_bytes(&self) -> u64 {
         self.used.load(Ordering::Relaxed)
     }

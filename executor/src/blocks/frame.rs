@@ -25,6 +25,13 @@ pub(crate) struct Frame {
     crc: u32,
 }
 
+impl Frame {
+    /// What it takes of its file.
+    pub(crate) fn bytes(&self) -> u64 {
+        u64::from(self.length)
+    }
+}
+
 /// Encodes `batch` and appends it.
 pub(crate) fn write(file: &DiskFile, batch: &RecordBatch) -> io::Result<Frame> {
     let bytes = encode(batch, Some(CompressionType::LZ4_FRAME))?;
@@ -54,9 +61,9 @@ pub(crate) fn read(file: &DiskFile, frame: Frame) -> io::Result<Vec<u8>> {
 }
 
 /// The batch in checked bytes.
-pub(crate) fn decode(bytes: Vec<u8>) -> io::Result<RecordBatch> {
+pub(crate) fn decode(bytes: impl Into<Buffer>) -> io::Result<RecordBatch> {
     let mut decoder = StreamDecoder::new();
-    let mut buffer = Buffer::from_vec(bytes);
+    let mut buffer = bytes.into();
     while !buffer.is_empty() {
         if let Some(batch) = decoder.decode(&mut buffer).map_err(into_io)? {
             return Ok(batch);

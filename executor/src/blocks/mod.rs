@@ -10,11 +10,14 @@
 //!
 //! Reading order: `map_output` (what a block is), `writer` and `reader` (its two ends), `disk`,
 //! `frame` and `spill` (what reaches the disk), `compact` (what a stored batch may hold on to),
-//! `chunks` (cached columns of tables).
+//! `chunks` (cached columns of tables), `forms` (how their pieces are kept), `disk_chunks` (where they
+//! go when memory gets short).
 
 mod chunks;
 mod compact;
 mod disk;
+mod disk_chunks;
+mod forms;
 pub(crate) mod frame;
 mod map_output;
 mod reader;
@@ -28,6 +31,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use catalog::CachedFiles;
 use job::{AttemptId, JobId};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::Notify;
@@ -35,14 +39,18 @@ use tokio::sync::Notify;
 pub(crate) use chunks::CachedBlocks;
 pub(crate) use compact::shown_bytes;
 pub(crate) use disk::{DiskFile, DiskStore};
+pub(crate) use disk_chunks::DiskChunks;
 pub(crate) use map_output::{End, SegmentSizes};
 pub(crate) use reader::{LocalReader, StoredPart, lost};
 pub(crate) use spill::SpillFactory;
 pub(crate) use writer::{MapOutputHandle, SegmentWriter};
 
-use crate::memory::cached::CacheLimits;
+use crate::memory::cached::{CacheLimits, Evicted};
 use crate::memory::ledger::{Grant, Ledger, MoveOrder};
 use map_output::{MapOutput, MoveObserver};
+
+/// Cached chunks take no more than this part of the disk quota.
+const DISK_CACHE_PART: u64 = 2;
 
 pub(crate) struct BlockManager {
     ledger: Mutex<Ledger>,
@@ -52,6 +60,7 @@ pub(crate) struct BlockManager {
     empty: Notify,
     outputs: Mutex<BTreeMap<AttemptId, Arc<MapOutput>>>,
     disk: Arc<DiskStore>,
+    disk_chunks: DiskChunks,
     moved_bytes: AtomicU64,
     fetched_bytes: AtomicU64,
 }
@@ -81,6 +90,7 @@ impl BlockManager {
             freed: Condvar::new(),
             empty: Notify::new(),
             outputs: Mutex::new(BTreeMap::new()),
+            disk_chunks: DiskChunks::new(Arc::clone(&disk), disk.bytes_max() / DISK_CACHE_PART),
             disk,
             moved_bytes: AtomicU64::new(0),
             fetched_bytes: AtomicU64::new(0),
@@ -89,7 +99,14 @@ impl BlockManager {
 
     /// For registrations, releases and views: nothing in here may block.
     pub(crate) fn ledger(&self) -> LedgerGuard<'_> {
-        LedgerGuard(self.ledger.lock())
+        LedgerGuard {
+            ledger: self.ledger.lock(),
+            manager: self,
+        }
+    }
+
+    pub(crate) fn disk_chunks(&self) -> &DiskChunks {
+        &self.disk_chunks
     }
 
     pub(crate) fn disk(&self) -> &Arc<DiskStore> {
@@ -145,18 +162,33 @@ impl BlockManager {
                 Grant::Granted => return Ok(()),
                 Grant::MoveFirst(orders) => {
                     let evicted = ledger.take_evicted();
-                    let moved = MutexGuard::unlocked(&mut ledger.0, || {
-                        drop(evicted);
+                    let moved = MutexGuard::unlocked(&mut ledger.ledger, || {
+                        self.dispose(evicted);
                         self.carry_out(orders)
                     });
                     if let Err(error) = moved {
                         disk = Some(error);
                     }
                 }
-                Grant::Wait => self.freed.wait(&mut ledger.0),
+                Grant::Wait => self.freed.wait(&mut ledger.ledger),
                 Grant::Refused { available } => return Err(Refusal { available, disk }),
             }
         }
+    }
+
+    /// Frees chunks that were taken out of memory; some go to disk first.
+    fn dispose(&self, evicted: Vec<Evicted>) {
+        for one in evicted {
+            if let Some(level) = one.to_disk {
+                self.disk_chunks.store(&one.key, &one.chunk, level);
+            }
+        }
+    }
+
+    /// Forgets cached chunks. What scans hold goes when they release it.
+    pub(crate) fn forget_chunks(&self, files: &CachedFiles) {
+        self.ledger().forget_chunks(files);
+        self.disk_chunks.forget(files);
     }
 
     /// Performs all orders, whatever becomes of each. Returns the last disk error.
@@ -262,7 +294,7 @@ impl BlockManager {
 
     /// Frees every map output and every cached chunk.
     pub(crate) fn drop_all(&self) {
-        self.ledger().clear_chunks();
+        self.forget_chunks(&CachedFiles::All);
         let outputs = std::mem::take(&mut *self.outputs.lock());
         for output in outputs.values() {
             self.free(output);
@@ -271,27 +303,31 @@ impl BlockManager {
 }
 
 /// The ledger, locked. What was evicted meanwhile is freed after that: it takes time.
-pub(crate) struct LedgerGuard<'a>(MutexGuard<'a, Ledger>);
+pub(crate) struct LedgerGuard<'a> {
+    ledger: MutexGuard<'a, Ledger>,
+    manager: &'a BlockManager,
+}
 
 impl Deref for LedgerGuard<'_> {
     type Target = Ledger;
 
     fn deref(&self) -> &Ledger {
-        &self.0
+        &self.ledger
     }
 }
 
 impl DerefMut for LedgerGuard<'_> {
     fn deref_mut(&mut self) -> &mut Ledger {
-        &mut self.0
+        &mut self.ledger
     }
 }
 
 impl Drop for LedgerGuard<'_> {
     fn drop(&mut self) {
-        let evicted = self.0.take_evicted();
+        let evicted = self.ledger.take_evicted();
         if !evicted.is_empty() {
-            MutexGuard::unlocked(&mut self.0, || drop(evicted));
+            let manager = self.manager;
+            MutexGuard::unlocked(&mut self.ledger, || manager.dispose(evicted));
         }
     }
 }

@@ -24,6 +24,8 @@ use super::rows::WaitingRows;
 use super::service::{CurrentExecutor, blocks_server};
 use crate::config::{ExecutorConfig, ExecutorServices, Membership};
 use crate::error::ExecutorError;
+use catalog::CachedFiles;
+
 use crate::executor::Executor;
 use crate::link::{ExecutorLink, ExecutorReport, TaskLaunch};
 use crate::view::ExecutorView;
@@ -349,6 +351,13 @@ impl Registration {
             Some(to_executor::Message::PeerLost(peer)) => {
                 let (peer, epoch) = (ExecutorId(peer.executor), Epoch(peer.epoch));
                 self.membership.lost(peer, epoch);
+            }
+            Some(to_executor::Message::ForgetCached(forget)) => {
+                self.executor.forget_cached(&if forget.all {
+                    CachedFiles::All
+                } else {
+                    CachedFiles::Under(forget.paths.into_iter().map(Into::into).collect())
+                });
             }
             Some(to_executor::Message::Drained(_)) => return true,
             Some(to_executor::Message::Heartbeat(_) | to_executor::Message::Registered(_))

@@ -15,11 +15,18 @@
 //! more often than all the chunks together that would have to go. So one pass over a large table
 //! finds the door closed, and so does the second; and a table that does not fit keeps the same part
 //! of itself cached instead of throwing each part out before it is read again.
+//!
+//! Chunks of tables that somebody told to be cached ([`StorageLevel`]) are of a better class: they go
+//! after all others, and what is not of their class makes room for them whatever it was wanted for.
+//! A chunk that is not kept in memory may *pass* through it on its way to or from the disk: it is
+//! charged for while it is held, and gone when it is released.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use catalog::{Chunk, ChunkKey, Prospect, hash_of};
+use catalog::{CachedFiles, Chunk, ChunkKey, FileIdentity, Prospect, hash_of};
+use datafusion::object_store::path::Path;
+use job::StorageLevel;
 
 use super::frequency::FrequencySketch;
 
@@ -39,14 +46,43 @@ pub(crate) struct CacheLimits {
     pub(crate) floor: u64,
 }
 
-/// What the cache did since the start.
+/// What the cache did in memory since the start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct CacheCounts {
-    pub(crate) hits: u64,
-    pub(crate) misses: u64,
-    pub(crate) evictions: u64,
-    pub(crate) hit_bytes: u64,
-    pub(crate) loaded_bytes: u64,
+pub struct CacheCounts {
+    /// Chunks that scans found, and that they looked for in vain.
+    pub hits: u64,
+    pub misses: u64,
+    /// Chunks that had to go.
+    pub evictions: u64,
+    /// Bytes of the chunks that scans found, and of those that were put in.
+    pub hit_bytes: u64,
+    pub loaded_bytes: u64,
+}
+
+/// May a chunk be loaded?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Admission {
+    /// It will stay.
+    Kept,
+    /// Only as long as it is held.
+    Passing,
+    Refused,
+}
+
+/// What was taken out of memory.
+#[derive(Debug)]
+pub(crate) struct Evicted {
+    pub(crate) key: ChunkKey,
+    pub(crate) chunk: Arc<Chunk>,
+    /// It gave way, and its table's level wants it on disk then.
+    pub(crate) to_disk: Option<StorageLevel>,
+}
+
+/// Chunks are of automatic caching, or of tables that have a level.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Class {
+    Automatic = 0,
+    Declared = 1,
 }
 
 #[derive(Debug)]
@@ -54,18 +90,43 @@ struct Entry {
     bytes: u64,
     /// Scans that hold it.
     holders: u32,
-    /// Its place in `order`.
+    /// Its place in the order of its class.
     used_at: u64,
     /// `None` while it is being loaded.
     chunk: Option<Arc<Chunk>>,
+    /// Stays when nobody holds it any more.
+    keep: bool,
+    /// Of the table it was last wanted for.
+    level: Option<StorageLevel>,
+}
+
+impl Entry {
+    fn class(&self) -> Class {
+        match self.level {
+            Some(_) => Class::Declared,
+            None => Class::Automatic,
+        }
+    }
+
+    fn is_pinned(&self) -> bool {
+        self.holders > 0 || self.chunk.is_none()
+    }
+}
+
+/// The chunks there are of a file: all of one version.
+#[derive(Debug)]
+struct FileChunks {
+    version: Arc<FileIdentity>,
+    entries: usize,
 }
 
 #[derive(Debug)]
 pub(crate) struct CachedChunks {
     limits: CacheLimits,
     entries: HashMap<ChunkKey, Entry>,
-    /// Entries that may go, least recently used first.
-    order: BTreeMap<u64, ChunkKey>,
+    files: HashMap<Path, FileChunks>,
+    /// Entries that may go, by class, least recently used first.
+    orders: [BTreeMap<u64, ChunkKey>; 2],
     clock: u64,
     frequency: FrequencySketch,
     /// Bytes of all entries.
@@ -73,7 +134,7 @@ pub(crate) struct CachedChunks {
     /// Bytes of entries that are held or being loaded.
     pinned: u64,
     /// Taken out, not yet dropped: freeing memory is not for whoever holds the ledger's lock.
-    evicted: Vec<Arc<Chunk>>,
+    evicted: Vec<Evicted>,
     counts: CacheCounts,
 }
 
@@ -83,7 +144,8 @@ impl CachedChunks {
         Self {
             limits,
             entries: HashMap::new(),
-            order: BTreeMap::new(),
+            files: HashMap::new(),
+            orders: Default::default(),
             clock: 0,
             frequency: FrequencySketch::new(known),
             total: 0,
@@ -109,6 +171,12 @@ impl CachedChunks {
         self.counts
     }
 
+    /// What is in memory: of which chunk, how many bytes, at which level.
+    pub(crate) fn contents(&self) -> impl Iterator<Item = (&ChunkKey, u64, Option<StorageLevel>)> {
+        let loaded = self.entries.iter().filter(|(_, e)| e.chunk.is_some());
+        loaded.map(|(key, entry)| (key, entry.bytes, entry.level))
+    }
+
     /// Notes that something larger than a chunk is wanted; was it before?
     pub(crate) fn note(&mut self, what: u64) -> bool {
         self.frequency.note(what) > 0
@@ -116,16 +184,24 @@ impl CachedChunks {
 
     /// Notes that a scan wants these chunks, of about so many bytes, and tells what it will find.
     /// `free` is what nobody else uses of the memory that the cache may have.
-    pub(crate) fn survey(&mut self, wanted: &[(ChunkKey, u64)], free: u64) -> Vec<Prospect> {
+    pub(crate) fn survey(
+        &mut self,
+        wanted: &[(ChunkKey, u64)],
+        level: Option<StorageLevel>,
+        free: u64,
+    ) -> Vec<Prospect> {
         let prospects: Vec<Prospect> = wanted
             .iter()
             .map(|(key, bytes)| {
                 self.frequency.note(hash_of(key));
+                self.set_level(key, level);
                 match self.entries.get(key) {
                     Some(entry) if entry.chunk.is_some() => Prospect::Here,
                     Some(_) => Prospect::Elsewhere,
-                    None if self.victims(key, *bytes, free).is_some() => Prospect::Welcome,
-                    None => Prospect::Elsewhere,
+                    None => match self.admission(key, *bytes, level, free).0 {
+                        Admission::Kept | Admission::Passing => Prospect::Welcome,
+                        Admission::Refused => Prospect::Elsewhere,
+                    },
                 }
             })
             .collect();
@@ -143,7 +219,7 @@ impl CachedChunks {
                 return None;
             }
             self.pinned += entry.bytes;
-            self.order.remove(&entry.used_at);
+            self.orders[entry.class() as usize].remove(&entry.used_at);
         }
         entry.holders += 1;
         self.counts.hits += 1;
@@ -158,26 +234,38 @@ impl CachedChunks {
         };
         assert!(entry.holders > 0, "a chunk is released once");
         entry.holders -= 1;
-        if entry.holders == 0 {
-            self.pinned -= entry.bytes;
-            self.clock += 1;
-            entry.used_at = self.clock;
-            self.order.insert(self.clock, key.clone());
+        if entry.holders > 0 {
+            return;
+        }
+        self.pinned -= entry.bytes;
+        self.clock += 1;
+        entry.used_at = self.clock;
+        let keep = entry.keep;
+        self.orders[entry.class() as usize].insert(self.clock, key.clone());
+        if !keep {
+            self.drop_one(key);
         }
     }
 
-    /// A scan is about to load a chunk of about `bytes`. `false`: it is not to be kept, or somebody
-    /// loads it already. Charges for it, and evicts what it takes.
-    pub(crate) fn begin(&mut self, key: &ChunkKey, bytes: u64, free: u64) -> bool {
+    /// A scan is about to load a chunk of about `bytes`. Charges for it, and evicts what it takes.
+    pub(crate) fn begin(
+        &mut self,
+        key: &ChunkKey,
+        bytes: u64,
+        level: Option<StorageLevel>,
+        free: u64,
+    ) -> Admission {
         if self.entries.contains_key(key) {
-            return false;
+            return Admission::Refused;
         }
-        let Some(victims) = self.victims(key, bytes, free) else {
-            return false;
-        };
+        let (admission, victims) = self.admission(key, bytes, level, free);
+        if admission == Admission::Refused {
+            return admission;
+        }
         for victim in victims {
-            self.evict_one(victim);
+            self.evict_one(&victim);
         }
+        self.note_version(key);
         self.entries.insert(
             key.clone(),
             Entry {
@@ -185,11 +273,13 @@ impl CachedChunks {
                 holders: 0,
                 used_at: 0,
                 chunk: None,
+                keep: admission == Admission::Kept,
+                level,
             },
         );
         self.total += bytes;
         self.pinned += bytes;
-        true
+        admission
     }
 
     /// What was loaded, of exactly `bytes`; held by its loader from the start. `false`: it turned
@@ -206,7 +296,7 @@ impl CachedChunks {
         };
         let more = bytes.saturating_sub(entry.bytes);
         let fits = more <= free
-            && self.total + more <= self.limits.max
+            && (self.total + more <= self.limits.max || !entry.keep)
             && self.pinned + more <= self.limits.floor;
         if more > 0 && !fits {
             self.abandon(key);
@@ -223,14 +313,9 @@ impl CachedChunks {
 
     /// What was to be loaded was not.
     pub(crate) fn abandon(&mut self, key: &ChunkKey) {
-        if self
-            .entries
-            .get(key)
-            .is_some_and(|entry| entry.chunk.is_none())
-            && let Some(entry) = self.entries.remove(key)
-        {
-            self.total -= entry.bytes;
+        if let Some(entry) = self.entries.get(key).filter(|entry| entry.chunk.is_none()) {
             self.pinned -= entry.bytes;
+            self.remove(key);
         }
     }
 
@@ -248,68 +333,182 @@ impl CachedChunks {
     pub(crate) fn evict(&mut self, bytes: u64) {
         let goal = self.total.saturating_sub(bytes);
         while self.total > goal
-            && let Some(victim) = self.least_wanted(&[])
+            && let Some((_, victim)) = self.least_wanted(Class::Declared, &[])
         {
-            self.evict_one(victim);
+            self.evict_one(&victim);
         }
     }
 
-    /// Evicts all that no scan holds.
-    pub(crate) fn clear(&mut self) {
-        while let Some(victim) = self.order.keys().next().copied() {
-            self.evict_one(victim);
-        }
+    /// Drops the chunks of these files. What scans hold goes when they release it.
+    pub(crate) fn forget(&mut self, files: &CachedFiles) {
+        self.drop_all(|file| files.include(file.location()));
     }
 
-    /// What was evicted since: to be dropped without the ledger's lock.
-    pub(crate) fn take_evicted(&mut self) -> Vec<Arc<Chunk>> {
+    /// What was taken out since: to be dropped without the ledger's lock.
+    pub(crate) fn take_evicted(&mut self) -> Vec<Evicted> {
         std::mem::take(&mut self.evicted)
     }
 
-    /// What has to go so that a chunk can come; `None` if it is not worth that.
-    fn victims(&self, key: &ChunkKey, bytes: u64, free: u64) -> Option<Vec<u64>> {
-        let off = self.limits.max == 0;
-        if off || bytes > self.limits.max / LARGEST_PART || self.pinned + bytes > self.limits.floor
-        {
-            return None;
+    /// May a chunk that is not here come in, and what has to go for it?
+    fn admission(
+        &self,
+        key: &ChunkKey,
+        bytes: u64,
+        level: Option<StorageLevel>,
+        free: u64,
+    ) -> (Admission, Vec<ChunkKey>) {
+        if self.limits.max == 0 || self.pinned + bytes > self.limits.floor {
+            return (Admission::Refused, Vec::new());
         }
-        let room = free.min(self.limits.max.saturating_sub(self.total));
-        let mut missing = bytes.saturating_sub(room);
-        let mut victims = Vec::new();
-        let mut price = 0;
-        // Being looked at once more than the others is not enough: counts are estimates, and
-        // those who take turns would throw each other out for ever.
-        let worth = u32::from(self.frequency.count(hash_of(key)));
-        while missing > 0 {
-            let victim = self.least_wanted(&victims)?;
-            let key = self.order.get(&victim)?;
-            price += u32::from(self.frequency.count(hash_of(key))) + 1;
-            if price >= worth {
-                return None;
+        let stays = level.is_none_or(|level| level.memory.is_some());
+        if stays && bytes <= self.limits.max / LARGEST_PART {
+            let room = free.min(self.limits.max.saturating_sub(self.total));
+            let missing = bytes.saturating_sub(room);
+            let class = if level.is_some() {
+                Class::Declared
+            } else {
+                Class::Automatic
+            };
+            // Being looked at once more than the others is not enough: counts are estimates, and
+            // those who take turns would throw each other out for ever.
+            let worth = u32::from(self.frequency.count(hash_of(key)));
+            if let Some(victims) = self.victims(missing, class, worth) {
+                return (Admission::Kept, victims);
             }
-            missing = missing.saturating_sub(self.entries.get(key)?.bytes);
+        }
+        // It is not long here, so it may have what is free beyond the cache's part.
+        let missing = bytes.saturating_sub(free);
+        if level.is_some_and(|level| level.disk)
+            && let Some(victims) = self.victims(missing, Class::Declared, 0)
+        {
+            return (Admission::Passing, victims);
+        }
+        (Admission::Refused, Vec::new())
+    }
+
+    /// Chunks of `missing` bytes that may go for one of a class, which was wanted so often.
+    fn victims(&self, missing: u64, class: Class, worth: u32) -> Option<Vec<ChunkKey>> {
+        let mut missing = missing;
+        let mut victims = Vec::new();
+        let mut taken = Vec::new();
+        let mut price = 0;
+        while missing > 0 {
+            let (at, victim) = self.least_wanted(class, &taken)?;
+            let entry = self.entries.get(&victim)?;
+            if entry.class() == class {
+                price += u32::from(self.frequency.count(hash_of(&victim))) + 1;
+                if price >= worth {
+                    return None;
+                }
+            }
+            missing = missing.saturating_sub(entry.bytes);
+            taken.push(at);
             victims.push(victim);
         }
         Some(victims)
     }
 
-    /// The least wanted of the least recently used that are not in `taken`.
-    fn least_wanted(&self, taken: &[u64]) -> Option<u64> {
-        self.order
-            .iter()
-            .filter(|(at, _)| !taken.contains(at))
-            .take(VICTIMS_COMPARED)
-            .min_by_key(|(at, key)| (self.frequency.count(hash_of(key)), **at))
-            .map(|(at, _)| *at)
+    /// The least wanted of the least recently used that are not in `taken`, of no better class than
+    /// `class`; the other class first.
+    fn least_wanted(&self, class: Class, taken: &[u64]) -> Option<(u64, ChunkKey)> {
+        let orders = &self.orders[..=class as usize];
+        orders.iter().find_map(|order| {
+            order
+                .iter()
+                .filter(|(at, _)| !taken.contains(at))
+                .take(VICTIMS_COMPARED)
+                .min_by_key(|(at, key)| (self.frequency.count(hash_of(key)), **at))
+                .map(|(at, key)| (*at, key.clone()))
+        })
     }
 
-    fn evict_one(&mut self, at: u64) {
-        if let Some(key) = self.order.remove(&at)
-            && let Some(entry) = self.entries.remove(&key)
+    /// It gives way to something else.
+    fn evict_one(&mut self, key: &ChunkKey) {
+        let level = self.entries.get(key).and_then(|entry| entry.level);
+        self.counts.evictions += 1;
+        self.take_out(key, level.filter(|level| level.disk));
+    }
+
+    /// Nobody needs it any more.
+    fn drop_one(&mut self, key: &ChunkKey) {
+        self.take_out(key, None);
+    }
+
+    fn take_out(&mut self, key: &ChunkKey, to_disk: Option<StorageLevel>) {
+        if let Some(entry) = self.remove(key)
+            && let Some(chunk) = entry.chunk
         {
-            self.total -= entry.bytes;
-            self.counts.evictions += 1;
-            self.evicted.extend(entry.chunk);
+            self.orders[entry.level.is_some() as usize].remove(&entry.used_at);
+            let key = key.clone();
+            self.evicted.push(Evicted {
+                key,
+                chunk,
+                to_disk,
+            });
+        }
+    }
+
+    fn remove(&mut self, key: &ChunkKey) -> Option<Entry> {
+        let entry = self.entries.remove(key)?;
+        self.total -= entry.bytes;
+        let location = key.file.location();
+        if let Some(file) = self.files.get_mut(location) {
+            file.entries -= 1;
+            if file.entries == 0 {
+                self.files.remove(location);
+            }
+        }
+        Some(entry)
+    }
+
+    /// A chunk of this version comes in: those of another version of the file are of no use.
+    fn note_version(&mut self, key: &ChunkKey) {
+        let location = key.file.location();
+        let outdated = self
+            .files
+            .get(location)
+            .is_some_and(|file| file.version != key.file);
+        if outdated {
+            let version = Arc::clone(&key.file);
+            self.drop_all(|file| file.location() == version.location() && *file != *version);
+        }
+        self.files
+            .entry(location.clone())
+            .and_modify(|file| file.version = Arc::clone(&key.file))
+            .or_insert_with(|| FileChunks {
+                version: Arc::clone(&key.file),
+                entries: 0,
+            })
+            .entries += 1;
+    }
+
+    fn drop_all(&mut self, which: impl Fn(&FileIdentity) -> bool) {
+        let mut unheld = Vec::new();
+        for (key, entry) in &mut self.entries {
+            if which(&key.file) {
+                entry.keep = false;
+                if !entry.is_pinned() {
+                    unheld.push(key.clone());
+                }
+            }
+        }
+        for key in unheld {
+            self.drop_one(&key);
+        }
+    }
+
+    /// The table of a chunk has this level now.
+    fn set_level(&mut self, key: &ChunkKey, level: Option<StorageLevel>) {
+        let Some(entry) = self.entries.get_mut(key) else {
+            return;
+        };
+        let before = entry.class() as usize;
+        entry.level = level;
+        let after = entry.class() as usize;
+        if before != after
+            && let Some(key) = self.orders[before].remove(&entry.used_at)
+        {
+            self.orders[after].insert(entry.used_at, key);
         }
     }
 
@@ -320,14 +519,18 @@ impl CachedChunks {
             self.total,
             self.entries.values().map(|e| e.bytes).sum::<u64>()
         );
-        let is_pinned = |entry: &Entry| entry.holders > 0 || entry.chunk.is_none();
-        let pinned = self.entries.values().filter(|entry| is_pinned(entry));
+        let pinned = self.entries.values().filter(|entry| entry.is_pinned());
         assert_eq!(self.pinned, pinned.map(|e| e.bytes).sum::<u64>());
         assert!(self.pinned <= self.limits.floor, "{self:?}");
-        let free = self.entries.iter().filter(|(_, entry)| !is_pinned(entry));
-        assert_eq!(free.clone().count(), self.order.len());
+        let free = self.entries.iter().filter(|(_, entry)| !entry.is_pinned());
+        let ordered: usize = self.orders.iter().map(BTreeMap::len).sum();
+        assert_eq!(free.clone().count(), ordered);
         for (key, entry) in free {
-            assert_eq!(self.order.get(&entry.used_at), Some(key));
+            let order = &self.orders[entry.class() as usize];
+            assert_eq!(order.get(&entry.used_at), Some(key));
+            assert!(entry.keep, "{self:?}");
         }
+        let counted: usize = self.files.values().map(|file| file.entries).sum();
+        assert_eq!(counted, self.entries.len());
     }
 }

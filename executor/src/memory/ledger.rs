@@ -24,10 +24,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use catalog::{Chunk, ChunkKey, Prospect};
-use job::AttemptId;
+use catalog::{CachedFiles, Chunk, ChunkKey, Prospect};
+use job::{AttemptId, StorageLevel};
 
-use super::cached::{CacheCounts, CacheLimits, CachedChunks};
+use super::cached::{Admission, CacheCounts, CacheLimits, CachedChunks, Evicted};
 
 /// A `MemoryConsumer` of DataFusion: one operator in one partition of one attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -433,9 +433,13 @@ impl Ledger {
     }
 
     /// See [`CachedChunks::survey`].
-    pub(crate) fn survey_chunks(&mut self, wanted: &[(ChunkKey, u64)]) -> Vec<Prospect> {
+    pub(crate) fn survey_chunks(
+        &mut self,
+        wanted: &[(ChunkKey, u64)],
+        level: Option<StorageLevel>,
+    ) -> Vec<Prospect> {
         let free = self.free_to_cache();
-        self.cached.survey(wanted, free)
+        self.cached.survey(wanted, level, free)
     }
 
     /// See [`CachedChunks::hold`].
@@ -449,9 +453,14 @@ impl Ledger {
     }
 
     /// See [`CachedChunks::begin`].
-    pub(crate) fn begin_chunk(&mut self, key: &ChunkKey, bytes: u64) -> bool {
+    pub(crate) fn begin_chunk(
+        &mut self,
+        key: &ChunkKey,
+        bytes: u64,
+        level: Option<StorageLevel>,
+    ) -> Admission {
         let free = self.free_to_cache();
-        self.cached.begin(key, bytes, free)
+        self.cached.begin(key, bytes, level, free)
     }
 
     /// See [`CachedChunks::fill`].
@@ -465,13 +474,18 @@ impl Ledger {
         self.cached.abandon(key);
     }
 
-    /// Evicts every cached chunk that no scan holds.
-    pub(crate) fn clear_chunks(&mut self) {
-        self.cached.clear();
+    /// See [`CachedChunks::forget`].
+    pub(crate) fn forget_chunks(&mut self, files: &CachedFiles) {
+        self.cached.forget(files);
+    }
+
+    /// See [`CachedChunks::contents`].
+    pub(crate) fn chunks(&self) -> impl Iterator<Item = (&ChunkKey, u64, Option<StorageLevel>)> {
+        self.cached.contents()
     }
 
     /// See [`CachedChunks::take_evicted`].
-    pub(crate) fn take_evicted(&mut self) -> Vec<Arc<Chunk>> {
+    pub(crate) fn take_evicted(&mut self) -> Vec<Evicted> {
         self.cached.take_evicted()
     }
 

@@ -20,14 +20,19 @@ fn caching(budget: u64, max: u64, floor: u64) -> Ledger {
 }
 
 fn key(n: u32) -> ChunkKey {
+    key_of("t.parquet", "e", n)
+}
+
+/// Of a version of a file.
+fn key_of(file: &str, e_tag: &str, n: u32) -> ChunkKey {
     let meta = ObjectMeta {
-        location: "t.parquet".into(),
+        location: file.into(),
         last_modified: std::time::SystemTime::UNIX_EPOCH.into(),
         size: 1,
-        e_tag: Some("e".to_owned()),
+        e_tag: Some(e_tag.to_owned()),
         version: Some("1.0".to_owned()),
     };
-    let file = FileIdentity::of(&meta, std::time::SystemTime::now());
+    let file = FileIdentity::of(&meta, false, std::time::SystemTime::now());
     ChunkKey {
         file: Arc::new(file.unwrap()),
         row_group: n,
@@ -42,16 +47,31 @@ fn chunk(bytes: u64) -> Arc<Chunk> {
 
 /// As a scan that wants a chunk once and loads it if it may; is it there now?
 fn scan(ledger: &mut Ledger, n: u32, bytes: u64) -> bool {
-    match ledger.survey_chunks(&[(key(n), bytes)])[..] {
-        [Prospect::Here] => {}
+    scan_at(ledger, &key(n), bytes, None) == Some(Admission::Kept)
+}
+
+/// As a scan of a table that has this level; how it has the chunk.
+fn scan_at(
+    ledger: &mut Ledger,
+    key: &ChunkKey,
+    bytes: u64,
+    level: Option<StorageLevel>,
+) -> Option<Admission> {
+    match ledger.survey_chunks(&[(key.clone(), bytes)], level)[..] {
+        [Prospect::Here] => Some(Admission::Kept),
         [Prospect::Welcome] => {
-            assert!(ledger.begin_chunk(&key(n), bytes));
-            assert!(ledger.fill_chunk(&key(n), &chunk(bytes), bytes));
-            ledger.release_chunk(&key(n));
+            let admission = ledger.begin_chunk(key, bytes, level);
+            assert_ne!(admission, Admission::Refused);
+            assert!(ledger.fill_chunk(key, &chunk(bytes), bytes));
+            ledger.release_chunk(key);
+            Some(admission)
         }
-        _ => return false,
+        _ => None,
     }
-    true
+}
+
+fn level(name: &str) -> Option<StorageLevel> {
+    StorageLevel::parse(name)
 }
 
 fn attempt(n: u64) -> AttemptId {
@@ -284,7 +304,7 @@ fn what_scans_hold_stays_and_is_never_more_than_the_floor() {
     assert!(ledger.hold_chunk(&key(0)).is_some());
     assert!(ledger.hold_chunk(&key(1)).is_some());
     assert!(ledger.hold_chunk(&key(2)).is_none());
-    assert!(!ledger.begin_chunk(&key(9), MIB));
+    assert_eq!(ledger.begin_chunk(&key(9), MIB, None), Admission::Refused);
 
     assert_eq!(ledger.try_grow(join, 90 * MIB), Grant::Granted);
     assert_eq!(ledger.totals().cached, 10 * MIB);
@@ -355,19 +375,22 @@ fn a_table_larger_than_the_cache_keeps_the_same_part_cached() {
 #[test]
 fn a_chunk_is_loaded_by_one_and_weighs_what_it_came_to() {
     let mut ledger = caching(100 * MIB, 80 * MIB, 20 * MIB);
-    assert!(ledger.begin_chunk(&key(1), 5 * MIB));
-    assert!(!ledger.begin_chunk(&key(1), 5 * MIB));
+    assert_eq!(ledger.begin_chunk(&key(1), 5 * MIB, None), Admission::Kept);
+    assert_eq!(
+        ledger.begin_chunk(&key(1), 5 * MIB, None),
+        Admission::Refused
+    );
     assert!(ledger.hold_chunk(&key(1)).is_none());
     assert!(ledger.fill_chunk(&key(1), &chunk(MIB), MIB));
     assert_eq!(ledger.totals().cached, MIB);
     ledger.release_chunk(&key(1));
 
     // Given up.
-    assert!(ledger.begin_chunk(&key(2), 5 * MIB));
+    assert_eq!(ledger.begin_chunk(&key(2), 5 * MIB, None), Admission::Kept);
     ledger.abandon_chunk(&key(2));
     assert_eq!(ledger.totals().cached, MIB);
     // Larger than what may be held.
-    assert!(ledger.begin_chunk(&key(3), 5 * MIB));
+    assert_eq!(ledger.begin_chunk(&key(3), 5 * MIB, None), Admission::Kept);
     assert!(!ledger.fill_chunk(&key(3), &chunk(30 * MIB), 30 * MIB));
     assert_eq!(ledger.totals().cached, MIB);
     assert_eq!(ledger.totals().cached_pinned, 0);
@@ -381,6 +404,114 @@ fn without_a_cache_nothing_is_welcome() {
         assert!(!scan(&mut ledger, 1, 0) && !scan(&mut ledger, 2, MIB));
     }
     assert_eq!(ledger.totals().cached_chunks, 0);
+}
+
+#[test]
+fn tables_that_were_told_to_be_cached_come_before_those_that_were_not() {
+    let mut ledger = caching(1000 * MIB, 100 * MIB, 50 * MIB);
+    for _ in 0..10 {
+        for n in 0..10 {
+            assert!(scan(&mut ledger, n, 10 * MIB));
+        }
+    }
+    // However hot the others are.
+    let declared = |n| key_of("declared.parquet", "e", n);
+    let memory = level("MEMORY_ONLY");
+    for n in 0..8 {
+        let kept = scan_at(&mut ledger, &declared(n), 10 * MIB, memory);
+        assert_eq!(kept, Some(Admission::Kept));
+        ledger.check();
+    }
+    assert_eq!(ledger.cache_counts().evictions, 8);
+    // What does not fit stays out, and does not throw out what came before.
+    for _ in 0..5 {
+        let kept =
+            (0..20).filter(|n| scan_at(&mut ledger, &declared(*n), 10 * MIB, memory).is_some());
+        assert_eq!(kept.count(), 10);
+    }
+    for n in 0..10 {
+        assert!(!scan(&mut ledger, n, 10 * MIB));
+    }
+    // Until it is as any other table, and something is wanted more.
+    for n in 0..10 {
+        assert!(scan_at(&mut ledger, &declared(n), 10 * MIB, None).is_some());
+    }
+    let mut came = false;
+    for _ in 0..14 {
+        came |= scan(&mut ledger, 0, 10 * MIB);
+    }
+    assert!(came);
+    ledger.check();
+}
+
+#[test]
+fn what_memory_has_no_place_for_passes_through_it_to_disk() {
+    let mut ledger = caching(1000 * MIB, 100 * MIB, 50 * MIB);
+    let on_disk = level("DISK_ONLY");
+    assert_eq!(
+        scan_at(&mut ledger, &key(1), 10 * MIB, on_disk),
+        Some(Admission::Passing)
+    );
+    assert_eq!(ledger.totals().cached, 0);
+    assert!(
+        ledger
+            .take_evicted()
+            .iter()
+            .all(|one| one.to_disk.is_none())
+    );
+
+    let both = level("MEMORY_AND_DISK");
+    for n in 0..10 {
+        assert_eq!(
+            scan_at(&mut ledger, &key(n), 10 * MIB, both),
+            Some(Admission::Kept)
+        );
+    }
+    // Full of its like.
+    let passing = scan_at(&mut ledger, &key(20), 10 * MIB, both);
+    assert_eq!(passing, Some(Admission::Passing));
+    assert_eq!(ledger.totals().cached, 100 * MIB);
+    assert_eq!(ledger.take_evicted().len(), 1);
+    // What gives way goes to disk.
+    let join = consumer(&mut ledger, 1, false);
+    assert_eq!(ledger.try_grow(join, 960 * MIB), Grant::Granted);
+    let evicted = ledger.take_evicted();
+    assert!(evicted.len() >= 6);
+    assert!(evicted.iter().all(|one| one.to_disk == both));
+    ledger.check();
+}
+
+#[test]
+fn one_version_of_a_file_takes_the_place_of_another() {
+    let mut ledger = caching(1000 * MIB, 100 * MIB, 50 * MIB);
+    let memory = level("MEMORY_ONLY");
+    let (old, new) = (|n| key_of("t", "old", n), |n| key_of("t", "new", n));
+    let other = key_of("u", "old", 0);
+    assert!(scan_at(&mut ledger, &other, MIB, None).is_some());
+    for n in 0..5 {
+        assert!(scan_at(&mut ledger, &old(n), MIB, memory).is_some());
+    }
+    assert!(ledger.hold_chunk(&old(0)).is_some());
+    assert!(scan_at(&mut ledger, &new(0), MIB, memory).is_some());
+    ledger.check();
+    // A scan still reads the old one.
+    let mut chunks: Vec<ChunkKey> = ledger.chunks().map(|(key, _, _)| key.clone()).collect();
+    chunks.sort_by_key(|key| (key.file.location().clone(), *key == new(0)));
+    assert_eq!(chunks, [old(0), new(0), other.clone()]);
+    ledger.release_chunk(&old(0));
+    assert_eq!(ledger.totals().cached, 2 * MIB);
+
+    ledger.forget_chunks(&CachedFiles::Under(vec!["t".into()]));
+    assert_eq!(ledger.totals().cached, MIB);
+    ledger.forget_chunks(&CachedFiles::All);
+    assert_eq!(ledger.totals().cached, 0);
+    assert!(
+        ledger
+            .take_evicted()
+            .iter()
+            .all(|one| one.to_disk.is_none())
+    );
+    ledger.check();
 }
 
 /// xorshift64*: enough for choosing operations, and the seed is the whole state.
@@ -421,10 +552,16 @@ fn any_sequence_keeps_the_books() {
         let mut orders: Vec<MoveOrder> = Vec::new();
         let mut granted = 0;
         let mut loaded = 0;
+        let levels = ["", "MEMORY_ONLY", "DISK_ONLY", "MEMORY_AND_DISK_SER"].map(level);
+        // Of two versions of two files.
+        let random_key = |n: u32| {
+            let version = if n < 15 { "a" } else { "b" };
+            key_of(&format!("t/{}", n / 4 % 2), version, n)
+        };
         for _ in 0..400 {
             let totals_before = ledger.totals();
             let before = totals_before.used();
-            match rng.below(13) {
+            match rng.below(14) {
                 0..=2 => {
                     let n = rng.below(held.len() as u64) as usize;
                     let bytes = 1 + rng.below(budget / 4);
@@ -453,9 +590,12 @@ fn any_sequence_keeps_the_books() {
                 9 | 10 => {
                     let n = rng.below(30) as u32;
                     let bytes = 1 + rng.below(budget / 16);
-                    let wanted = ledger.survey_chunks(&[(key(n), bytes)]);
+                    let level = levels[n as usize % levels.len()];
+                    let key = random_key(n);
+                    let wanted = ledger.survey_chunks(&[(key.clone(), bytes)], level);
                     if wanted == [Prospect::Welcome] {
-                        assert!(ledger.begin_chunk(&key(n), bytes), "seed {seed}");
+                        let admission = ledger.begin_chunk(&key, bytes, level);
+                        assert_ne!(admission, Admission::Refused, "seed {seed}");
                         loading.push((n, bytes));
                         let totals = ledger.totals();
                         assert_eq!(
@@ -463,10 +603,11 @@ fn any_sequence_keeps_the_books() {
                             before - totals_before.cached,
                             "seed {seed}"
                         );
-                        assert!(totals.cached <= max, "seed {seed}");
+                        let kept = admission == Admission::Kept;
+                        assert!(totals.cached <= max || !kept, "seed {seed}");
                         assert!(totals.used() <= budget.max(before), "seed {seed}");
                         loaded += 1;
-                    } else if wanted == [Prospect::Here] && ledger.hold_chunk(&key(n)).is_some() {
+                    } else if wanted == [Prospect::Here] && ledger.hold_chunk(&key).is_some() {
                         holding.push(n);
                     }
                 }
@@ -474,16 +615,22 @@ fn any_sequence_keeps_the_books() {
                     if let Some((n, bytes)) = loading.pop() {
                         let bytes = bytes / 2 + rng.below(bytes);
                         if rng.below(4) == 0 {
-                            ledger.abandon_chunk(&key(n));
-                        } else if ledger.fill_chunk(&key(n), &chunk(bytes), bytes) {
+                            ledger.abandon_chunk(&random_key(n));
+                        } else if ledger.fill_chunk(&random_key(n), &chunk(bytes), bytes) {
                             holding.push(n);
                         }
+                    }
+                }
+                13 => {
+                    let file = ["t/0", "t/1", "t"][rng.below(3) as usize];
+                    if rng.below(4) == 0 {
+                        ledger.forget_chunks(&CachedFiles::Under(vec![file.into()]));
                     }
                 }
                 12 => {
                     if !holding.is_empty() {
                         let n = rng.below(holding.len() as u64) as usize;
-                        ledger.release_chunk(&key(holding.swap_remove(n)));
+                        ledger.release_chunk(&random_key(holding.swap_remove(n)));
                     }
                 }
                 3 => {
@@ -543,13 +690,13 @@ fn any_sequence_keeps_the_books() {
             ledger.end_move(order, false);
         }
         for (n, _) in loading {
-            ledger.abandon_chunk(&key(n));
+            ledger.abandon_chunk(&random_key(n));
         }
         for n in holding {
-            ledger.release_chunk(&key(n));
+            ledger.release_chunk(&random_key(n));
         }
         assert_eq!(ledger.totals().used_by_jobs(), 0, "seed {seed}");
-        ledger.clear_chunks();
+        ledger.forget_chunks(&CachedFiles::All);
         ledger.check();
         assert_eq!(ledger.totals().used(), 0, "seed {seed}");
         assert_eq!(ledger.totals().blocks, 0, "seed {seed}");

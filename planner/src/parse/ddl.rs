@@ -184,6 +184,7 @@ fn create_table(cursor: &mut Cursor<'_>, temporary: bool) -> Result<Statement> {
         if_not_exists,
         on_commit,
         source,
+        caching: None,
         warnings,
     })))
 }

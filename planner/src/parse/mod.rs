@@ -9,6 +9,7 @@
 //! Nothing is looked up here: a statement that parses may still name things that do not exist.
 
 pub(crate) mod bounds;
+mod cache;
 mod copy;
 mod cursor;
 mod ddl;
@@ -161,6 +162,10 @@ fn statement(cursor: &mut Cursor<'_>) -> Result<Statement> {
         "discard" => utility::discard(cursor),
         "listen" | "unlisten" | "notify" => utility::notify(cursor, &word),
         "copy" => copy::copy(cursor),
+        "cache" => cache::cache(cursor),
+        "uncache" => cache::uncache(cursor),
+        "clear" => cache::clear(cursor),
+        "refresh" => cache::refresh(cursor),
         _ => match utility::without_effect(&word) {
             Some(statement) => {
                 cursor.skip_to_end();

@@ -14,7 +14,7 @@ use super::options::{boolean, option_list};
 
 pub(super) fn query_statement(cursor: &mut Cursor<'_>) -> Result<Statement> {
     let mut query = cursor.query()?;
-    if let Some(unsupported) = writes(&query) {
+    if let Some(unsupported) = forbid_writes(&query) {
         return Ok(Statement::Unsupported(unsupported));
     }
     match take_into(&mut query) {
@@ -24,7 +24,7 @@ pub(super) fn query_statement(cursor: &mut Cursor<'_>) -> Result<Statement> {
 }
 
 /// Does a query write (`WITH x AS (…) INSERT …`)?
-fn writes(query: &Query) -> Option<PlanError> {
+pub(super) fn forbid_writes(query: &Query) -> Option<PlanError> {
     match query.body.as_ref() {
         SetExpr::Insert(_) | SetExpr::Update(_) | SetExpr::Delete(_) | SetExpr::Merge(_) => Some(
             PlanError::unsupported("data-modifying statements after WITH are"),
@@ -55,6 +55,7 @@ fn select_into(into: ast::SelectInto, query: Box<Query>) -> Result<Statement> {
             columns: Vec::new(),
             with_data: true,
         },
+        caching: None,
         warnings: Vec::new(),
     })))
 }

@@ -558,8 +558,8 @@ pub(super) fn unsupported(word: &str) -> Option<PlanError> {
                 "Temporary tables take INSERT; create a new one from a query to change rows.",
             )
         }
-        "alter" | "grant" | "revoke" | "lock" | "cluster" | "refresh" | "security" | "call"
-        | "do" | "import" | "load" | "reassign" => {
+        "alter" | "grant" | "revoke" | "lock" | "cluster" | "security" | "call" | "do"
+        | "import" | "load" | "reassign" => {
             PlanError::unsupported(format!("{} is", word.to_ascii_uppercase()))
         }
         _ => return None,

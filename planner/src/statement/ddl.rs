@@ -5,6 +5,8 @@ use std::fmt;
 use datafusion::arrow::datatypes::FieldRef;
 use datafusion::sql::sqlparser::ast::{Expr, Query};
 
+use super::cache::Caching;
+
 /// A relation's name as written, case folded: `name` or `schema.name`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name {
@@ -38,6 +40,8 @@ pub struct CreateTempTable {
     pub if_not_exists: bool,
     pub on_commit: OnCommit,
     pub source: TempTableSource,
+    /// CACHE TABLE … AS.
+    pub caching: Option<Caching>,
     /// Clauses that are accepted without their effect, for the client to know.
     pub warnings: Vec<job::ErrorReport>,
 }

@@ -5,11 +5,13 @@
 //! [`Statement::Unsupported`]: it parses, so that the statements before it in a batch still run,
 //! and fails with its error when it is its turn.
 
+mod cache;
 mod ddl;
 mod utility;
 
 use datafusion::sql::sqlparser::ast::{Expr, Query};
 
+pub use cache::{CacheTable, Caching};
 pub use ddl::{
     ColumnSpec, CommentOn, CreateExternalTable, CreateTempTable, CreateView, Drop, DropKind,
     FileColumnOrder, Name, OnCommit, TempTableSource, ViewPersistence,
@@ -41,6 +43,13 @@ pub enum Statement {
         on: CommentOn,
         comment: Option<String>,
     },
+    CacheTable(CacheTable),
+    UncacheTable {
+        name: Name,
+        if_exists: bool,
+    },
+    ClearCache,
+    RefreshTable(Name),
     Explain(Box<Explain>),
     /// SET name, SET LOCAL name.
     Set(SetStatement),

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, OnceLock, Weak};
 
+use catalog::CachedFiles;
 use executor::{ExecutorLink, ExecutorReport, RowStream, TaskLaunch, remote_rows};
 use job::{
     AttemptId, Epoch, ErrorReport, ExecutorId, FailureKind, JobId, SqlError, StageId, TaskFailure,
@@ -34,6 +35,7 @@ pub(super) enum Order {
     /// It may go.
     Drained,
     PeerLost(ExecutorId, Epoch),
+    ForgetCached(CachedFiles),
 }
 
 /// The event loop's end.
@@ -115,6 +117,10 @@ impl ExecutorLink for RemoteExecutor {
 
     fn peer_lost(&self, peer: ExecutorId, epoch: Epoch) {
         self.order(Order::PeerLost(peer, epoch));
+    }
+
+    fn forget_cached(&self, files: &CachedFiles) {
+        self.order(Order::ForgetCached(files.clone()));
     }
 
     fn open_rows(&self, attempt: AttemptId) -> RowStream {
@@ -204,6 +210,7 @@ impl Sender {
                     executor: peer.0,
                     epoch: epoch.0,
                 }),
+                Order::ForgetCached(files) => to_executor::Message::ForgetCached(forget(&files)),
             };
             if !self.send(message).await {
                 return;
@@ -244,5 +251,18 @@ impl Sender {
             attempt,
             outcome: TaskOutcome::Failed(failure),
         });
+    }
+}
+
+fn forget(files: &CachedFiles) -> proto::ForgetCached {
+    match files {
+        CachedFiles::All => proto::ForgetCached {
+            all: true,
+            paths: Vec::new(),
+        },
+        CachedFiles::Under(paths) => proto::ForgetCached {
+            all: false,
+            paths: paths.iter().map(ToString::to_string).collect(),
+        },
     }
 }

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use catalog::CachedFiles;
 use catalog::system::ExecutorRow;
 use datafusion::prelude::SessionConfig;
 use executor::{ExecutorReport, TaskLaunch};
@@ -58,6 +59,8 @@ pub(super) enum Message {
         executor: ExecutorId,
         epoch: Epoch,
     },
+    /// Cached columns of these files are of no use any more.
+    ForgetCached(CachedFiles),
 }
 
 pub(super) struct Submission {
@@ -173,6 +176,11 @@ impl EventLoop {
             Message::Lost { executor, epoch } => self.on_lost(executor, epoch),
             Message::Draining { executor, epoch } => {
                 self.handle(Event::ExecutorDraining { executor, epoch });
+            }
+            Message::ForgetCached(files) => {
+                for executor in self.executors.values() {
+                    executor.link.forget_cached(&files);
+                }
             }
         }
     }

@@ -19,6 +19,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use catalog::CachedFiles;
 use catalog::system::{ExecutorRow, ExecutorUsage};
 use executor::{ExecutorLink, ExecutorReport};
 use job::{Epoch, ErrorReport, ExecutorId, JobId, SqlState, StageId, TaskStats};
@@ -125,6 +126,11 @@ impl Driver {
     /// An executor wants to go: it gets no more tasks, and is told when nothing needs it.
     pub fn draining(&self, executor: ExecutorId, epoch: Epoch) {
         let _ = self.messages.send(Message::Draining { executor, epoch });
+    }
+
+    /// Cached columns of these files are of no use any more, wherever they are.
+    pub fn forget_cached(&self, files: CachedFiles) {
+        let _ = self.messages.send(Message::ForgetCached(files));
     }
 
     /// Submits a job. Its rows and its end are read from the handle; dropping the handle

@@ -34,6 +34,7 @@ pub(super) fn drop_command(kind: DropKind) -> &'static str {
 
 impl Session {
     pub(super) async fn run_ddl(&mut self, parsed: &ParsedStatement) -> Result<Reply, ErrorReport> {
+        let before = self.catalog().snapshot();
         let tag = match parsed.statement() {
             Statement::CreateExternalTable(create) => {
                 self.create_external_table(create).await?;
@@ -67,19 +68,20 @@ impl Session {
                 ));
             }
         };
+        self.forget_difference(&before);
         Ok(Reply::Done(tag.to_owned()))
     }
 
     /// The catalog DDL changes: in a transaction block the block's own, else everybody's, and then
     /// the statement can't be stopped any more.
-    fn ddl_catalog(&mut self) -> Arc<Catalog> {
+    pub(super) fn ddl_catalog(&mut self) -> Arc<Catalog> {
         if !self.transaction.in_block() {
             self.critical();
         }
         self.block_catalog()
     }
 
-    fn block_catalog(&mut self) -> Arc<Catalog> {
+    pub(super) fn block_catalog(&mut self) -> Arc<Catalog> {
         let everybodys = &self.services.catalog;
         match &mut self.undo {
             Some(undo) if self.transaction.in_block() => {
@@ -121,7 +123,7 @@ impl Session {
     }
 
     /// Notices to the client, errors to the statement.
-    fn tell(
+    pub(super) fn tell(
         &mut self,
         outcome: Result<DdlOutcome, CatalogError>,
     ) -> Result<DdlOutcome, ErrorReport> {
@@ -313,6 +315,9 @@ impl Session {
         {
             return Ok(false);
         }
+        if self.is_cached_temporary(&name.name) {
+            self.forget(name);
+        }
         let dropped = self.tables.drop_relation(kind, &name.name, behavior);
         let dropped = dropped.map_err(|error| error.report())?;
         let Some(outcome) = dropped else {
@@ -345,7 +350,7 @@ impl Session {
     }
 }
 
-fn object_name(name: &Name) -> ObjectName {
+pub(super) fn object_name(name: &Name) -> ObjectName {
     ObjectName {
         schema: name.schema.clone(),
         name: name.name.clone(),

@@ -15,6 +15,7 @@
 //! Every await in a session is a place where the connection may drop the future. What a dropped
 //! statement has changed is undone by [`Session::statement_failed`], or was committed before.
 
+mod cache;
 mod copy;
 mod cursor;
 mod ddl;
@@ -127,6 +128,7 @@ impl Session {
         self.portals.clear();
         self.statements = Arc::default();
         self.undo = None;
+        self.forget_temporary();
         self.tables.drop_all();
     }
 

@@ -25,7 +25,7 @@ use operators::rows::copy::CopyDirection;
 use planner::explain::{Measured, lines};
 use planner::split::{Joins, SplitOptions};
 use planner::{
-    CreateTempTable, CreateView, OnCommit, ParsedStatement, Placement, Planned, PlannedJob,
+    CreateTempTable, CreateView, Name, OnCommit, ParsedStatement, Placement, Planned, PlannedJob,
     PlannedView, PlannedWrite, PlannerSettings, SessionView, Statement, TempTableSource,
 };
 
@@ -265,6 +265,9 @@ impl Session {
             }
             Planned::Write(write) => {
                 let rows = self.write(write).await?;
+                if let Some(create) = created {
+                    self.cache_created(parsed, create).await?;
+                }
                 Ok(Reply::Done(match created {
                     Some(_) => format!("SELECT {rows}"),
                     None => format!("INSERT 0 {rows}"),
@@ -381,6 +384,22 @@ impl Session {
         } else {
             CreatedTable::Fresh
         })
+    }
+
+    /// CACHE TABLE … AS: the new table is cached as its statement says.
+    async fn cache_created(
+        &mut self,
+        parsed: &ParsedStatement,
+        create: &CreateTempTable,
+    ) -> Result<(), ErrorReport> {
+        let Some(caching) = create.caching else {
+            return Ok(());
+        };
+        let name = Name {
+            schema: Some(self.tables.schema_name()),
+            name: create.name.clone(),
+        };
+        self.cache_at(parsed, &name, caching).await
     }
 
     pub(super) async fn plan_view(

@@ -70,6 +70,12 @@ impl Session {
             | Statement::CreateSchema { .. }
             | Statement::Drop(_)
             | Statement::Comment { .. } => self.run_ddl(parsed).await,
+            Statement::CacheTable(cache) => self.cache_table(parsed, cache).await,
+            Statement::UncacheTable { name, if_exists } => {
+                self.uncache_table(name, *if_exists).await
+            }
+            Statement::ClearCache => self.clear_cache().await,
+            Statement::RefreshTable(name) => self.refresh_table(name),
             Statement::Copy(copy) => self.run_copy(parsed, copy, prepared, at_once).await,
             Statement::Execute { name, arguments } => {
                 self.run_execute(parsed, name, arguments, formats).await
@@ -119,6 +125,9 @@ impl Session {
             Statement::CreateSchema { .. } => "CREATE SCHEMA",
             Statement::Drop(drop) => super::ddl::drop_command(drop.kind),
             Statement::Comment { .. } => "COMMENT",
+            Statement::CacheTable(_) => "CACHE TABLE",
+            Statement::UncacheTable { .. } => "UNCACHE TABLE",
+            Statement::ClearCache => "CLEAR CACHE",
             _ => return Ok(()),
         };
         if lock(&self.gucs).flag(KeyId::TransactionReadOnly) {

@@ -60,6 +60,10 @@ impl Session {
             | Statement::CreateSchema { .. }
             | Statement::Drop(_)
             | Statement::Comment { .. }
+            | Statement::CacheTable(_)
+            | Statement::UncacheTable { .. }
+            | Statement::ClearCache
+            | Statement::RefreshTable(_)
             | Statement::Explain(_)
             | Statement::ShowTables
             | Statement::Copy(_)
@@ -353,6 +357,7 @@ impl Session {
             Discard::Plans => "DISCARD PLANS",
             Discard::Sequences => "DISCARD SEQUENCES",
             Discard::Temp => {
+                self.forget_temporary();
                 self.tables.drop_all();
                 "DISCARD TEMP"
             }
@@ -360,6 +365,7 @@ impl Session {
                 self.transaction.check_no_block("DISCARD ALL")?;
                 self.portals.clear();
                 self.statements = Arc::default();
+                self.forget_temporary();
                 self.tables.drop_all();
                 lock(&self.gucs).reset_all();
                 "DISCARD ALL"

@@ -4,13 +4,15 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use datafusion::common::Result;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
+use datafusion::common::{Result, internal_datafusion_err};
 use datafusion::datasource::physical_plan::FileScanConfig;
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::physical_plan::execution_plan::{ChildrenPropertiesMode, ReplaceChildrenOptions};
 use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, SortOrderPushdownResult};
+
+use job::{FileCaching, StorageLevel};
 
 use crate::proto;
 
@@ -20,29 +22,31 @@ fn file_scan(node: &Arc<dyn ExecutionPlan>) -> Option<&FileScanConfig> {
         .downcast_ref()
 }
 
-/// The versions of all files of a plan, each once.
+/// The versions of all files of a plan, each once, and how they are to be cached.
 pub(super) fn file_versions(plan: &Arc<dyn ExecutionPlan>) -> Result<Vec<proto::FileVersion>> {
     let mut versions = BTreeMap::new();
     plan.apply(|node| {
         let groups = file_scan(node).map_or(&[][..], |scan| &scan.file_groups);
         for file in groups.iter().flat_map(|group| group.iter()) {
             let meta = &file.object_meta;
-            if meta.e_tag.is_some() || meta.version.is_some() {
-                versions
-                    .entry(meta.location.as_ref())
-                    .or_insert_with(|| (meta.e_tag.clone(), meta.version.clone()));
+            let caching = file.extension::<FileCaching>().copied();
+            if meta.e_tag.is_some() || meta.version.is_some() || caching.is_some() {
+                let location = meta.location.as_ref();
+                versions.entry(location).or_insert_with(|| {
+                    let caching = caching.unwrap_or_default();
+                    proto::FileVersion {
+                        location: location.to_owned(),
+                        e_tag: meta.e_tag.clone(),
+                        version: meta.version.clone(),
+                        storage_level: caching.level.map(|level| level.to_string()),
+                        written_once: caching.written_once,
+                    }
+                });
             }
         }
         Ok(TreeNodeRecursion::Continue)
     })?;
-    Ok(versions
-        .into_iter()
-        .map(|(location, (e_tag, version))| proto::FileVersion {
-            location: location.to_owned(),
-            e_tag,
-            version,
-        })
-        .collect())
+    Ok(versions.into_values().collect())
 }
 
 /// The plan with the versions put back into its scans.
@@ -50,9 +54,9 @@ pub(super) fn with_file_versions(
     plan: Arc<dyn ExecutionPlan>,
     versions: Vec<proto::FileVersion>,
 ) -> Result<Arc<dyn ExecutionPlan>> {
-    let versions: HashMap<String, (Option<String>, Option<String>)> = versions
+    let versions: HashMap<String, proto::FileVersion> = versions
         .into_iter()
-        .map(|file| (file.location, (file.e_tag, file.version)))
+        .map(|file| (file.location.clone(), file))
         .collect();
     if versions.is_empty() {
         return Ok(plan);
@@ -65,15 +69,30 @@ pub(super) fn with_file_versions(
         for group in &mut scan.file_groups {
             for index in 0..group.len() {
                 let file = &mut group[index];
-                if let Some((e_tag, version)) = versions.get(file.object_meta.location.as_ref()) {
-                    file.object_meta.e_tag.clone_from(e_tag);
-                    file.object_meta.version.clone_from(version);
+                if let Some(version) = versions.get(file.object_meta.location.as_ref()) {
+                    file.object_meta.e_tag.clone_from(&version.e_tag);
+                    file.object_meta.version.clone_from(&version.version);
+                    let caching = caching(version)?;
+                    if caching != FileCaching::default() {
+                        file.extensions.insert(caching);
+                    }
                 }
             }
         }
         Ok(Transformed::yes(DataSourceExec::from_data_source(scan) as _))
     })
     .data()
+}
+
+fn caching(version: &proto::FileVersion) -> Result<FileCaching> {
+    let level = version.storage_level.as_deref().map(|name| {
+        StorageLevel::parse(name)
+            .ok_or_else(|| internal_datafusion_err!("\"{name}\" is not a storage level"))
+    });
+    Ok(FileCaching {
+        level: level.transpose()?,
+        written_once: version.written_once,
+    })
 }
 
 /// Tells scans again what the sender's optimizer told them: which rows a sort above wants first. A

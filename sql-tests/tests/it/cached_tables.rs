@@ -1,0 +1,300 @@
+//! CACHE TABLE and its kin: what they keep where, and that answers stay those of the files.
+
+use std::error::Error;
+use std::path::Path;
+use std::time::Duration;
+
+use sql_tests::server::Server;
+use sql_tests::wire::Wire;
+
+use super::cached_columns::{
+    FILE_ROWS, QUERIES, create, expected, found, rows, server, settle, sum_of, tables, write,
+};
+
+type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
+
+const LEVELS: [&str; 5] = [
+    "MEMORY_ONLY",
+    "MEMORY_ONLY_SER",
+    "MEMORY_AND_DISK",
+    "MEMORY_AND_DISK_SER",
+    "DISK_ONLY",
+];
+
+const CACHED_BYTES: &str = "firesteel_memory_cached_bytes";
+const DISK_BYTES: &str = "firesteel_cache_disk_bytes";
+
+fn check_all(wire: &mut Wire, want: &[Vec<Vec<Option<String>>>], what: &str) -> Result {
+    for (sql, want) in QUERIES.iter().zip(want) {
+        assert_eq!(&rows(wire, sql)?, want, "{what}: {sql}");
+    }
+    Ok(())
+}
+
+/// Executors are told after the statement is answered.
+fn wait_until(what: &str, is_so: impl Fn() -> Result<bool>) -> Result {
+    for _ in 0..200 {
+        if is_so()? {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Err(format!("in vain: {what}").into())
+}
+
+fn sqlstate(wire: &mut Wire, sql: &str) -> Option<String> {
+    let error = wire.simple(sql).err()?;
+    error.sqlstate().map(ToOwned::to_owned)
+}
+
+#[test]
+fn every_level_keeps_what_it_says_and_answers_alike() -> Result {
+    let folder = tempfile::tempdir()?;
+    tables(folder.path())?;
+    let want = expected(folder.path())?;
+    let server = server("75", "10", 0, "1GiB")?;
+    let mut wire = server.connect()?;
+    create(&mut wire, folder.path())?;
+    let mut memory = Vec::new();
+    for level in LEVELS {
+        wire.simple(&format!("CACHE TABLE t OPTIONS (storage_level {level})"))?;
+        let cached = server.metric(CACHED_BYTES)?;
+        let on_disk = server.metric(DISK_BYTES)?;
+        assert_eq!(cached > 1 << 20, level != "DISK_ONLY", "{level}: {cached}");
+        assert_eq!(
+            on_disk > 1 << 20,
+            level == "DISK_ONLY",
+            "{level}: {on_disk}"
+        );
+        memory.push(cached);
+        // From the first statement on.
+        assert!(found(&mut wire, "SELECT sum(score) FROM t")? > 0, "{level}");
+        check_all(&mut wire, &want, level)?;
+        wire.simple("UNCACHE TABLE t")?;
+        wait_until(level, || {
+            Ok(server.metric(CACHED_BYTES)? + server.metric(DISK_BYTES)? == 0)
+        })?;
+        check_all(&mut wire, &want, level)?;
+        wire.simple("CLEAR CACHE")?;
+    }
+    assert!(memory[1] < memory[0], "compressed is smaller: {memory:?}");
+    Ok(())
+}
+
+#[test]
+fn what_does_not_fit_into_memory_is_on_disk_or_read_again() -> Result {
+    let folder = tempfile::tempdir()?;
+    tables(folder.path())?;
+    let want = expected(folder.path())?;
+    for level in LEVELS {
+        let server = server("12", "4", 0, "64MiB")?;
+        let mut wire = server.connect()?;
+        create(&mut wire, folder.path())?;
+        wire.simple(&format!(
+            "CACHE TABLE t OPTIONS ('storageLevel' = '{level}')"
+        ))?;
+        for round in 0..3 {
+            check_all(&mut wire, &want, &format!("{level} {round}"))?;
+        }
+        let on_disk = server.metric(DISK_BYTES)?;
+        assert_eq!(on_disk > 0, level.contains("DISK"), "{level}: {on_disk}");
+        assert!(server.metric(CACHED_BYTES)? < 8 << 20, "{level}");
+        if level.contains("DISK") {
+            assert!(
+                server.metric("firesteel_cache_disk_hits_total")? > 0,
+                "{level}"
+            );
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn executors_of_their_own_keep_cached_tables_and_forget_them() -> Result {
+    let folder = tempfile::tempdir()?;
+    tables(folder.path())?;
+    let want = expected(folder.path())?;
+    let server = server("75", "10", 2, "512MiB")?;
+    let mut wire = server.connect()?;
+    create(&mut wire, folder.path())?;
+    wire.simple("SET firesteel.force_exchange = on; SET firesteel.partitions = 4")?;
+    wire.simple("CACHE TABLE t")?;
+    let sum = "SELECT sum(score), max(note) FROM t";
+    let whole = found(&mut wire, sum)?;
+    assert!(whole > 1 << 20, "{whole}");
+    check_all(&mut wire, &want, "cluster")?;
+    wire.simple("UNCACHE TABLE t")?;
+    let before = found(&mut wire, sum)?;
+    assert!(before < whole, "{before} of {whole} bytes were kept");
+    check_all(&mut wire, &want, "cluster")?;
+    Ok(())
+}
+
+#[test]
+fn a_cached_table_follows_its_files() -> Result {
+    let folder = tempfile::tempdir()?;
+    let file = |name: &str| folder.path().join("u").join(name);
+    write(&file("1.parquet"), 1_000_000, 0, false)?;
+    settle();
+    let server = server("75", "10", 0, "512MiB")?;
+    let mut wire = server.connect()?;
+    let sum = "SELECT sum(amount), count(amount), count(*) FROM u";
+    wire.simple(&format!(
+        "CREATE EXTERNAL TABLE u STORED AS PARQUET LOCATION '{}'",
+        folder.path().join("u").display()
+    ))?;
+    for level in ["MEMORY_ONLY", "DISK_ONLY", "MEMORY_AND_DISK_SER"] {
+        wire.simple(&format!("CACHE TABLE u OPTIONS (storage_level {level})"))?;
+        let time = std::fs::metadata(file("1.parquet"))?.modified()?;
+        for add in 1..4 {
+            // The same inode, time, and often size.
+            let other = folder.path().join("other");
+            write(&other, 1_000_000, add, false)?;
+            std::fs::write(file("1.parquet"), std::fs::read(&other)?)?;
+            std::fs::File::options()
+                .write(true)
+                .open(file("1.parquet"))?
+                .set_modified(time)?;
+            assert_eq!(
+                rows(&mut wire, sum)?,
+                sum_of(&[(1_000_000, add)]),
+                "{level}"
+            );
+        }
+        settle();
+        let kept = |server: &Server| -> Result<u64> {
+            Ok(server.metric(CACHED_BYTES)? + server.metric(DISK_BYTES)?)
+        };
+        for _ in 0..3 {
+            assert_eq!(rows(&mut wire, sum)?, sum_of(&[(1_000_000, 3)]), "{level}");
+        }
+        assert!(found(&mut wire, sum)? > 0, "{level}");
+        let one = kept(&server)?;
+        // An append keeps what there was.
+        write(&file("2.parquet"), 2_000_000, 0, false)?;
+        let both = sum_of(&[(1_000_000, 3), (2_000_000, 0)]);
+        assert_eq!(rows(&mut wire, sum)?, both, "{level}");
+        assert!(kept(&server)? >= one, "{level}");
+        assert!(found(&mut wire, sum)? > 0, "{level}");
+        std::fs::remove_file(file("2.parquet"))?;
+        assert_eq!(rows(&mut wire, sum)?, sum_of(&[(1_000_000, 3)]), "{level}");
+        wire.simple("REFRESH TABLE u")?;
+        wait_until("refreshed", || Ok(kept(&server)? == 0))?;
+        assert_eq!(rows(&mut wire, sum)?, sum_of(&[(1_000_000, 3)]), "{level}");
+        wire.simple("CLEAR CACHE")?;
+        // As the next round expects it.
+        write(&file("1.parquet"), 1_000_000, 0, false)?;
+        settle();
+    }
+    Ok(())
+}
+
+fn declare(wire: &mut Wire, folder: &Path) -> Result {
+    create(wire, folder)?;
+    std::fs::write(folder.join("c.csv"), "a,b\n1,2\n3,4\n")?;
+    wire.simple(&format!(
+        "CREATE EXTERNAL TABLE c (a int, b int) STORED AS CSV LOCATION '{}/c.csv'; \
+         CREATE VIEW v AS SELECT * FROM t",
+        folder.display()
+    ))?;
+    Ok(())
+}
+
+#[test]
+fn cache_statements_are_part_of_the_catalog_and_of_transactions() -> Result {
+    let folder = tempfile::tempdir()?;
+    write(&folder.path().join("t/part=a/1.parquet"), 0, 0, false)?;
+    settle();
+    let mut server = server("75", "10", 0, "512MiB")?;
+    let mut wire = server.connect()?;
+    declare(&mut wire, folder.path())?;
+    let sum = "SELECT sum(score) FROM t";
+    // Lazily: with the first statement that reads it.
+    wire.simple("CACHE LAZY TABLE t")?;
+    assert_eq!(server.metric(CACHED_BYTES)?, 0);
+    rows(&mut wire, sum)?;
+    assert!(found(&mut wire, sum)? > 0);
+    wire.simple("CLEAR CACHE")?;
+
+    // Nothing is left of what was rolled back. (Nobody has wanted this column before.)
+    wire.simple("BEGIN; CACHE LAZY TABLE t; ROLLBACK")?;
+    let other = "SELECT sum(id % 7) FROM t";
+    rows(&mut wire, other)?;
+    assert_eq!(found(&mut wire, other)?, 0);
+    wire.simple("CLEAR CACHE; BEGIN; CACHE TABLE t; COMMIT")?;
+    assert!(found(&mut wire, "SELECT sum(amount) FROM t")? > 0);
+
+    // It outlives the server, whose executors read it again.
+    server.restart()?;
+    let mut wire = server.connect()?;
+    rows(&mut wire, sum)?;
+    assert!(found(&mut wire, sum)? > 0);
+    wire.simple("DROP TABLE t CASCADE")?;
+    wait_until("dropped", || Ok(server.metric(CACHED_BYTES)? == 0))?;
+    Ok(())
+}
+
+#[test]
+fn results_of_queries_are_cached_under_a_name_of_the_session() -> Result {
+    let folder = tempfile::tempdir()?;
+    write(&folder.path().join("t/part=a/1.parquet"), 0, 0, false)?;
+    let server = server("75", "10", 0, "512MiB")?;
+    let mut wire = server.connect()?;
+    declare(&mut wire, folder.path())?;
+    wire.simple("CACHE TABLE hot AS SELECT id, note, amount FROM t WHERE id % 2 = 0")?;
+    let sql = "SELECT count(*), sum(id), max(note) FROM hot";
+    let want = rows(
+        &mut wire,
+        "SELECT count(*), sum(id), max(note) FROM t WHERE id % 2 = 0",
+    )?;
+    assert_eq!(rows(&mut wire, sql)?, want);
+    assert!(found(&mut wire, "SELECT sum(id), max(note || id) FROM hot")? > 0);
+    assert_eq!(want[0][0].as_deref(), Some(&*(FILE_ROWS / 2).to_string()));
+    // Whatever is a table of another kind can be cached that way.
+    wire.simple("CACHE LAZY TABLE csv OPTIONS (storage_level MEMORY_ONLY) SELECT * FROM c")?;
+    assert_eq!(
+        rows(&mut wire, "SELECT sum(a), sum(b) FROM csv")?,
+        [[Some("4".to_owned()), Some("6".to_owned())]]
+    );
+    wire.simple("UNCACHE TABLE hot; INSERT INTO hot VALUES (-1, 'x', 1)")?;
+    assert_eq!(
+        rows(&mut wire, "SELECT min(id) FROM hot")?,
+        [[Some("-1".to_owned())]]
+    );
+    drop(wire);
+    wait_until("the session is gone", || {
+        Ok(server.metric(CACHED_BYTES)? == 0)
+    })?;
+    Ok(())
+}
+
+#[test]
+fn what_cannot_be_cached_is_refused() -> Result {
+    let folder = tempfile::tempdir()?;
+    write(&folder.path().join("t/part=a/1.parquet"), 0, 0, false)?;
+    let server = server("75", "10", 0, "512MiB")?;
+    let mut wire = server.connect()?;
+    declare(&mut wire, folder.path())?;
+    for (sql, state) in [
+        ("CACHE TABLE v", "0A000"),
+        ("CACHE TABLE c", "0A000"),
+        ("CACHE TABLE pg_class", "42P01"),
+        ("CACHE TABLE nope", "42P01"),
+        ("UNCACHE TABLE nope", "42P01"),
+        ("REFRESH TABLE nope", "42P01"),
+        ("REFRESH MATERIALIZED VIEW v", "0A000"),
+        ("CACHE TABLE t OPTIONS (storage_level HOT)", "22023"),
+        ("CACHE TABLE t OPTIONS (level MEMORY_ONLY)", "42601"),
+        ("CACHE TABLE t OPTIONS ()", "42601"),
+        ("CACHE TABLE s.x AS SELECT 1", "42601"),
+        ("CACHE TABLE", "42601"),
+        ("CLEAR", "42601"),
+        ("BEGIN READ ONLY; CACHE TABLE t", "25006"),
+    ] {
+        assert_eq!(sqlstate(&mut wire, sql).as_deref(), Some(state), "{sql}");
+        wire.simple("ROLLBACK")?;
+    }
+    wire.simple("UNCACHE TABLE IF EXISTS nope")?;
+    wire.simple("UNCACHE TABLE t; UNCACHE TABLE c; REFRESH TABLE v; REFRESH t; CLEAR CACHE")?;
+    Ok(())
+}
