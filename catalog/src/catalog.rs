@@ -29,7 +29,7 @@ use crate::store::Store;
 use crate::table_snapshot::TableSnapshot;
 use crate::temp::SessionTables;
 use crate::transaction::Pending;
-use job::StorageLevel;
+use job::Caching;
 
 /// The SQLite file's name in the data directory.
 const FILE_NAME: &str = "catalog.sqlite";
@@ -236,27 +236,25 @@ impl Catalog {
             .await
     }
 
-    /// `CACHE TABLE` and `UNCACHE TABLE`: the level that scans of a table tell executors from now on.
+    /// `CACHE TABLE` and `UNCACHE TABLE`: what scans of a table tell executors from now on.
     ///
     /// # Errors
     /// The name is not there, or nothing of such a relation can be cached.
-    pub async fn set_storage_level(
+    pub async fn set_caching(
         self: &Arc<Self>,
         name: &ObjectName,
         path: &SearchPath,
-        level: Option<StorageLevel>,
+        caching: Option<Caching>,
         if_exists: bool,
     ) -> Result<DdlOutcome> {
         let (name, path) = (name.clone(), path.clone());
-        self.change(move |snapshot, _| {
-            ddl::set_storage_level(snapshot, &name, &path, level, if_exists)
-        })
-        .await
+        self.change(move |snapshot, _| ddl::set_caching(snapshot, &name, &path, caching, if_exists))
+            .await
     }
 
     /// `CLEAR CACHE`: no table is to be cached any more.
-    pub async fn clear_storage_levels(self: &Arc<Self>) -> Result<DdlOutcome> {
-        self.change(|snapshot, _| Ok(ddl::clear_storage_levels(snapshot)))
+    pub async fn clear_caching(self: &Arc<Self>) -> Result<DdlOutcome> {
+        self.change(|snapshot, _| Ok(ddl::clear_caching(snapshot)))
             .await
     }
 
@@ -394,6 +392,7 @@ impl Catalog {
             partitioned_by: new.partitioned_by,
             ordering: new.ordering,
             storage_level: None,
+            cached_lazily: false,
         };
         Ok((table, columns))
     }

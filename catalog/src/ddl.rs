@@ -13,7 +13,7 @@ use crate::external::{ExternalTable, FileKind};
 use crate::names::{ObjectName, Oid, PUBLIC, RelationKind, SearchPath, is_system_schema};
 use crate::pg_types::pg_type_name;
 use crate::snapshot::{CatalogSnapshot, Change, Definition, Relation, SchemaEntry};
-use job::StorageLevel;
+use job::Caching;
 
 /// PostgreSQL's MaxHeapAttributeNumber.
 const COLUMNS_MAX: usize = 1600;
@@ -420,11 +420,11 @@ pub(crate) fn comment(
     })
 }
 
-pub(crate) fn set_storage_level(
+pub(crate) fn set_caching(
     snapshot: &CatalogSnapshot,
     name: &ObjectName,
     path: &SearchPath,
-    level: Option<StorageLevel>,
+    caching: Option<Caching>,
     if_exists: bool,
 ) -> Result<Decision> {
     let Some(relation) = snapshot.lookup(name, path) else {
@@ -451,16 +451,16 @@ pub(crate) fn set_storage_level(
     };
     let table = match &relation.definition {
         Definition::View(_) => return uncacheable("view"),
-        Definition::External(table) if table.format != FileKind::Parquet && level.is_some() => {
+        Definition::External(table) if table.format != FileKind::Parquet && caching.is_some() => {
             return uncacheable(&format!("{} table", table.format));
         }
         Definition::External(table) => table,
     };
     let oid = Some(relation.oid);
-    let changes = if table.storage_level == level {
+    let changes = if table.caching() == caching {
         Vec::new()
     } else {
-        vec![with_storage_level(relation, table, level)]
+        vec![with_caching(relation, table, caching)]
     };
     Ok(Decision {
         changes,
@@ -471,12 +471,12 @@ pub(crate) fn set_storage_level(
     })
 }
 
-pub(crate) fn clear_storage_levels(snapshot: &CatalogSnapshot) -> Decision {
+pub(crate) fn clear_caching(snapshot: &CatalogSnapshot) -> Decision {
     let cached = snapshot
         .relations()
         .filter_map(|relation| match &relation.definition {
             Definition::External(table) if table.storage_level.is_some() => {
-                Some(with_storage_level(relation, table, None))
+                Some(with_caching(relation, table, None))
             }
             Definition::External(_) | Definition::View(_) => None,
         });
@@ -486,14 +486,11 @@ pub(crate) fn clear_storage_levels(snapshot: &CatalogSnapshot) -> Decision {
     }
 }
 
-fn with_storage_level(
-    relation: &Relation,
-    table: &ExternalTable,
-    level: Option<StorageLevel>,
-) -> Change {
+fn with_caching(relation: &Relation, table: &ExternalTable, caching: Option<Caching>) -> Change {
     Change::PutRelation(Arc::new(Relation {
         definition: Definition::External(ExternalTable {
-            storage_level: level,
+            storage_level: caching.map(|caching| caching.level),
+            cached_lazily: caching.is_some_and(|caching| caching.lazy),
             ..table.clone()
         }),
         ..relation.clone()

@@ -10,7 +10,7 @@ use arrow::datatypes::SchemaRef;
 use serde::{Deserialize, Serialize};
 
 use crate::location::Location;
-use job::StorageLevel;
+use job::{Caching, StorageLevel};
 
 /// File formats we read in place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -101,6 +101,18 @@ pub struct ExternalTable {
     /// `CACHE TABLE` asked for it.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "level_name")]
     pub storage_level: Option<StorageLevel>,
+    /// By what statements read of it.
+    #[serde(default)]
+    pub cached_lazily: bool,
+}
+
+impl ExternalTable {
+    pub fn caching(&self) -> Option<Caching> {
+        self.storage_level.map(|level| Caching {
+            level,
+            lazy: self.cached_lazily,
+        })
+    }
 }
 
 /// A storage level is stored by its name.

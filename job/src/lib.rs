@@ -18,4 +18,4 @@ pub use outcome::{
     WrittenFile,
 };
 pub use protection::{Protection, UnknownProtection};
-pub use storage_level::{FileCaching, MemoryForm, StorageLevel};
+pub use storage_level::{Caching, FileCaching, MemoryForm, StorageLevel};

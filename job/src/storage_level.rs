@@ -87,6 +87,14 @@ impl fmt::Display for StorageLevel {
     }
 }
 
+/// How a table is to be cached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Caching {
+    pub level: StorageLevel,
+    /// As statements read it, rather than at once.
+    pub lazy: bool,
+}
+
 /// What a scan of a file may do for the cache beyond what the cache does by itself. Goes with each
 /// file of a scan.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

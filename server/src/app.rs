@@ -31,7 +31,7 @@ use crate::config::{Config, KeyId};
 use crate::driver::{AttachedExecutor, Driver};
 use crate::executor_size::executor_size;
 use crate::pg::{ListenError, bind, serve};
-use crate::session::{Services, SessionRegistry};
+use crate::session::{Services, SessionRegistry, keep_cached};
 use crate::{http, metrics};
 
 /// The embedded executor.
@@ -146,6 +146,7 @@ impl App {
             "" => None,
             address => Some(start_http(address, &services, executor.as_ref()).await?),
         };
+        tokio::spawn(keep_cached(Arc::clone(&services)));
         let front_end = tokio::spawn(serve(listener, Arc::clone(&services)));
         Ok(Self {
             postgres,

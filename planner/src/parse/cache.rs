@@ -1,11 +1,9 @@
 //! CACHE, UNCACHE and REFRESH TABLE, CLEAR CACHE: Spark's statements.
 
-use job::{SqlState, StorageLevel};
+use job::{Caching, SqlState, StorageLevel};
 
 use crate::error::{PlanError, Result};
-use crate::statement::{
-    CacheTable, Caching, CreateTempTable, OnCommit, Statement, TempTableSource,
-};
+use crate::statement::{CacheTable, CreateTempTable, OnCommit, Statement, TempTableSource};
 
 use super::cursor::Cursor;
 use super::options::option_list;

@@ -4,8 +4,7 @@ use std::fmt;
 
 use datafusion::arrow::datatypes::FieldRef;
 use datafusion::sql::sqlparser::ast::{Expr, Query};
-
-use super::cache::Caching;
+use job::Caching;
 
 /// A relation's name as written, case folded: `name` or `schema.name`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -11,7 +11,7 @@ mod utility;
 
 use datafusion::sql::sqlparser::ast::{Expr, Query};
 
-pub use cache::{CacheTable, Caching};
+pub use cache::CacheTable;
 pub use ddl::{
     ColumnSpec, CommentOn, CreateExternalTable, CreateTempTable, CreateView, Drop, DropKind,
     FileColumnOrder, Name, OnCommit, TempTableSource, ViewPersistence,

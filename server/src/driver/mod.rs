@@ -113,6 +113,11 @@ impl Driver {
         *self.shape.borrow()
     }
 
+    /// Changes whenever an executor comes or goes.
+    pub fn executors(&self) -> watch::Receiver<ClusterShape> {
+        self.shape.clone()
+    }
+
     /// An executor registered; a newer epoch of one that is here takes its place.
     pub fn joined(&self, executor: AttachedExecutor) {
         let _ = self.messages.send(Message::Joined(executor));

@@ -10,8 +10,8 @@
 //! Forgetting too much or too early costs time and nothing else, so nothing waits for it.
 
 use catalog::{CachedFiles, CatalogSnapshot, Definition, ExternalTable};
-use job::{ErrorReport, SqlError, SqlState, StorageLevel};
-use planner::{CacheTable, Caching, Name, ParsedStatement};
+use job::{Caching, ErrorReport, SqlError, SqlState};
+use planner::{CacheTable, Name, ParsedStatement};
 
 use super::Session;
 use super::ddl::object_name;
@@ -33,14 +33,13 @@ impl Session {
         name: &Name,
         caching: Caching,
     ) -> Result<(), ErrorReport> {
-        let level = Some(caching.level);
-        let before = self.set_storage_level(name, level, false).await?;
+        let before = self.set_caching(name, Some(caching), false).await?;
         if !caching.lazy
             && let Err(error) = self.load_table(parsed, name).await
         {
             // A block is rolled back as a whole; a statement of its own leaves nothing either.
             if !self.transaction.in_block() {
-                self.set_storage_level(name, before, true).await?;
+                self.set_caching(name, before, true).await?;
                 self.forget(name);
             }
             return Err(error);
@@ -53,7 +52,7 @@ impl Session {
         name: &Name,
         if_exists: bool,
     ) -> Result<Reply, ErrorReport> {
-        self.set_storage_level(name, None, if_exists).await?;
+        self.set_caching(name, None, if_exists).await?;
         self.forget(name);
         Ok(done("UNCACHE TABLE"))
     }
@@ -61,10 +60,10 @@ impl Session {
     pub(super) async fn clear_cache(&mut self) -> Result<Reply, ErrorReport> {
         for table in self.tables.tables() {
             if table.storage_level.is_some() {
-                self.temporary_level(&table.name, None)?;
+                self.set_temporary(&table.name, None)?;
             }
         }
-        let cleared = self.ddl_catalog().clear_storage_levels().await;
+        let cleared = self.ddl_catalog().clear_caching().await;
         self.tell(cleared)?;
         self.services.driver.forget_cached(CachedFiles::All);
         Ok(done("CLEAR CACHE"))
@@ -133,35 +132,36 @@ impl Session {
         }
     }
 
-    /// Sets a table's level, and answers which it had.
-    async fn set_storage_level(
+    /// Sets how a table is to be cached, and answers how it was.
+    async fn set_caching(
         &mut self,
         name: &Name,
-        level: Option<StorageLevel>,
+        caching: Option<Caching>,
         if_exists: bool,
-    ) -> Result<Option<StorageLevel>, ErrorReport> {
+    ) -> Result<Option<Caching>, ErrorReport> {
         if self.is_temporary(name) {
-            return self.temporary_level(&name.name, level);
+            return self.set_temporary(&name.name, caching);
         }
         let (name, path) = (object_name(name), self.search_path());
         let before = self.catalog().snapshot();
         let before = before.lookup(&name, &path);
-        let before = before.and_then(|relation| cached_table(&relation.definition)?.storage_level);
+        let before = before.and_then(|relation| cached_table(&relation.definition)?.caching());
         let catalog = self.block_catalog();
-        let changed = catalog
-            .set_storage_level(&name, &path, level, if_exists)
-            .await;
+        let changed = catalog.set_caching(&name, &path, caching, if_exists).await;
         self.tell(changed)?;
         Ok(before)
     }
 
-    fn temporary_level(
+    /// A temporary table is not loaded again, so how it was loaded does not matter.
+    fn set_temporary(
         &mut self,
         name: &str,
-        level: Option<StorageLevel>,
-    ) -> Result<Option<StorageLevel>, ErrorReport> {
-        let changed = self.tables.set_storage_level(name, level);
-        changed.map_err(|error| error.report())
+        caching: Option<Caching>,
+    ) -> Result<Option<Caching>, ErrorReport> {
+        let level = caching.map(|caching| caching.level);
+        let before = self.tables.set_storage_level(name, level);
+        let before = before.map_err(|error| error.report())?;
+        Ok(before.map(|level| Caching { level, lazy: true }))
     }
 
     /// Does the name mean a temporary relation? Its schema comes first in any search path.

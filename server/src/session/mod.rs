@@ -21,6 +21,7 @@ mod cursor;
 mod ddl;
 mod gucs;
 mod interrupt;
+mod keeper;
 mod names;
 mod prepared;
 mod query;
@@ -46,6 +47,7 @@ use job::ErrorReport;
 pub(crate) use copy::{CopyIn, CopyOut, copy_failed};
 pub use gucs::{Gucs, SetScope};
 pub use interrupt::{Interrupt, Interrupted};
+pub(crate) use keeper::keep_cached;
 pub use planner::ParsedStatement;
 pub(crate) use prepared::Executed;
 pub use registry::{

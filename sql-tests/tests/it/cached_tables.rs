@@ -33,7 +33,7 @@ fn check_all(wire: &mut Wire, want: &[Vec<Vec<Option<String>>>], what: &str) -> 
 
 /// Executors are told after the statement is answered.
 fn wait_until(what: &str, is_so: impl Fn() -> Result<bool>) -> Result {
-    for _ in 0..200 {
+    for _ in 0..500 {
         if is_so()? {
             return Ok(());
         }
@@ -131,6 +131,32 @@ fn executors_of_their_own_keep_cached_tables_and_forget_them() -> Result {
 }
 
 #[test]
+fn what_a_lost_executor_had_is_loaded_elsewhere_before_anybody_asks() -> Result {
+    const LOADED: &str = "loaded a cached table";
+    let folder = tempfile::tempdir()?;
+    tables(folder.path())?;
+    let mut server = server("75", "10", 3, "512MiB")?;
+    let mut wire = server.connect()?;
+    create(&mut wire, folder.path())?;
+    wire.simple("SET firesteel.force_exchange = on; SET firesteel.partitions = 6")?;
+    let sum = "SELECT sum(score), sum(amount), max(note) FROM t";
+    let answer = rows(&mut wire, sum)?;
+    // Not the columns of the statement alone.
+    wire.simple("CACHE TABLE t")?;
+    let whole = found(&mut wire, sum)?;
+    assert!(whole > 1 << 20, "{whole}");
+    let loaded = server.log().matches(LOADED).count();
+    server.executors()[0].kill9()?;
+    assert_eq!(rows(&mut wire, sum)?, answer);
+    wait_until("loaded elsewhere", || {
+        Ok(server.log().matches(LOADED).count() > loaded)
+    })?;
+    assert_eq!(found(&mut wire, sum)?, whole);
+    assert_eq!(rows(&mut wire, sum)?, answer);
+    Ok(())
+}
+
+#[test]
 fn a_cached_table_follows_its_files() -> Result {
     let folder = tempfile::tempdir()?;
     let file = |name: &str| folder.path().join("u").join(name);
@@ -224,10 +250,18 @@ fn cache_statements_are_part_of_the_catalog_and_of_transactions() -> Result {
     wire.simple("CLEAR CACHE; BEGIN; CACHE TABLE t; COMMIT")?;
     assert!(found(&mut wire, "SELECT sum(amount) FROM t")? > 0);
 
-    // It outlives the server, whose executors read it again.
+    // It outlives the server, whose executors read it again, asked or not.
+    server.restart()?;
+    wait_until(
+        "loaded again",
+        || Ok(server.metric(CACHED_BYTES)? > 1 << 20),
+    )?;
+    let mut wire = server.connect()?;
+    assert!(found(&mut wire, sum)? > 0);
+    wire.simple("CACHE LAZY TABLE t")?;
     server.restart()?;
     let mut wire = server.connect()?;
-    rows(&mut wire, sum)?;
+    assert_eq!(found(&mut wire, sum)?, 0);
     assert!(found(&mut wire, sum)? > 0);
     wire.simple("DROP TABLE t CASCADE")?;
     wait_until("dropped", || Ok(server.metric(CACHED_BYTES)? == 0))?;
