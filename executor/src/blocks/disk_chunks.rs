@@ -76,14 +76,6 @@ impl Found {
     }
 }
 
-/// What the disk holds of a file, for views.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct OnDisk {
-    pub(crate) level: StorageLevel,
-    pub(crate) chunks: usize,
-    pub(crate) bytes: u64,
-}
-
 impl DiskChunks {
     pub(crate) fn new(disk: Arc<DiskStore>, bytes_max: u64) -> Self {
         Self {
@@ -105,20 +97,6 @@ impl DiskChunks {
     pub(crate) fn counts(&self) -> (u64, u64) {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         (load(&self.hits), load(&self.written))
-    }
-
-    /// What is here, by file.
-    pub(crate) fn contents(&self) -> Vec<(Arc<FileIdentity>, OnDisk)> {
-        let files = self.files.lock();
-        let contents = files.values().map(|file| {
-            let on_disk = OnDisk {
-                level: file.level,
-                chunks: file.chunks.len(),
-                bytes: file.file.len(),
-            };
-            (Arc::clone(&file.version), on_disk)
-        });
-        contents.collect()
     }
 
     pub(crate) fn contains(&self, key: &ChunkKey) -> bool {

@@ -172,6 +172,7 @@ impl CachedChunks {
     }
 
     /// What is in memory: of which chunk, how many bytes, at which level.
+    #[cfg(test)]
     pub(crate) fn contents(&self) -> impl Iterator<Item = (&ChunkKey, u64, Option<StorageLevel>)> {
         let loaded = self.entries.iter().filter(|(_, e)| e.chunk.is_some());
         loaded.map(|(key, entry)| (key, entry.bytes, entry.level))

@@ -480,6 +480,7 @@ impl Ledger {
     }
 
     /// See [`CachedChunks::contents`].
+    #[cfg(test)]
     pub(crate) fn chunks(&self) -> impl Iterator<Item = (&ChunkKey, u64, Option<StorageLevel>)> {
         self.cached.contents()
     }

@@ -114,7 +114,7 @@ impl Driver {
     }
 
     /// Changes whenever an executor comes or goes.
-    pub fn executors(&self) -> watch::Receiver<ClusterShape> {
+    pub fn membership(&self) -> watch::Receiver<ClusterShape> {
         self.shape.clone()
     }
 

@@ -21,7 +21,7 @@ const SECRET_BYTES: usize = 32;
 
 /// Runs until the server stops.
 pub(crate) async fn keep_cached(services: Arc<Services>) {
-    let mut executors = services.driver.executors();
+    let mut executors = services.driver.membership();
     executors.mark_changed();
     let stop = services.shutdown.clone();
     let keep = async {
