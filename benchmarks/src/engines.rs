@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use server::demo::tpch::TABLES;
 use tokio::runtime::Runtime;
 use tokio::time::timeout;
 use tokio_postgres::SimpleQueryMessage;
@@ -14,6 +15,8 @@ use crate::session::{self, Session};
 
 /// Connecting and declaring eight tables over some dozens of files.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(60);
+/// Reading all of their columns.
+pub(crate) const LOAD_TIMEOUT: Duration = Duration::from_secs(1800);
 
 /// An answer and how long it took until its last row was here.
 #[derive(Debug)]
@@ -28,7 +31,17 @@ pub(crate) trait Engine {
     /// One word, as in the report.
     fn name(&self) -> &'static str;
 
+    /// Known once it was ready.
     fn version(&self) -> &str;
+
+    /// What is worth telling of what it did before and between the queries.
+    fn notes(&self) -> &[String];
+
+    /// Starts it and loads what it keeps, unless that is done.
+    fn ready(&mut self) -> Result<()>;
+
+    /// Ends its process, which gives its memory back. The next query starts it again.
+    fn stop(&mut self);
 
     fn answer(&mut self, sql: &str) -> Result<Answer>;
 }
@@ -36,49 +49,66 @@ pub(crate) trait Engine {
 /// Our server in a process of its own, and one session.
 #[derive(Debug)]
 pub(crate) struct Firesteel {
+    name: &'static str,
     runtime: Runtime,
     options: ServerOptions,
     /// `SET` statements of each session.
     settings: Vec<String>,
     data: PathBuf,
+    /// Whether the tables are told to be cached.
+    cached: bool,
     query_timeout: Duration,
     version: String,
+    notes: Vec<String>,
     // The session goes before its server. None after a failure, until the next query.
     session: Option<Session>,
-    server: ServerProcess,
+    server: Option<ServerProcess>,
 }
 
 impl Firesteel {
-    pub(crate) fn start(
+    pub(crate) fn new(
+        name: &'static str,
         options: ServerOptions,
         settings: Vec<String>,
         data: PathBuf,
         query_timeout: Duration,
     ) -> Result<Self> {
-        let server = ServerProcess::start(&options)?;
-        let mut this = Self {
+        Ok(Self {
+            name,
             runtime: crate::runtime()?,
             options,
             settings,
             data,
+            cached: false,
             query_timeout,
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            notes: Vec::new(),
             session: None,
-            server,
-        };
-        this.connect()?;
-        Ok(this)
+            server: None,
+        })
+    }
+
+    /// Has the tables in memory before the first query.
+    pub(crate) fn cached(mut self) -> Self {
+        self.cached = true;
+        // Its metrics say what is in memory.
+        self.options.http = true;
+        self
     }
 
     /// Opens the session, on a new server if the old one is gone.
     fn connect(&mut self) -> Result<()> {
-        if self.server.memory().is_err() {
-            self.server = ServerProcess::start(&self.options)?;
-        }
-        let config = session::firesteel(self.server.postgres());
+        let living = self.server.take().filter(|server| server.memory().is_ok());
+        let (server, new) = match living {
+            Some(server) => (server, false),
+            None => (ServerProcess::start(&self.options)?, true),
+        };
+        let config = session::firesteel(server.postgres());
         let opened = async {
             let session = Session::open(&config).await?;
-            session.declare_tables(&self.data).await?;
+            if new {
+                session.declare_tables(&self.data).await?;
+            }
             for setting in &self.settings {
                 session.execute(setting).await?;
             }
@@ -86,24 +116,70 @@ impl Firesteel {
         };
         // The timer needs the runtime around it from the start.
         let opened = async { timeout(CONNECT_TIMEOUT, opened).await };
-        self.session = Some(self.runtime.block_on(opened)??);
+        let session = self.runtime.block_on(opened)??;
+        if new && self.cached {
+            let start = Instant::now();
+            let loaded = async { timeout(LOAD_TIMEOUT, cache_tables(&session)).await };
+            self.runtime.block_on(loaded)??;
+            let note = format!(
+                "{}: CACHE TABLE of the {} tables took {:.1} s{}",
+                self.name,
+                TABLES.len(),
+                start.elapsed().as_secs_f64(),
+                server.state()?
+            );
+            self.notes.push(note);
+        }
+        // Only one that has the tables: without them it ends here.
+        self.server = Some(server);
+        self.session = Some(session);
         Ok(())
     }
 }
 
+async fn cache_tables(session: &Session) -> Result<()> {
+    for table in TABLES {
+        session.execute(&format!("CACHE TABLE {table}")).await?;
+    }
+    Ok(())
+}
+
 impl Engine for Firesteel {
     fn name(&self) -> &'static str {
-        "firesteel"
+        self.name
     }
 
     fn version(&self) -> &str {
         &self.version
     }
 
-    fn answer(&mut self, sql: &str) -> Result<Answer> {
-        if self.session.is_none() {
-            self.connect()?;
+    fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    fn ready(&mut self) -> Result<()> {
+        match self.session {
+            Some(_) => Ok(()),
+            None => self.connect(),
         }
+    }
+
+    fn stop(&mut self) {
+        self.session = None;
+        let Some(server) = self.server.take() else {
+            return;
+        };
+        if self.cached && self.options.executors == 0 {
+            let state = server
+                .state()
+                .unwrap_or_else(|error| format!(": its state is unknown: {error}"));
+            self.notes
+                .push(format!("{} after its last query{state}", self.name));
+        }
+    }
+
+    fn answer(&mut self, sql: &str) -> Result<Answer> {
+        self.ready()?;
         let session = self.session.as_ref().ok_or("no session")?;
         let start = Instant::now();
         let outcome = self.runtime.block_on(async {
@@ -122,7 +198,8 @@ impl Engine for Firesteel {
                 }
                 // The connection broke: say what the server said last.
                 self.session = None;
-                Err(format!("{text}{}", self.server.log_tail()).into())
+                let log = self.server.as_ref().map(ServerProcess::log_tail);
+                Err(format!("{text}{}", log.unwrap_or_default()).into())
             }
             Err(_) => {
                 self.session = None;
@@ -132,7 +209,8 @@ impl Engine for Firesteel {
     }
 }
 
-fn rows_of(messages: &[SimpleQueryMessage]) -> Rows {
+/// The rows of an answer as text.
+pub(crate) fn rows_of(messages: &[SimpleQueryMessage]) -> Rows {
     messages
         .iter()
         .filter_map(|message| match message {

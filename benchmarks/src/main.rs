@@ -1,7 +1,8 @@
 //! Benchmarks of Firesteel as its users meet it: a server process, SQL over the wire, and the peers
 //! beside it on the same files in the same minutes. `cargo xtask bench …` runs this.
 //!
-//! In reading order: [`tpch`], [`latency`] and [`stream`] are the benchmarks. [`server_process`]
+//! In reading order: [`tpch`], [`dashboard`] (with its statements in [`mix`]), [`latency`] and
+//! [`stream`] are the benchmarks. [`server_process`]
 //! runs a server, [`session`] talks to it through a driver and [`raw_client`] frame by frame.
 //! [`engines`] is what the TPC-H queries are put to, [`peers`] other people's engines, [`answers`]
 //! whether two of them agree. [`statistics`], [`report`] and [`places`] are shared by all.
@@ -14,8 +15,10 @@
 )]
 
 mod answers;
+mod dashboard;
 mod engines;
 mod latency;
+mod mix;
 mod peers;
 mod places;
 mod raw_client;
@@ -45,6 +48,8 @@ struct Cli {
 enum Command {
     /// The 22 queries of TPC-H, alternating with the peers on the same files.
     Tpch(tpch::TpchArgs),
+    /// A dashboard's mix of queries, and one pass over every column, with and without a cache.
+    Dashboard(dashboard::DashboardArgs),
     /// `SELECT 1` and a prepared point query, beside PostgreSQL; start-up time and idle memory.
     Latency(latency::LatencyArgs),
     /// A large result to readers of several kinds: rows per second, first row, memory.
@@ -54,6 +59,7 @@ enum Command {
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Tpch(args) => tpch::run(&args),
+        Command::Dashboard(args) => dashboard::run(&args),
         Command::Latency(args) => latency::run(&args),
         Command::Stream(args) => stream::run(&args),
     };

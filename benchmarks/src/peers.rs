@@ -13,11 +13,13 @@ use clap::ValueEnum;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use server::demo::tpch::TABLES;
+use tempfile::TempDir;
 
 use crate::Result;
 use crate::answers::Rows;
-use crate::engines::{Answer, Engine};
+use crate::engines::{Answer, Engine, LOAD_TIMEOUT};
 use crate::places;
+use crate::server_process::resident;
 
 /// Some hundred megabytes of wheels over a slow network.
 const INSTALL_TIMEOUT: Duration = Duration::from_secs(600);
@@ -27,25 +29,36 @@ const START_TIMEOUT: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum PeerKind {
-    /// DataFusion in one process.
+    /// DataFusion in one process, over the files.
     Datafusion,
-    /// DuckDB in memory.
+    /// DataFusion over tables in its memory.
+    DatafusionMemory,
+    /// DuckDB, over the files.
     Duckdb,
+    /// DuckDB over tables in a database file of its own.
+    DuckdbNative,
 }
 
 impl PeerKind {
     fn name(self) -> &'static str {
         match self {
             PeerKind::Datafusion => "datafusion",
+            PeerKind::DatafusionMemory => "datafusion-memory",
             PeerKind::Duckdb => "duckdb",
+            PeerKind::DuckdbNative => "duckdb-native",
         }
     }
 
     fn script(self) -> PathBuf {
         places::peers().join(match self {
-            PeerKind::Datafusion => "datafusion_peer.py",
-            PeerKind::Duckdb => "duckdb_peer.py",
+            PeerKind::Datafusion | PeerKind::DatafusionMemory => "datafusion_peer.py",
+            PeerKind::Duckdb | PeerKind::DuckdbNative => "duckdb_peer.py",
         })
+    }
+
+    /// Whether it makes tables of its own from the files before it is asked.
+    pub(crate) fn loads(self) -> bool {
+        matches!(self, Self::DatafusionMemory | Self::DuckdbNative)
     }
 }
 
@@ -112,50 +125,74 @@ fn within(limit: Duration, command: &mut Command) -> Result<()> {
 pub(crate) struct PythonPeer {
     kind: PeerKind,
     python: PathBuf,
-    setup: Value,
+    tables: BTreeMap<&'static str, String>,
+    /// What a peer that loads keeps of the tables.
+    columns: Vec<String>,
     threads: u32,
     query_timeout: Duration,
     version: String,
+    notes: Vec<String>,
     process: Option<Process>,
 }
 
 impl PythonPeer {
-    /// Starts a peer on the tables below `data`, with `threads` threads and partitions.
-    pub(crate) fn start(
+    /// A peer on the tables below `data`, with `threads` threads and partitions. If it loads them,
+    /// then those of `columns` that they have.
+    pub(crate) fn new(
         kind: PeerKind,
         python: PathBuf,
         data: &Path,
+        columns: Vec<String>,
         threads: u32,
         query_timeout: Duration,
-    ) -> Result<Self> {
-        let tables: BTreeMap<&str, String> = TABLES
-            .iter()
-            .map(|table| (*table, data.join(table).display().to_string()))
-            .collect();
-        let mut this = Self {
+    ) -> Self {
+        Self {
             kind,
             python,
-            setup: json!({ "tables": tables, "threads": threads }),
+            tables: TABLES
+                .iter()
+                .map(|table| (*table, data.join(table).display().to_string()))
+                .collect(),
+            columns,
             threads,
             query_timeout,
             version: String::new(),
+            notes: Vec::new(),
             process: None,
-        };
-        this.ensure_started()?;
-        Ok(this)
+        }
     }
 
     fn ensure_started(&mut self) -> Result<&mut Process> {
         let process = match self.process.take() {
             Some(process) => process,
-            None => {
-                let mut process = Process::start(&self.python, self.kind, self.threads)?;
-                let reply = process.ask(&self.setup, START_TIMEOUT)?;
-                self.version = reply.version.ok_or("the peer did not say its version")?;
-                process
-            }
+            None => self.started()?,
         };
         Ok(self.process.insert(process))
+    }
+
+    fn started(&mut self) -> Result<Process> {
+        let mut process = Process::start(&self.python, self.kind, self.threads)?;
+        let load = self
+            .kind
+            .loads()
+            .then(|| json!({ "columns": self.columns, "directory": process.directory.path() }));
+        let setup = json!({ "tables": self.tables, "threads": self.threads, "load": load });
+        let limit = if load.is_some() {
+            LOAD_TIMEOUT
+        } else {
+            START_TIMEOUT
+        };
+        let reply = process.ask(&setup, limit)?;
+        self.version = reply.version.ok_or("the peer did not say its version")?;
+        if let (true, Some(seconds)) = (self.kind.loads(), reply.seconds) {
+            self.notes.push(format!(
+                "{}: loading took {seconds:.1} s, then {} MB resident; \
+                 columns that no query names were left out",
+                self.kind.name(),
+                resident(process.child.id())?.now >> 20
+            ));
+        }
+        Ok(process)
     }
 }
 
@@ -166,6 +203,18 @@ impl Engine for PythonPeer {
 
     fn version(&self) -> &str {
         &self.version
+    }
+
+    fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    fn ready(&mut self) -> Result<()> {
+        self.ensure_started().map(drop)
+    }
+
+    fn stop(&mut self) {
+        self.process = None;
     }
 
     fn answer(&mut self, sql: &str) -> Result<Answer> {
@@ -203,10 +252,13 @@ struct Process {
     child: Child,
     stdin: ChildStdin,
     lines: Receiver<String>,
+    // Dropped last: the process is dead by then.
+    directory: TempDir,
 }
 
 impl Process {
     fn start(python: &Path, kind: PeerKind, threads: u32) -> Result<Self> {
+        let directory = TempDir::with_prefix("firesteel-bench-peer-")?;
         let mut child = Command::new(python)
             .arg(kind.script())
             .env("TOKIO_WORKER_THREADS", threads.to_string())
@@ -221,6 +273,7 @@ impl Process {
                 child,
                 stdin,
                 lines: read_lines(stdout),
+                directory,
             }),
             // Both were piped; without them it ends by itself.
             _ => Err("the peer has no input or output".into()),

@@ -80,6 +80,7 @@ impl Deployment {
             slots: self.slots,
             memory: self.memory.clone(),
             http: false,
+            cache: true,
             executors: 0,
         }
     }
@@ -92,9 +93,18 @@ pub(crate) struct ServerOptions {
     pub(crate) memory: String,
     /// Whether the metrics page is served.
     pub(crate) http: bool,
+    /// Whether columns of tables may stay in memory.
+    pub(crate) cache: bool,
     /// Executor processes, which have the slots and the memory each; none means that the server
     /// runs everything itself.
     pub(crate) executors: u32,
+}
+
+impl ServerOptions {
+    /// What there is no argument for.
+    fn environment(&self) -> Option<(&'static str, &'static str)> {
+        (!self.cache).then_some(("FIRESTEEL__EXECUTOR__CACHE_PERCENT", "0"))
+    }
 }
 
 #[derive(Debug)]
@@ -134,6 +144,7 @@ impl ServerProcess {
             .args(["--slots", &options.slots.to_string()])
             .args(["--memory", &options.memory])
             .args(if options.executors > 0 { CLUSTER } else { &[] })
+            .envs(options.environment())
             // Where there is no configuration file.
             .current_dir(directory.path())
             .stdin(Stdio::null())
@@ -184,6 +195,7 @@ impl ServerProcess {
             .args(["executor", "--driver", &driver.to_string()])
             .args(["--slots", &options.slots.to_string()])
             .args(["--memory", &options.memory, "--work-dir", "work"])
+            .envs(options.environment())
             .current_dir(&directory)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -215,20 +227,8 @@ impl ServerProcess {
     }
 
     pub(crate) fn memory(&self) -> Result<Memory> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))
-            .map_err(|error| format!("the server is gone: {error}{}", tail(&self.log)))?;
-        let bytes = |name: &str| -> Result<u64> {
-            let line = status
-                .lines()
-                .find_map(|line| line.strip_prefix(name))
-                .ok_or_else(|| format!("the server is gone: no {name}{}", tail(&self.log)))?;
-            let kib: u64 = line.trim().trim_end_matches("kB").trim().parse()?;
-            Ok(kib * 1024)
-        };
-        Ok(Memory {
-            now: bytes("VmRSS:")?,
-            peak: bytes("VmHWM:")?,
-        })
+        resident(self.child.id())
+            .map_err(|error| format!("the server is gone: {error}{}", tail(&self.log)).into())
     }
 
     /// The metrics page, as names and values.
@@ -240,6 +240,30 @@ impl ServerProcess {
         let mut page = String::new();
         socket.take(HTTP_BYTES_MAX).read_to_string(&mut page)?;
         Ok(parse_metrics(&page))
+    }
+
+    /// Its memory and cached columns, to end a note; nothing if executors, which are other
+    /// processes, have them.
+    pub(crate) fn state(&self) -> Result<String> {
+        if !self.executors.is_empty() {
+            return Ok(String::new());
+        }
+        let metrics = self.metrics()?;
+        let value = |name: &str| -> Result<u64> {
+            let value = metrics.get(name).copied();
+            value.ok_or_else(|| format!("the metrics page has no {name}").into())
+        };
+        let memory = self.memory()?;
+        Ok(format!(
+            ": {} MB resident, at most {}, {} of it cached columns; column chunks: {} hits, \
+             {} misses, {} evictions",
+            memory.now >> 20,
+            memory.peak >> 20,
+            value("firesteel_memory_cached_bytes")? >> 20,
+            value("firesteel_cache_hits_total")?,
+            value("firesteel_cache_misses_total")?,
+            value("firesteel_cache_evictions_total")?
+        ))
     }
 
     /// The end of the log, for errors.
@@ -256,6 +280,23 @@ impl Drop for ServerProcess {
             drop(child.wait());
         }
     }
+}
+
+/// What Linux says of a process.
+pub(crate) fn resident(process: u32) -> Result<Memory> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
+    let bytes = |name: &str| -> Result<u64> {
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix(name))
+            .ok_or_else(|| format!("no {name}"))?;
+        let kib: u64 = line.trim().trim_end_matches("kB").trim().parse()?;
+        Ok(kib * 1024)
+    };
+    Ok(Memory {
+        now: bytes("VmRSS:")?,
+        peak: bytes("VmHWM:")?,
+    })
 }
 
 /// The first line, if it comes in time.

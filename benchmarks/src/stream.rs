@@ -132,6 +132,7 @@ pub(crate) fn run(args: &StreamArgs) -> Result<()> {
         slots: args.slots,
         memory: args.memory.clone(),
         http: true,
+        cache: true,
         executors: 0,
     };
     let mut table = Table::new([

@@ -1,8 +1,9 @@
 //! TPC-H: every query, every round, every engine in turn, on the same files with as many threads.
 //!
 //! Rounds are outermost, engines innermost: whatever the machine does for a while, it does to all.
-//! Who goes first changes from round to round. The first round also compares the answers: ours
-//! with each peer's, and at scale 1 with the reference answers' row counts and numbers.
+//! Who goes first changes from round to round. Engines that don't fit into memory together run one
+//! after another instead, all rounds of each. The first answers are compared: ours with each
+//! peer's, and at scale 1 with the reference answers' row counts and numbers.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -16,7 +17,7 @@ use crate::answers::{self, Rows};
 use crate::engines::{Engine, Firesteel};
 use crate::peers::{self, PeerKind, PythonPeer};
 use crate::report::{self, Table};
-use crate::server_process::Deployment;
+use crate::server_process::{Deployment, ServerOptions};
 use crate::{places, statistics};
 
 const QUERIES: u32 = 22;
@@ -34,6 +35,13 @@ pub(crate) struct TpchArgs {
     /// Partitions per stage (`firesteel.partitions`); one per slot unless given.
     #[arg(long)]
     partitions: Option<u32>,
+    /// Has all tables in ours' memory (`CACHE TABLE`), and runs ours without any cache beside it.
+    #[arg(long)]
+    cached: bool,
+    /// Runs all rounds of an engine before the next is started, for those that do not fit into
+    /// memory together.
+    #[arg(long)]
+    one_at_a_time: bool,
     /// Engines to run beside ours.
     #[arg(long, value_enum, value_delimiter = ',')]
     against: Vec<PeerKind>,
@@ -100,11 +108,12 @@ pub(crate) fn run(args: &TpchArgs) -> Result<()> {
             differences: Vec::new(),
         })
         .collect();
-    for round in 0..args.rounds as usize {
-        println!("round {} of {}", round + 1, args.rounds);
-        for line in &mut lines {
-            run_query(&mut engines, round, line);
+    if args.one_at_a_time {
+        for (index, engine) in engines.iter_mut().enumerate() {
+            run_alone(engine.as_mut(), index, args.rounds, &mut lines);
         }
+    } else {
+        run_in_turn(&mut engines, args.rounds, &mut lines)?;
     }
     for line in &mut lines {
         line.differences = differences(&engines, line);
@@ -137,9 +146,7 @@ fn read_queries(args: &TpchArgs) -> Result<Vec<Query>> {
         args.queries.iter().copied().collect()
     };
     let read = |number: u32| -> Result<Query> {
-        let file = corpus.join(format!("queries/q{number}.sql"));
-        let sql = std::fs::read_to_string(&file)
-            .map_err(|error| format!("could not read {}: {error}", file.display()))?;
+        let sql = read_query(&corpus, number)?;
         #[expect(clippy::float_cmp, reason = "what was typed, not what was computed")]
         let comparable = args.scale == 1.0 && !COUNTS_COMMENTS.contains(&number);
         let reference = if comparable {
@@ -155,6 +162,12 @@ fn read_queries(args: &TpchArgs) -> Result<Vec<Query>> {
         })
     };
     numbers.into_iter().map(read).collect()
+}
+
+fn read_query(corpus: &Path, number: u32) -> Result<String> {
+    let file = corpus.join(format!("queries/q{number}.sql"));
+    std::fs::read_to_string(&file)
+        .map_err(|error| format!("could not read {}: {error}", file.display()).into())
 }
 
 /// The directory of TPC-H at `scale`, complete.
@@ -179,45 +192,123 @@ fn start(args: &TpchArgs, data: &Path) -> Result<Vec<Box<dyn Engine>>> {
         settings.push(format!("SET firesteel.partitions = {partitions}"));
     }
     let options = args.deployment.options();
-    let ours = Firesteel::start(options, settings, data.to_owned(), query_timeout)?;
-    let mut engines: Vec<Box<dyn Engine>> = vec![Box::new(ours)];
+    let ours = |name, cache| {
+        let options = ServerOptions {
+            cache,
+            ..options.clone()
+        };
+        Firesteel::new(
+            name,
+            options,
+            settings.clone(),
+            data.to_owned(),
+            query_timeout,
+        )
+    };
+    let mut engines: Vec<Box<dyn Engine>> = if args.cached {
+        vec![
+            Box::new(ours("firesteel", true)?.cached()),
+            Box::new(ours("firesteel-uncached", false)?),
+        ]
+    } else {
+        vec![Box::new(ours("firesteel", true)?)]
+    };
     if !args.against.is_empty() {
         let python = peers::python()?;
+        let columns = words_of_queries()?;
         for kind in &args.against {
-            let python = python.clone();
-            let peer =
-                PythonPeer::start(*kind, python, data, args.deployment.slots, query_timeout)?;
-            engines.push(Box::new(peer));
+            engines.push(Box::new(PythonPeer::new(
+                *kind,
+                python.clone(),
+                data,
+                columns.clone(),
+                args.deployment.slots,
+                query_timeout,
+            )));
         }
     }
     Ok(engines)
 }
 
-fn run_query(engines: &mut [Box<dyn Engine>], round: usize, line: &mut Line) {
+/// All that may be a column's name in any of the queries.
+fn words_of_queries() -> Result<Vec<String>> {
+    let corpus = places::tpch_corpus()?;
+    let mut words = BTreeSet::new();
+    for number in 1..=QUERIES {
+        let text = read_query(&corpus, number)?.to_lowercase();
+        let of_query = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        words.extend(of_query.map(str::to_owned));
+    }
+    Ok(words.into_iter().collect())
+}
+
+/// All engines are there all the time and take turns.
+fn run_in_turn(engines: &mut [Box<dyn Engine>], rounds: u32, lines: &mut [Line]) -> Result<()> {
+    for engine in engines.iter_mut() {
+        engine.ready()?;
+        engine.notes().iter().for_each(|note| println!("{note}"));
+    }
     let count = engines.len();
-    let mut said = format!("  q{}", line.query.number);
-    for place in 0..count {
-        let index = (round + place) % count;
-        let (Some(engine), Some(outcome)) = (engines.get_mut(index), line.outcomes.get_mut(index))
-        else {
-            continue;
-        };
-        if outcome.error.is_some() {
-            continue;
-        }
-        match engine.answer(&line.query.sql) {
-            Ok(answer) => {
-                said += &format!("  {} {}", engine.name(), milliseconds(answer.seconds));
-                outcome.seconds.push(answer.seconds);
-                outcome.rows.get_or_insert(answer.rows);
+    for round in 0..rounds as usize {
+        println!("round {} of {rounds}", round + 1);
+        for line in lines.iter_mut() {
+            let mut said = format!("  q{}", line.query.number);
+            for place in 0..count {
+                let index = (round + place) % count;
+                if let Some(engine) = engines.get_mut(index) {
+                    said += &run_query(engine.as_mut(), index, line);
+                }
             }
-            Err(error) => {
-                said += &format!("  {} failed: {error}", engine.name());
-                outcome.error = Some(error.to_string());
-            }
+            println!("{said}");
         }
     }
-    println!("{said}");
+    engines.iter_mut().for_each(|engine| engine.stop());
+    Ok(())
+}
+
+/// One engine's rounds, from its start to its end. What keeps it from starting counts as every
+/// query's failure: the others still run.
+fn run_alone(engine: &mut dyn Engine, index: usize, rounds: u32, lines: &mut [Line]) {
+    println!("{}", engine.name());
+    if let Err(error) = engine.ready() {
+        println!("  did not start: {error}");
+        for outcome in lines
+            .iter_mut()
+            .filter_map(|line| line.outcomes.get_mut(index))
+        {
+            outcome.error = Some(error.to_string());
+        }
+    }
+    engine.notes().iter().for_each(|note| println!("  {note}"));
+    for round in 0..rounds {
+        println!("  round {} of {rounds}", round + 1);
+        for line in lines.iter_mut() {
+            let said = run_query(engine, index, line);
+            println!("    q{}{said}", line.query.number);
+        }
+    }
+    engine.stop();
+}
+
+/// Puts one query to the engine of that index, unless it failed before; says how it went.
+fn run_query(engine: &mut dyn Engine, index: usize, line: &mut Line) -> String {
+    let Some(outcome) = line.outcomes.get_mut(index) else {
+        return String::new();
+    };
+    if outcome.error.is_some() {
+        return String::new();
+    }
+    match engine.answer(&line.query.sql) {
+        Ok(answer) => {
+            outcome.seconds.push(answer.seconds);
+            outcome.rows.get_or_insert(answer.rows);
+            format!("  {} {}", engine.name(), milliseconds(answer.seconds))
+        }
+        Err(error) => {
+            outcome.error = Some(error.to_string());
+            format!("  {} failed: {error}", engine.name())
+        }
+    }
 }
 
 fn differences(engines: &[Box<dyn Engine>], line: &Line) -> Vec<String> {
@@ -242,6 +333,11 @@ fn differences(engines: &[Box<dyn Engine>], line: &Line) -> Vec<String> {
 fn publish(args: &TpchArgs, engines: &[Box<dyn Engine>], lines: &[Line]) -> Result<()> {
     let way = if args.staged { "staged" } else { "fused" };
     let mode = args.deployment.mode.name();
+    let (cached, of_cached) = if args.cached {
+        (", cached", "-cached")
+    } else {
+        ("", "")
+    };
     let mut header = vec!["query".to_owned(), "rows".to_owned()];
     for (index, engine) in engines.iter().enumerate() {
         header.push(format!("{} ms", engine.name()));
@@ -260,18 +356,32 @@ fn publish(args: &TpchArgs, engines: &[Box<dyn Engine>], lines: &[Line]) -> Resu
     table.row(total_cells(lines, &totals));
     let mut notes = vec![
         format!(
-            "medians of {} rounds; {} slots or threads; our memory {}; {mode}, {way}",
+            "medians of {} rounds; {} slots or threads; our memory {}; {mode}, {way}{cached}",
             args.rounds, args.deployment.slots, args.deployment.memory
         ),
         "a total counts the queries that both ours and that engine answered; ratios below 1 are ours being faster"
             .to_owned(),
+        if args.one_at_a_time {
+            "engines ran one after another, all rounds of each: no two held memory at a time"
+        } else {
+            "engines took turns in every round"
+        }
+        .to_owned(),
     ];
+    if args.cached {
+        notes.push(
+            "firesteel has all columns of all tables told to be cached (CACHE TABLE), \
+             firesteel-uncached caches nothing (executor.cache_percent = 0)"
+                .to_owned(),
+        );
+    }
     for (engine, totals) in engines.iter().zip(&totals) {
         let mut note = format!("{} {}", engine.name(), engine.version());
         if let Some(mean) = totals.mean_ratio {
             note += &format!(": geometric mean of the ratios {mean:.3}");
         }
         notes.push(note);
+        notes.extend_from_slice(engine.notes());
     }
     for line in lines {
         let number = line.query.number;
@@ -285,8 +395,8 @@ fn publish(args: &TpchArgs, engines: &[Box<dyn Engine>], lines: &[Line]) -> Resu
     }
     let partitions = args.partitions.map_or(String::new(), |n| format!("-p{n}"));
     report::publish(
-        &format!("tpch-sf{}-{mode}-{way}{partitions}", args.scale),
-        &format!("TPC-H at scale {}, {mode}, {way}", args.scale),
+        &format!("tpch-sf{}-{mode}-{way}{partitions}{of_cached}", args.scale),
+        &format!("TPC-H at scale {}, {mode}, {way}{cached}", args.scale),
         &notes,
         &[table],
         numbers(args, engines, lines, &totals),
@@ -379,6 +489,7 @@ fn numbers(
             "total_seconds": totals.theirs,
             "our_total_seconds": totals.ours,
             "geometric_mean_of_ratios": totals.mean_ratio,
+            "notes": engine.notes(),
         })
     };
     let outcome = |engine: &dyn Engine, outcome: &Outcome| {
@@ -406,6 +517,8 @@ fn numbers(
         "mode": args.deployment.mode.name(),
         "staged": args.staged,
         "partitions": args.partitions,
+        "cached": args.cached,
+        "one_at_a_time": args.one_at_a_time,
         "slots": args.deployment.slots,
         "memory": args.deployment.memory,
         "rounds": args.rounds,
