@@ -233,6 +233,8 @@ impl Rows {
         }
         for ((column, slot), pieces) in slots.into_iter().zip(pieces) {
             held[column] = slot.fill(self.open.columns[column].field.data_type(), pieces);
+            // Finding a small form for a chunk takes some time.
+            tokio::task::yield_now().await;
         }
         Ok(())
     }

@@ -16,6 +16,7 @@ use planner::{CacheTable, Name, ParsedStatement};
 use super::Session;
 use super::ddl::object_name;
 use super::rows::Reply;
+use crate::pg::Severity;
 
 impl Session {
     pub(super) async fn cache_table(
@@ -34,6 +35,13 @@ impl Session {
         caching: Caching,
     ) -> Result<(), ErrorReport> {
         let before = self.set_caching(name, Some(caching), false).await?;
+        if caching.level.replicas > 1 {
+            let notice = ErrorReport::new(
+                SqlState::SUCCESSFUL_COMPLETION,
+                "second copies are made of what is read while the executor that has it is busy",
+            );
+            self.notice(Severity::Notice, notice);
+        }
         if !caching.lazy
             && let Err(error) = self.load_table(parsed, name).await
         {
