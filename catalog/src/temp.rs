@@ -384,18 +384,7 @@ impl SessionTables {
 
     /// `TRUNCATE`: the table keeps its columns and loses its rows.
     pub fn truncate(&self, name: &str) -> Result<()> {
-        let mut relations = self.lock();
-        let table = relations
-            .tables
-            .get(name)
-            .ok_or_else(|| CatalogError::UndefinedRelation {
-                kind: "relation",
-                name: name.to_owned(),
-            })?;
-        let mut next = TempTable::clone(table);
-        next.files.clear();
-        relations.tables.insert(name.to_owned(), Arc::new(next));
-        Ok(())
+        self.change(name, |table| table.files.clear())
     }
 
     /// `CACHE TABLE` and `UNCACHE TABLE`, and what was asked for before.
@@ -404,19 +393,26 @@ impl SessionTables {
         name: &str,
         level: Option<StorageLevel>,
     ) -> Result<Option<StorageLevel>> {
+        self.change(name, |table| {
+            std::mem::replace(&mut table.storage_level, level)
+        })
+    }
+
+    /// Puts another version in a table's place.
+    fn change<T>(&self, name: &str, change: impl FnOnce(&mut TempTable) -> T) -> Result<T> {
         let mut relations = self.lock();
-        let table = relations
-            .tables
-            .get(name)
-            .ok_or_else(|| CatalogError::UndefinedRelation {
-                kind: "relation",
-                name: name.to_owned(),
-            })?;
-        let before = table.storage_level;
+        let table =
+            relations
+                .tables
+                .get_mut(name)
+                .ok_or_else(|| CatalogError::UndefinedRelation {
+                    kind: "relation",
+                    name: name.to_owned(),
+                })?;
         let mut next = TempTable::clone(table);
-        next.storage_level = level;
-        relations.tables.insert(name.to_owned(), Arc::new(next));
-        Ok(before)
+        let outcome = change(&mut next);
+        *table = Arc::new(next);
+        Ok(outcome)
     }
 
     /// The tables as they are, for [`SessionTables::restore`]. Cheap: versions are shared.

@@ -1,11 +1,16 @@
 //! What an executor holds and does, as plain data for logs and system tables.
 
+use std::collections::BTreeMap;
+
+use catalog::system::{CacheUse, CachedFile, ExecutorUsage};
 use job::{AttemptId, ExecutorId};
 
 use crate::blocks::BlockManager;
 use crate::config::ExecutorConfig;
 use crate::memory::cached::CacheCounts;
 
+/// How many files with cached columns a view names.
+const FILES_NAMED: usize = 256;
 /// How many memory holders a view names.
 const HOLDERS_NAMED: usize = 16;
 
@@ -45,6 +50,8 @@ pub struct CacheView {
     /// Chunks ever read from disk, and bytes ever written there.
     pub disk_hits: u64,
     pub disk_bytes_written: u64,
+    /// What is kept of files, those that take most.
+    pub files: Vec<CachedFile>,
 }
 
 /// The ledger's totals.
@@ -77,6 +84,35 @@ pub struct MemoryHolder {
 }
 
 impl ExecutorView {
+    /// What it has handed out, as the driver shows it.
+    pub fn usage(&self) -> ExecutorUsage {
+        let counts = self.cache.counts;
+        ExecutorUsage {
+            execution: self.memory.execution,
+            storage: self.memory.storage,
+            results: self.memory.results,
+            cached: self.memory.cached,
+            disk: self.spill_bytes,
+            memory_cache: CacheUse {
+                chunks: self.cache.chunks as u64,
+                bytes: self.memory.cached,
+                hits: counts.hits,
+                misses: counts.misses,
+                evictions: counts.evictions,
+                loaded_bytes: counts.loaded_bytes,
+            },
+            disk_cache: CacheUse {
+                chunks: self.cache.files.iter().map(|file| file.disk_chunks).sum(),
+                bytes: self.cache.disk_bytes,
+                hits: self.cache.disk_hits,
+                misses: 0,
+                evictions: 0,
+                loaded_bytes: self.cache.disk_bytes_written,
+            },
+            cached_files: self.cache.files.clone(),
+        }
+    }
+
     pub(crate) fn new(
         config: &ExecutorConfig,
         running_attempts: usize,
@@ -118,6 +154,7 @@ impl ExecutorView {
             moved_bytes: blocks.moved_bytes(),
             fetched_bytes: blocks.fetched_bytes(),
             cache: CacheView {
+                files: cached_files(blocks),
                 chunks: totals.cached_chunks,
                 disk_bytes: blocks.disk_chunks().bytes(),
                 counts,
@@ -126,4 +163,30 @@ impl ExecutorView {
             },
         }
     }
+}
+
+/// The files that the cache has most bytes of, in memory or on disk.
+fn cached_files(blocks: &BlockManager) -> Vec<CachedFile> {
+    let mut files: BTreeMap<String, CachedFile> = BTreeMap::new();
+    for (path, kept) in blocks.ledger().cached_files() {
+        let file = files.entry(path.to_string()).or_default();
+        file.level = kept.level;
+        file.memory_chunks = kept.entries as u64;
+        file.memory_bytes = kept.bytes;
+    }
+    for (path, level, chunks, bytes) in blocks.disk_chunks().files() {
+        let file = files.entry(path.to_string()).or_default();
+        file.level = file.level.or(Some(level));
+        file.disk_chunks = chunks as u64;
+        file.disk_bytes = bytes;
+    }
+    let named = files.into_iter().map(|(path, file)| CachedFile {
+        // Without its slash it is an object store's word.
+        path: format!("/{path}"),
+        ..file
+    });
+    let mut named: Vec<CachedFile> = named.collect();
+    named.sort_by_key(|file| std::cmp::Reverse(file.memory_bytes + file.disk_bytes));
+    named.truncate(FILES_NAMED);
+    named
 }

@@ -259,16 +259,7 @@ pub(crate) fn runtime_with_caches() -> Result<Arc<RuntimeEnv>, DataFusionError> 
 
 /// What the embedded executor has handed out, now.
 fn usage_of(executor: Arc<Executor>) -> Arc<dyn Fn() -> Option<ExecutorUsage> + Send + Sync> {
-    Arc::new(move || {
-        let view = executor.view();
-        Some(ExecutorUsage {
-            execution: view.memory.execution,
-            storage: view.memory.storage,
-            results: view.memory.results,
-            cached: view.memory.cached,
-            disk: view.spill_bytes,
-        })
-    })
+    Arc::new(move || Some(executor.view().usage()))
 }
 
 fn scheduler_config(config: &Config) -> SchedulerConfig {

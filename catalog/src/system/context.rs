@@ -6,6 +6,8 @@ use datafusion::common::Result;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
+use job::StorageLevel;
+
 use crate::names::Oid;
 use crate::snapshot::CatalogSnapshot;
 use crate::temp::SessionTables;
@@ -140,8 +142,32 @@ pub struct ExecutorRow {
     pub usage: Option<ExecutorUsage>,
 }
 
-/// Who has an executor's memory and disk, in bytes.
+/// What an executor keeps of a file. Chunks are column chunks.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CachedFile {
+    pub path: String,
+    /// Of the table it was last read for; none if nobody asked for it to be cached.
+    pub level: Option<StorageLevel>,
+    pub memory_chunks: u64,
+    pub memory_bytes: u64,
+    pub disk_chunks: u64,
+    pub disk_bytes: u64,
+}
+
+/// What one cache has, and has done since its executor started.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CacheUse {
+    pub chunks: u64,
+    pub bytes: u64,
+    pub hits: u64,
+    pub misses: u64,
+    pub evictions: u64,
+    /// Bytes ever put in.
+    pub loaded_bytes: u64,
+}
+
+/// Who has an executor's memory and disk, in bytes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ExecutorUsage {
     /// Operators.
     pub execution: u64,
@@ -153,6 +179,11 @@ pub struct ExecutorUsage {
     pub cached: u64,
     /// On disk.
     pub disk: u64,
+    /// Cached columns in memory, and on disk.
+    pub memory_cache: CacheUse,
+    pub disk_cache: CacheUse,
+    /// Of these the files that take most.
+    pub cached_files: Vec<CachedFile>,
 }
 
 /// A row of `pg_prepared_statements`. The time is in microseconds since 1970, UTC.

@@ -4,7 +4,7 @@ use arrow::array::RecordBatch;
 use datafusion::common::Result;
 
 use super::cells::Cell;
-use super::context::{ExecutorRow, ExecutorUsage, SystemContext};
+use super::context::{CacheUse, CachedFile, ExecutorRow, ExecutorUsage, SystemContext};
 use super::table::Columns;
 
 /// The rows of a relation; none if there is no such one.
@@ -15,6 +15,8 @@ pub(crate) async fn rows(
 ) -> Option<Result<RecordBatch>> {
     match name {
         "executors" => Some(executors(context, target).await),
+        "blocks" => Some(blocks(context, target).await),
+        "caches" => Some(caches(context, target).await),
         _ => None,
     }
 }
@@ -41,6 +43,55 @@ async fn executors(context: &SystemContext, target: &Columns<'_>) -> Result<Reco
             "disk_bytes" => used(|usage| usage.disk),
             _ => Cell::Null,
         }
+    })
+}
+
+/// What executors keep of tables, by file.
+async fn blocks(context: &SystemContext, target: &Columns<'_>) -> Result<RecordBatch> {
+    let executors = (context.executors)().await?;
+    let kept = |executor: ExecutorRow| {
+        let files = executor.usage.unwrap_or_default().cached_files;
+        files.into_iter().map(move |file| (executor.id, file))
+    };
+    let rows: Vec<(u64, CachedFile)> = executors.into_iter().flat_map(kept).collect();
+    target.build(&rows, |(executor, file), column| match column {
+        "executor_id" => int(*executor),
+        "path" => Cell::text(file.path.as_str()),
+        "storage_level" => match file.level {
+            Some(level) => Cell::text(level.to_string()),
+            None => Cell::Null,
+        },
+        "memory_chunks" => int(file.memory_chunks),
+        "memory_bytes" => int(file.memory_bytes),
+        "disk_chunks" => int(file.disk_chunks),
+        "disk_bytes" => int(file.disk_bytes),
+        _ => Cell::Null,
+    })
+}
+
+/// The caches of executors, and how well they do.
+async fn caches(context: &SystemContext, target: &Columns<'_>) -> Result<RecordBatch> {
+    let executors = (context.executors)().await?;
+    let rows: Vec<(u64, &str, CacheUse)> = executors
+        .into_iter()
+        .filter_map(|executor| Some((executor.id, executor.usage?)))
+        .flat_map(|(id, usage)| {
+            [
+                (id, "columns in memory", usage.memory_cache),
+                (id, "columns on disk", usage.disk_cache),
+            ]
+        })
+        .collect();
+    target.build(&rows, |(executor, cache, usage), column| match column {
+        "executor_id" => int(*executor),
+        "cache" => Cell::text(*cache),
+        "chunks" => int(usage.chunks),
+        "bytes" => int(usage.bytes),
+        "hits" => int(usage.hits),
+        "misses" => int(usage.misses),
+        "evictions" => int(usage.evictions),
+        "loaded_bytes" => int(usage.loaded_bytes),
+        _ => Cell::Null,
     })
 }
 

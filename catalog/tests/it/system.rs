@@ -149,6 +149,8 @@ async fn describing_relations_as_psql_does() {
     assert_eq!(
         rows,
         [
+            ["firesteel", "blocks", "v", "p"],
+            ["firesteel", "caches", "v", "p"],
             ["firesteel", "executors", "v", "p"],
             ["pg_temp_3", "tmp", "r", "t"],
             ["public", "t", "r", "p"],
@@ -222,6 +224,8 @@ async fn information_schema_describes_columns() {
     assert_eq!(
         rows,
         [
+            ["mydb", "firesteel", "blocks", "VIEW"],
+            ["mydb", "firesteel", "caches", "VIEW"],
             ["mydb", "firesteel", "executors", "VIEW"],
             ["mydb", "pg_temp_3", "tmp", "LOCAL TEMPORARY"],
             ["mydb", "public", "t", "BASE TABLE"],
@@ -334,6 +338,7 @@ async fn executors_are_rows_also_before_they_said_what_they_use() {
                 results: 30,
                 cached: 40,
                 disk: 50,
+                ..ExecutorUsage::default()
             }),
             ..new.clone()
         };

@@ -99,6 +99,16 @@ impl DiskChunks {
         (load(&self.hits), load(&self.written))
     }
 
+    /// What is here, by file: its level, how many chunks, and their bytes.
+    pub(crate) fn files(&self) -> Vec<(Path, StorageLevel, usize, u64)> {
+        let files = self.files.lock();
+        let files = files.iter().map(|(path, file)| {
+            let bytes = file.chunks.values().map(|chunk| chunk.disk_bytes).sum();
+            (path.clone(), file.level, file.chunks.len(), bytes)
+        });
+        files.collect()
+    }
+
     pub(crate) fn contains(&self, key: &ChunkKey) -> bool {
         let files = self.files.lock();
         files.get(key.file.location()).is_some_and(|file| {

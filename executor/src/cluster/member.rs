@@ -25,6 +25,7 @@ use super::service::{CurrentExecutor, blocks_server};
 use crate::config::{ExecutorConfig, ExecutorServices, Membership};
 use crate::error::ExecutorError;
 use catalog::CachedFiles;
+use catalog::system::{CacheUse, CachedFile};
 
 use crate::executor::Executor;
 use crate::link::{ExecutorLink, ExecutorReport, TaskLaunch};
@@ -232,12 +233,34 @@ impl Member {
 }
 
 fn usage(view: &ExecutorView) -> proto::Usage {
+    let usage = view.usage();
+    let cache = |cache: CacheUse| {
+        Some(proto::CacheUse {
+            chunks: cache.chunks,
+            bytes: cache.bytes,
+            hits: cache.hits,
+            misses: cache.misses,
+            evictions: cache.evictions,
+            loaded_bytes: cache.loaded_bytes,
+        })
+    };
+    let file = |file: CachedFile| proto::CachedFile {
+        path: file.path,
+        storage_level: file.level.map(|level| level.to_string()),
+        memory_chunks: file.memory_chunks,
+        memory_bytes: file.memory_bytes,
+        disk_chunks: file.disk_chunks,
+        disk_bytes: file.disk_bytes,
+    };
     proto::Usage {
-        execution: view.memory.execution,
-        storage: view.memory.storage,
-        results: view.memory.results,
-        cached: view.memory.cached,
-        disk: view.spill_bytes,
+        execution: usage.execution,
+        storage: usage.storage,
+        results: usage.results,
+        cached: usage.cached,
+        disk: usage.disk,
+        memory_cache: cache(usage.memory_cache),
+        disk_cache: cache(usage.disk_cache),
+        cached_files: usage.cached_files.into_iter().map(file).collect(),
     }
 }
 

@@ -113,11 +113,14 @@ impl Entry {
     }
 }
 
-/// The chunks there are of a file: all of one version.
+/// The chunks there are of a file: all of one version, but for those that scans still hold.
 #[derive(Debug)]
-struct FileChunks {
+pub(crate) struct FileChunks {
     version: Arc<FileIdentity>,
-    entries: usize,
+    pub(crate) entries: usize,
+    pub(crate) bytes: u64,
+    /// Of the table it was last wanted for.
+    pub(crate) level: Option<StorageLevel>,
 }
 
 #[derive(Debug)]
@@ -176,6 +179,11 @@ impl CachedChunks {
     pub(crate) fn contents(&self) -> impl Iterator<Item = (&ChunkKey, u64, Option<StorageLevel>)> {
         let loaded = self.entries.iter().filter(|(_, e)| e.chunk.is_some());
         loaded.map(|(key, entry)| (key, entry.bytes, entry.level))
+    }
+
+    /// What is in memory, or on its way there, by file.
+    pub(crate) fn files(&self) -> impl Iterator<Item = (&Path, &FileChunks)> {
+        self.files.iter()
     }
 
     /// Notes that something larger than a chunk is wanted; was it before?
@@ -266,7 +274,7 @@ impl CachedChunks {
         for victim in victims {
             self.evict_one(&victim);
         }
-        self.note_version(key);
+        self.note_file(key, bytes, level);
         self.entries.insert(
             key.clone(),
             Entry {
@@ -305,6 +313,9 @@ impl CachedChunks {
         }
         self.total = self.total - entry.bytes + bytes;
         self.pinned = self.pinned - entry.bytes + bytes;
+        if let Some(file) = self.files.get_mut(key.file.location()) {
+            file.bytes = file.bytes - entry.bytes + bytes;
+        }
         entry.bytes = bytes;
         entry.holders = 1;
         entry.chunk = Some(Arc::clone(chunk));
@@ -455,6 +466,7 @@ impl CachedChunks {
         let location = key.file.location();
         if let Some(file) = self.files.get_mut(location) {
             file.entries -= 1;
+            file.bytes -= entry.bytes;
             if file.entries == 0 {
                 self.files.remove(location);
             }
@@ -462,8 +474,8 @@ impl CachedChunks {
         Some(entry)
     }
 
-    /// A chunk of this version comes in: those of another version of the file are of no use.
-    fn note_version(&mut self, key: &ChunkKey) {
+    /// A chunk comes in. Those of another version of its file are of no use.
+    fn note_file(&mut self, key: &ChunkKey, bytes: u64, level: Option<StorageLevel>) {
         let location = key.file.location();
         let outdated = self
             .files
@@ -473,14 +485,19 @@ impl CachedChunks {
             let version = Arc::clone(&key.file);
             self.drop_all(|file| file.location() == version.location() && *file != *version);
         }
-        self.files
+        let file = self
+            .files
             .entry(location.clone())
-            .and_modify(|file| file.version = Arc::clone(&key.file))
             .or_insert_with(|| FileChunks {
                 version: Arc::clone(&key.file),
                 entries: 0,
-            })
-            .entries += 1;
+                bytes: 0,
+                level,
+            });
+        file.version = Arc::clone(&key.file);
+        file.entries += 1;
+        file.bytes += bytes;
+        file.level = level;
     }
 
     fn drop_all(&mut self, which: impl Fn(&FileIdentity) -> bool) {
@@ -503,8 +520,14 @@ impl CachedChunks {
         let Some(entry) = self.entries.get_mut(key) else {
             return;
         };
+        if entry.level == level {
+            return;
+        }
         let before = entry.class() as usize;
         entry.level = level;
+        if let Some(file) = self.files.get_mut(key.file.location()) {
+            file.level = level;
+        }
         let after = entry.class() as usize;
         if before != after
             && let Some(key) = self.orders[before].remove(&entry.used_at)
@@ -533,5 +556,7 @@ impl CachedChunks {
         }
         let counted: usize = self.files.values().map(|file| file.entries).sum();
         assert_eq!(counted, self.entries.len());
+        let bytes: u64 = self.files.values().map(|file| file.bytes).sum();
+        assert_eq!(bytes, self.total);
     }
 }

@@ -25,9 +25,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use catalog::{CachedFiles, Chunk, ChunkKey, Prospect};
+use datafusion::object_store::path::Path;
 use job::{AttemptId, StorageLevel};
 
-use super::cached::{Admission, CacheCounts, CacheLimits, CachedChunks, Evicted};
+use super::cached::{Admission, CacheCounts, CacheLimits, CachedChunks, Evicted, FileChunks};
 
 /// A `MemoryConsumer` of DataFusion: one operator in one partition of one attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -488,6 +489,11 @@ impl Ledger {
     /// See [`CachedChunks::take_evicted`].
     pub(crate) fn take_evicted(&mut self) -> Vec<Evicted> {
         self.cached.take_evicted()
+    }
+
+    /// See [`CachedChunks::files`].
+    pub(crate) fn cached_files(&self) -> impl Iterator<Item = (&Path, &FileChunks)> {
+        self.cached.files()
     }
 
     pub(crate) fn cache_counts(&self) -> CacheCounts {

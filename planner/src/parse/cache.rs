@@ -3,11 +3,11 @@
 use job::{Caching, SqlState, StorageLevel};
 
 use crate::error::{PlanError, Result};
-use crate::statement::{CacheTable, CreateTempTable, OnCommit, Statement, TempTableSource};
+use crate::statement::{CacheTable, Statement};
 
 use super::cursor::Cursor;
 use super::options::option_list;
-use super::query::forbid_writes;
+use super::query::{forbid_writes, table_of};
 
 /// `CACHE [LAZY] TABLE name [OPTIONS (storage_level …)] [[AS] query]`. With a query it is a temporary
 /// table from the start.
@@ -36,18 +36,7 @@ pub(super) fn cache(cursor: &mut Cursor<'_>) -> Result<Statement> {
     if let Some(unsupported) = forbid_writes(&query) {
         return Ok(Statement::Unsupported(unsupported));
     }
-    Ok(Statement::CreateTempTable(Box::new(CreateTempTable {
-        name: name.name,
-        if_not_exists: false,
-        on_commit: OnCommit::PreserveRows,
-        source: TempTableSource::Query {
-            query,
-            columns: Vec::new(),
-            with_data: true,
-        },
-        caching: Some(caching),
-        warnings: Vec::new(),
-    })))
+    Ok(table_of(name.name, query, Some(caching)))
 }
 
 /// `(storage_level MEMORY_ONLY)`, or as Spark spells it, `('storageLevel' = 'MEMORY_ONLY')`.

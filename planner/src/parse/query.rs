@@ -2,6 +2,7 @@
 
 use datafusion::sql::sqlparser::ast::{self, Query, SetExpr, TableObject};
 use datafusion::sql::sqlparser::tokenizer::Token;
+use job::Caching;
 
 use crate::error::{PlanError, Result};
 use crate::statement::{
@@ -46,8 +47,13 @@ fn select_into(into: ast::SelectInto, query: Box<Query>) -> Result<Statement> {
         return Ok(Statement::Unsupported(permanent_table()));
     }
     let name = object_name(&into.name)?;
-    Ok(Statement::CreateTempTable(Box::new(CreateTempTable {
-        name: name.name,
+    Ok(table_of(name.name, query, None))
+}
+
+/// CREATE TEMP TABLE AS, with nothing but the query.
+pub(super) fn table_of(name: String, query: Box<Query>, caching: Option<Caching>) -> Statement {
+    Statement::CreateTempTable(Box::new(CreateTempTable {
+        name,
         if_not_exists: false,
         on_commit: OnCommit::PreserveRows,
         source: TempTableSource::Query {
@@ -55,9 +61,9 @@ fn select_into(into: ast::SelectInto, query: Box<Query>) -> Result<Statement> {
             columns: Vec::new(),
             with_data: true,
         },
-        caching: None,
+        caching,
         warnings: Vec::new(),
-    })))
+    }))
 }
 
 pub(super) fn permanent_table() -> PlanError {

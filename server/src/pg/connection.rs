@@ -34,7 +34,7 @@ use super::startup::{StartupAction, StartupRequest, StartupState};
 use super::watch::Watch;
 use crate::config::{KeyId, REPORTED};
 use crate::session::{
-    ActivityState, Interrupted, Services, Session, SessionIdentity, TransactionStatus,
+    ActivityState, Interrupted, Services, Session, SessionIdentity, TransactionStatus, new_secret,
 };
 
 /// A client may think so long between two fetches before its rows are taken off their job.
@@ -151,19 +151,13 @@ fn open_session(
             "the database system is shutting down",
         ));
     }
-    let mut secret = vec![0; request.secret_size()];
-    getrandom::fill(&mut secret).map_err(|error| {
-        ErrorReport::new(
-            SqlState::INTERNAL_ERROR,
-            format!("no random numbers for the cancel key: {error}"),
-        )
-    })?;
+    let secret = new_secret(request.secret_size())?;
     let identity = SessionIdentity {
         user: request.user.clone(),
         database: request.database.clone(),
         client: Some(client),
     };
-    let registration = services.registry.register(identity, secret.into())?;
+    let registration = services.registry.register(identity, secret)?;
     let session = Session::open(Arc::clone(services), registration, &request.settings)?;
     if let Some(unknown_options) = request.negotiate {
         writer

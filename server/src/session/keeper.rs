@@ -9,9 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use catalog::{Definition, Relation};
-use job::{ErrorReport, SqlState};
+use job::ErrorReport;
 use tracing::{info, warn};
 
+use super::registry::new_secret;
 use super::{Services, Session, SessionIdentity};
 
 /// Executors seldom come or go alone.
@@ -76,21 +77,20 @@ fn statement(relation: &Relation) -> Option<String> {
 }
 
 fn open(services: &Arc<Services>) -> Result<Session, ErrorReport> {
-    let mut secret = vec![0; SECRET_BYTES];
-    getrandom::fill(&mut secret).map_err(|error| {
-        ErrorReport::new(
-            SqlState::INTERNAL_ERROR,
-            format!("no random numbers: {error}"),
-        )
-    })?;
     let identity = SessionIdentity {
         user: NAME.to_owned(),
         database: String::new(),
         client: None,
     };
-    let registration = services.registry.register(identity, secret.into())?;
-    let name = ("application_name".to_owned(), NAME.to_owned());
-    Session::open(Arc::clone(services), registration, &[name])
+    let secret = new_secret(SECRET_BYTES)?;
+    let registration = services.registry.register(identity, secret)?;
+    // Whatever clients may do by default.
+    let settings = [
+        ("application_name", NAME),
+        ("default_transaction_read_only", "off"),
+    ];
+    let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    Session::open(Arc::clone(services), registration, &settings)
 }
 
 async fn run(session: &mut Session, sql: &str) -> Result<(), ErrorReport> {

@@ -50,6 +50,7 @@ pub use interrupt::{Interrupt, Interrupted};
 pub(crate) use keeper::keep_cached;
 pub use planner::ParsedStatement;
 pub(crate) use prepared::Executed;
+pub(crate) use registry::new_secret;
 pub use registry::{
     Activity, ActivityState, Registration, SessionHandle, SessionIdentity, SessionRegistry,
 };

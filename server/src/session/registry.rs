@@ -98,6 +98,18 @@ impl SessionHandle {
     }
 }
 
+/// What a session's cancel requests have to know.
+pub(crate) fn new_secret(bytes: usize) -> Result<Bytes, ErrorReport> {
+    let mut secret = vec![0; bytes];
+    getrandom::fill(&mut secret).map_err(|error| {
+        ErrorReport::new(
+            SqlState::INTERNAL_ERROR,
+            format!("no random numbers for the cancel key: {error}"),
+        )
+    })?;
+    Ok(secret.into())
+}
+
 /// All sessions, by the pid clients know them under.
 #[derive(Debug)]
 pub struct SessionRegistry {

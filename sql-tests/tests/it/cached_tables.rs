@@ -67,6 +67,33 @@ fn every_level_keeps_what_it_says_and_answers_alike() -> Result {
             "{level}: {on_disk}"
         );
         memory.push(cached);
+        // Seen from SQL.
+        let blocks = rows(
+            &mut wire,
+            "SELECT count(*), min(storage_level), sum(memory_bytes) > 1000, sum(disk_bytes) > 1000 \
+             FROM firesteel.blocks WHERE path LIKE '%/t/part=_/_.parquet'",
+        )?;
+        let yes = |yes: bool| Some(if yes { "t" } else { "f" }.to_owned());
+        let in_memory = level != "DISK_ONLY";
+        let wanted = [
+            Some("3".to_owned()),
+            Some(level.to_owned()),
+            yes(in_memory),
+            yes(!in_memory),
+        ];
+        assert_eq!(blocks, [wanted], "{level}");
+        let caches = rows(
+            &mut wire,
+            "SELECT cache FROM firesteel.caches WHERE chunks > 20 AND bytes > 1000 AND loaded_bytes >= bytes",
+        )?;
+        let wanted = if in_memory { "memory" } else { "disk" };
+        assert_eq!(
+            caches,
+            [[Some(format!(
+                "columns {} {wanted}",
+                if in_memory { "in" } else { "on" }
+            ))]]
+        );
         // From the first statement on.
         assert!(found(&mut wire, "SELECT sum(score) FROM t")? > 0, "{level}");
         check_all(&mut wire, &want, level)?;
@@ -145,6 +172,11 @@ fn what_a_lost_executor_had_is_loaded_elsewhere_before_anybody_asks() -> Result 
     wire.simple("CACHE TABLE t")?;
     let whole = found(&mut wire, sum)?;
     assert!(whole > 1 << 20, "{whole}");
+    let keepers =
+        "SELECT count(DISTINCT executor_id) FROM firesteel.blocks WHERE memory_chunks > 0";
+    wait_until("heartbeats told", || {
+        Ok(rows(&mut server.connect()?, keepers)? == [[Some("3".to_owned())]])
+    })?;
     let loaded = server.log().matches(LOADED).count();
     server.executors()[0].kill9()?;
     assert_eq!(rows(&mut wire, sum)?, answer);
