@@ -1,5 +1,5 @@
-//! Cached column chunks on the executor's disk: what gave way in memory, and what was never to be
-//! there. A copy of what can be had from the table's files, so nothing fails for want of one: what
+//! Cached column chunks on the executor's disk: what memory had no place for when it was read, and what
+//! was never to be there. A copy of what can be had from the table's files, so nothing fails for want of one: what
 //! can't be written is not kept, what can't be read back is forgotten.
 //!
 //! All chunks of a version of a file are in one file of ours, a frame ([`super::frame`]) per piece.

@@ -45,7 +45,7 @@ pub(crate) use reader::{LocalReader, StoredPart, lost};
 pub(crate) use spill::SpillFactory;
 pub(crate) use writer::{MapOutputHandle, SegmentWriter};
 
-use crate::memory::cached::{CacheLimits, Evicted};
+use crate::memory::cached::CacheLimits;
 use crate::memory::ledger::{Grant, Ledger, MoveOrder};
 use map_output::{MapOutput, MoveObserver};
 
@@ -99,10 +99,7 @@ impl BlockManager {
 
     /// For registrations, releases and views: nothing in here may block.
     pub(crate) fn ledger(&self) -> LedgerGuard<'_> {
-        LedgerGuard {
-            ledger: self.ledger.lock(),
-            manager: self,
-        }
+        LedgerGuard(self.ledger.lock())
     }
 
     pub(crate) fn disk_chunks(&self) -> &DiskChunks {
@@ -162,25 +159,16 @@ impl BlockManager {
                 Grant::Granted => return Ok(()),
                 Grant::MoveFirst(orders) => {
                     let evicted = ledger.take_evicted();
-                    let moved = MutexGuard::unlocked(&mut ledger.ledger, || {
-                        self.dispose(evicted);
+                    let moved = MutexGuard::unlocked(&mut ledger.0, || {
+                        drop(evicted);
                         self.carry_out(orders)
                     });
                     if let Err(error) = moved {
                         disk = Some(error);
                     }
                 }
-                Grant::Wait => self.freed.wait(&mut ledger.ledger),
+                Grant::Wait => self.freed.wait(&mut ledger.0),
                 Grant::Refused { available } => return Err(Refusal { available, disk }),
-            }
-        }
-    }
-
-    /// Frees chunks that were taken out of memory; some go to disk first.
-    fn dispose(&self, evicted: Vec<Evicted>) {
-        for one in evicted {
-            if let Some(level) = one.to_disk {
-                self.disk_chunks.store(&one.key, &one.chunk, level);
             }
         }
     }
@@ -303,31 +291,27 @@ impl BlockManager {
 }
 
 /// The ledger, locked. What was evicted meanwhile is freed after that: it takes time.
-pub(crate) struct LedgerGuard<'a> {
-    ledger: MutexGuard<'a, Ledger>,
-    manager: &'a BlockManager,
-}
+pub(crate) struct LedgerGuard<'a>(MutexGuard<'a, Ledger>);
 
 impl Deref for LedgerGuard<'_> {
     type Target = Ledger;
 
     fn deref(&self) -> &Ledger {
-        &self.ledger
+        &self.0
     }
 }
 
 impl DerefMut for LedgerGuard<'_> {
     fn deref_mut(&mut self) -> &mut Ledger {
-        &mut self.ledger
+        &mut self.0
     }
 }
 
 impl Drop for LedgerGuard<'_> {
     fn drop(&mut self) {
-        let evicted = self.ledger.take_evicted();
+        let evicted = self.0.take_evicted();
         if !evicted.is_empty() {
-            let manager = self.manager;
-            MutexGuard::unlocked(&mut self.ledger, || manager.dispose(evicted));
+            MutexGuard::unlocked(&mut self.0, || drop(evicted));
         }
     }
 }

@@ -69,15 +69,6 @@ pub(crate) enum Admission {
     Refused,
 }
 
-/// What was taken out of memory.
-#[derive(Debug)]
-pub(crate) struct Evicted {
-    pub(crate) key: ChunkKey,
-    pub(crate) chunk: Arc<Chunk>,
-    /// It gave way, and its table's level wants it on disk then.
-    pub(crate) to_disk: Option<StorageLevel>,
-}
-
 /// Chunks are of automatic caching, or of tables that have a level.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Class {
@@ -137,7 +128,7 @@ pub(crate) struct CachedChunks {
     /// Bytes of entries that are held or being loaded.
     pinned: u64,
     /// Taken out, not yet dropped: freeing memory is not for whoever holds the ledger's lock.
-    evicted: Vec<Evicted>,
+    evicted: Vec<Arc<Chunk>>,
     counts: CacheCounts,
 }
 
@@ -357,7 +348,7 @@ impl CachedChunks {
     }
 
     /// What was taken out since: to be dropped without the ledger's lock.
-    pub(crate) fn take_evicted(&mut self) -> Vec<Evicted> {
+    pub(crate) fn take_evicted(&mut self) -> Vec<Arc<Chunk>> {
         std::mem::take(&mut self.evicted)
     }
 
@@ -434,29 +425,19 @@ impl CachedChunks {
         })
     }
 
-    /// It gives way to something else.
+    /// It gives way to something else. If its table's level wants it on disk, it goes there when it is
+    /// read again and finds no place: whoever needs memory now should not have to wait for that.
     fn evict_one(&mut self, key: &ChunkKey) {
-        let level = self.entries.get(key).and_then(|entry| entry.level);
         self.counts.evictions += 1;
-        self.take_out(key, level.filter(|level| level.disk));
+        self.drop_one(key);
     }
 
-    /// Nobody needs it any more.
     fn drop_one(&mut self, key: &ChunkKey) {
-        self.take_out(key, None);
-    }
-
-    fn take_out(&mut self, key: &ChunkKey, to_disk: Option<StorageLevel>) {
         if let Some(entry) = self.remove(key)
             && let Some(chunk) = entry.chunk
         {
             self.orders[entry.level.is_some() as usize].remove(&entry.used_at);
-            let key = key.clone();
-            self.evicted.push(Evicted {
-                key,
-                chunk,
-                to_disk,
-            });
+            self.evicted.push(chunk);
         }
     }
 

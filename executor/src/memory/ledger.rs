@@ -28,7 +28,7 @@ use catalog::{CachedFiles, Chunk, ChunkKey, Prospect};
 use datafusion::object_store::path::Path;
 use job::{AttemptId, StorageLevel};
 
-use super::cached::{Admission, CacheCounts, CacheLimits, CachedChunks, Evicted, FileChunks};
+use super::cached::{Admission, CacheCounts, CacheLimits, CachedChunks, FileChunks};
 
 /// A `MemoryConsumer` of DataFusion: one operator in one partition of one attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -487,7 +487,7 @@ impl Ledger {
     }
 
     /// See [`CachedChunks::take_evicted`].
-    pub(crate) fn take_evicted(&mut self) -> Vec<Evicted> {
+    pub(crate) fn take_evicted(&mut self) -> Vec<Arc<Chunk>> {
         self.cached.take_evicted()
     }
 
