@@ -166,7 +166,8 @@ fn what_a_lost_executor_had_is_loaded_elsewhere_before_anybody_asks() -> Result 
     let mut wire = server.connect()?;
     create(&mut wire, folder.path())?;
     wire.simple("SET firesteel.force_exchange = on; SET firesteel.partitions = 6")?;
-    let sum = "SELECT sum(score), sum(amount), max(note) FROM t";
+    // No sum of floats, which depends on the order of its parts.
+    let sum = "SELECT sum(amount), sum(id % 7), max(note || id) FROM t";
     let answer = rows(&mut wire, sum)?;
     // Not the columns of the statement alone.
     wire.simple("CACHE TABLE t")?;
