@@ -90,6 +90,16 @@ pub struct ChunkKey {
     pub column: u32,
 }
 
+/// A chunk that a scan wants, and what is known of it before it is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    pub key: ChunkKey,
+    /// About what it takes in memory.
+    pub bytes: u64,
+    /// About how long reading it from its file takes, in nanoseconds. Good for comparing.
+    pub cost: u64,
+}
+
 /// Files whose chunks are meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CachedFiles {
@@ -227,9 +237,8 @@ pub trait ChunkCache: fmt::Debug + Send + Sync {
     /// anything is looked up, so that what is read once costs no more than this.
     fn was_wanted(&self, what: u64) -> bool;
 
-    /// Notes that a scan wants these chunks, each of about so many bytes, of a table that has this
-    /// level.
-    fn survey(&self, wanted: &[(ChunkKey, u64)], level: Option<StorageLevel>) -> Vec<Prospect>;
+    /// Notes that a scan wants these chunks, of a table that has this level.
+    fn survey(&self, wanted: &[Wanted], level: Option<StorageLevel>) -> Vec<Prospect>;
 
     /// Holds a chunk that is in memory.
     fn hold(&self, key: &ChunkKey) -> Option<HeldChunk>;
@@ -237,14 +246,9 @@ pub trait ChunkCache: fmt::Debug + Send + Sync {
     /// Holds a chunk that is on disk; blocks while it is read. What can't be read is forgotten.
     fn hold_from_disk(&self, key: &ChunkKey) -> Option<HeldChunk>;
 
-    /// Makes room for a chunk of about `bytes`, for the caller to load. `None`: it would not be
-    /// kept, or somebody loads it now.
-    fn begin(
-        &self,
-        key: &ChunkKey,
-        bytes: u64,
-        level: Option<StorageLevel>,
-    ) -> Option<Box<dyn ChunkSlot>>;
+    /// Makes room for a chunk, for the caller to load. `None`: it would not be kept, or somebody
+    /// loads it now.
+    fn begin(&self, wanted: &Wanted, level: Option<StorageLevel>) -> Option<Box<dyn ChunkSlot>>;
 }
 
 #[cfg(test)]

@@ -52,7 +52,7 @@ mod versions;
 pub use catalog::Catalog;
 pub use chunks::{
     CachedFiles, Chunk, ChunkCache, ChunkKey, ChunkSlot, FileIdentity, HeldChunk, PIECE_ROWS,
-    Piece, Prospect, hash_of,
+    Piece, Prospect, Wanted, hash_of,
 };
 pub use ddl::{CommentTarget, DdlOutcome, DropBehavior, IfExists};
 pub use error::{CatalogError, Result, find_report};

@@ -37,6 +37,8 @@ pub struct SchedulerConfig {
     /// How long a stage waits in all for slots where its data is in memory, while other slots are
     /// free. Less than anybody notices, and longer than most tasks over data in memory take.
     pub locality_wait: Duration,
+    /// The same for jobs that load a cache: a copy elsewhere would not be found.
+    pub load_wait: Duration,
     /// Whether reports of attempts that hold no slots are ignored. Only the simulator's positive
     /// control turns this off, to see that the simulator notices.
     #[doc(hidden)]
@@ -118,6 +120,7 @@ impl Default for SchedulerConfig {
             exclusion_time: Duration::from_secs(60),
             speculation: SpeculationConfig::default(),
             locality_wait: Duration::from_millis(30),
+            load_wait: Duration::from_secs(10),
             fencing: true,
         }
     }

@@ -88,6 +88,17 @@ pub struct JobOptions {
     /// Whether stragglers of stages that feed an exchange may be started a second time. Tasks of
     /// the result stage never are.
     pub speculation: bool,
+    /// It reads in order to keep what it reads where that is at home.
+    pub replica: Option<Replica>,
+}
+
+/// Which copy of cached data a job makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replica {
+    /// At first homes.
+    First,
+    /// At second homes.
+    Second,
 }
 
 impl Default for JobOptions {
@@ -97,6 +108,7 @@ impl Default for JobOptions {
             memory_bytes: None,
             rows: false,
             speculation: true,
+            replica: None,
         }
     }
 }

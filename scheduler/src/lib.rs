@@ -96,7 +96,7 @@ mod time;
 mod view;
 
 pub use config::{PoolConfig, PoolMode, SchedulerConfig, SpeculationConfig};
-pub use event::{Action, Event, JobEnd, JobOptions};
+pub use event::{Action, Event, JobEnd, JobOptions, Replica};
 pub use ring::{Homes, Ring};
 pub use scheduler::Scheduler;
 pub use time::Instant;

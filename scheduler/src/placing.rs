@@ -6,6 +6,8 @@
 //! does when too many wait. So homes cost a stage no more than that, and the time counts from its
 //! first refusal.
 //!
+//! A job that loads a cache ([`Replica`](crate::Replica)) wants its own home and no other, and waits longer.
+//!
 //! A stage that is ready while a single executor is there has no homes, and none of this cost.
 
 use std::time::Duration;
@@ -24,6 +26,14 @@ const WAITING_MAX: usize = 64;
 
 /// Bytes in memory that a slot makes of a file in a microsecond, at the least.
 const READ_BYTES_PER_MICRO: u64 = 256;
+
+/// How long stages may wait for their homes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Waits {
+    pub(crate) to_read: Duration,
+    /// What is read in order to be kept is of no use elsewhere.
+    pub(crate) to_load: Duration,
+}
 
 /// What becomes of a stage whose turn it is.
 pub(crate) enum Next {
@@ -44,12 +54,17 @@ impl StageState {
         &mut self,
         executors: &mut Executors,
         now: Instant,
-        wait: Option<Duration>,
+        wait: Option<Waits>,
     ) -> Option<Next> {
         let freest = executors.freest(&[])?;
         let is_new = self.tasks.is_empty() && self.homes.is_none();
         if is_new && !self.spec.placement.is_empty() && executors.active() > 1 {
-            let homes = executors.ring().assign(&self.spec.placement);
+            let mut homes = executors.ring().assign(&self.spec.placement);
+            if let Some(replica) = self.replica {
+                homes
+                    .iter_mut()
+                    .for_each(|homes| *homes = homes.only(replica));
+            }
             self.homes = Some(Box::new(StageHomes::new(homes)));
         }
         let slicing = self.spec.slicing;
@@ -67,7 +82,10 @@ impl StageState {
                 place,
             });
         }
-        let reading = self.reading_time();
+        let wait = wait.map(|wait| match self.replica {
+            None => wait.to_read.min(self.reading_time()),
+            Some(_) => wait.to_load,
+        });
         let homes = self.homes.as_mut()?;
         let executors = &*executors;
         let has_room = |executor| executors.has_room(executor, wanted, freest.free);
@@ -83,7 +101,6 @@ impl StageState {
                 if let Some(wait) = wait
                     && !homes.has_homeless()
                 {
-                    let wait = wait.min(reading);
                     let until = *homes.wait_until.get_or_insert(now.after(wait));
                     if now < until {
                         return Some(Next::Wait { until });
@@ -115,7 +132,10 @@ impl StageState {
             Slicing::PerPartition => self.partitions(task).first().copied().unwrap_or_default(),
         };
         let key = self.spec.placement.get(partition as usize).copied();
-        let homes = executors.ring().homes(key.unwrap_or_default());
+        let mut homes = executors.ring().homes(key.unwrap_or_default());
+        if let Some(replica) = self.replica {
+            homes = homes.only(replica);
+        }
         let wanted = self.slots_wanted(task);
         let executors = &*executors;
         let at_home = [
@@ -144,10 +164,13 @@ impl StageState {
 
 impl Scheduler {
     /// How long a stage may wait for its homes now.
-    pub(crate) fn may_wait(&self) -> Option<Duration> {
+    pub(crate) fn may_wait(&self) -> Option<Waits> {
         // A job that would have to be refused because others wait must not be one of them.
         let few = self.waiting.len() < WAITING_MAX && self.queued <= self.config.queued_jobs_max;
-        few.then_some(self.config.locality_wait)
+        few.then_some(Waits {
+            to_read: self.config.locality_wait,
+            to_load: self.config.load_wait,
+        })
     }
 
     /// Puts a stage aside.

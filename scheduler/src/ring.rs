@@ -11,6 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use job::ExecutorId;
 
+use crate::Replica;
+
 /// Points of an executor: more make shares more even, and joining slower.
 const POINTS: u64 = 64;
 
@@ -20,6 +22,19 @@ pub struct Homes {
     pub first: Option<ExecutorId>,
     /// Where it goes when the first has no room; another one than the first.
     pub second: Option<ExecutorId>,
+}
+
+impl Homes {
+    /// Where one copy is to be made; nowhere in particular if there are too few executors.
+    pub fn only(self, replica: Replica) -> Self {
+        Self {
+            first: match replica {
+                Replica::First => self.first,
+                Replica::Second => self.second,
+            },
+            second: None,
+        }
+    }
 }
 
 /// The executors that can be homes.

@@ -170,6 +170,9 @@ impl Scheduler {
             let stages = job.stages.iter_mut();
             stages.for_each(StageState::allow_speculation);
         }
+        for stage in &mut job.stages {
+            stage.replica = options.replica;
+        }
         job.rows = options.rows;
         self.jobs.insert(id, job);
         self.reserve(id, options.memory_bytes);

@@ -23,6 +23,7 @@ use job::{
 };
 
 use crate::Instant;
+use crate::Replica;
 use crate::executors::Room;
 use crate::holders::Output;
 use crate::homes::StageHomes;
@@ -51,6 +52,8 @@ pub(crate) struct StageState {
     order: Vec<u32>,
     /// Where what is left to cut is at home.
     pub(crate) homes: Option<Box<StageHomes>>,
+    /// It wants these homes alone.
+    pub(crate) replica: Option<Replica>,
     /// It waits for slots where its data is: nothing is cut meanwhile.
     pub(crate) aside: bool,
     pub(crate) pending: BTreeSet<u32>,
@@ -127,6 +130,7 @@ impl StageState {
             partitions_cut: 0,
             order: Vec::new(),
             homes: None,
+            replica: None,
             aside: false,
             pending: BTreeSet::new(),
             running: 0,

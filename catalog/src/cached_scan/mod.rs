@@ -22,6 +22,7 @@
 //! reader can do and this can't (filtering rows, nested columns, virtual columns, row groups in a
 //! sort's order) is left to it, file by file.
 
+mod estimate;
 mod open;
 mod rows;
 mod scan;

@@ -33,7 +33,8 @@ use parquet::arrow::parquet_column;
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, RowGroupMetaData};
 
 use super::Scan;
-use crate::chunks::{ChunkKey, FileIdentity, PIECE_ROWS, Prospect};
+use super::estimate::Estimate;
+use crate::chunks::{ChunkKey, FileIdentity, Prospect, Wanted};
 use job::StorageLevel;
 
 /// What became of a file.
@@ -348,33 +349,16 @@ impl OpenFile {
         }
     }
 
-    /// About what a chunk takes when it is decoded.
-    pub(super) fn estimate(&self, row_group: usize, column: usize) -> u64 {
-        let pieces = self.rows(row_group).div_ceil(PIECE_ROWS) as u64;
-        // Each is decoded into room for all its rows. The footer may tell any nonsense.
-        let rows = pieces.saturating_mul(PIECE_ROWS as u64);
-        let column = &self.columns[column];
-        let per_row = match column.field.data_type() {
-            DataType::Boolean => 0,
-            // Views or offsets; what they point to is about what the pages hold.
-            DataType::Utf8 | DataType::Binary => 4,
-            DataType::LargeUtf8 | DataType::LargeBinary => 8,
-            other => other.primitive_width().unwrap_or(16) as u64,
-        };
-        let metadata = self.row_group(row_group).column(column.leaf);
-        let text = match column.field.data_type() {
-            DataType::Utf8View
-            | DataType::BinaryView
-            | DataType::Utf8
-            | DataType::Binary
-            | DataType::LargeUtf8
-            | DataType::LargeBinary => metadata.uncompressed_size(),
-            _ => 0,
-        };
-        rows.saturating_mul(per_row)
-            // Bits for nulls or Booleans, and the arrays themselves.
-            .saturating_add(rows / 4 + pieces.saturating_mul(256))
-            .saturating_add(text.max(0) as u64)
+    /// A chunk as the cache is asked for it.
+    pub(super) fn wanted(&self, row_group: usize, column: usize) -> Wanted {
+        let Column { leaf, field, .. } = &self.columns[column];
+        let metadata = self.row_group(row_group).column(*leaf);
+        let estimate = Estimate::of(field.data_type(), self.rows(row_group), metadata);
+        Wanted {
+            key: self.key(row_group, column),
+            bytes: estimate.bytes,
+            cost: estimate.cost,
+        }
     }
 
     /// What the survey found of a chunk.
@@ -394,15 +378,10 @@ impl OpenFile {
         let row_groups: Vec<usize> = (0..self.access.len())
             .filter(|row_group| self.access[*row_group].should_scan())
             .collect();
-        let wanted: Vec<(ChunkKey, u64)> = row_groups
+        let wanted: Vec<Wanted> = row_groups
             .iter()
             .flat_map(|row_group| {
-                (0..self.columns.len()).map(|column| {
-                    (
-                        self.key(*row_group, column),
-                        self.estimate(*row_group, column),
-                    )
-                })
+                (0..self.columns.len()).map(|column| self.wanted(*row_group, column))
             })
             .collect();
         let mut found = self

@@ -178,8 +178,8 @@ impl Rows {
                 }
                 Prospect::OnDisk => on_disk.push((index, key)),
                 Prospect::Welcome if worth_loading => {
-                    let bytes = self.open.estimate(row_group, index);
-                    if let Some(slot) = cache.chunks.begin(&key, bytes, self.open.level) {
+                    let wanted = self.open.wanted(row_group, index);
+                    if let Some(slot) = cache.chunks.begin(&wanted, self.open.level) {
                         to_load.push((index, slot));
                     }
                 }

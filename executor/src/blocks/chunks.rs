@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use arrow::array::ArrayRef;
 use arrow::datatypes::DataType;
-use catalog::{Chunk, ChunkCache, ChunkKey, ChunkSlot, HeldChunk, Prospect};
+use catalog::{Chunk, ChunkCache, ChunkKey, ChunkSlot, HeldChunk, Prospect, Wanted};
 use job::{MemoryForm, StorageLevel};
 
 use super::BlockManager;
@@ -38,11 +38,11 @@ impl CachedBlocks {
         HeldChunk::new(chunk, Box::new(hold))
     }
 
-    fn slot(&self, key: &ChunkKey, bytes: u64, level: Option<StorageLevel>) -> Option<Slot> {
-        let admission = self.blocks.ledger().begin_chunk(key, bytes, level);
+    fn slot(&self, wanted: &Wanted, level: Option<StorageLevel>) -> Option<Slot> {
+        let admission = self.blocks.ledger().begin_chunk(wanted, level);
         (admission != Admission::Refused).then(|| Slot {
             cache: self.clone(),
-            key: key.clone(),
+            key: wanted.key.clone(),
             admission,
             level,
             filled: false,
@@ -55,15 +55,15 @@ impl ChunkCache for CachedBlocks {
         self.blocks.ledger().note_wanted(what)
     }
 
-    fn survey(&self, wanted: &[(ChunkKey, u64)], level: Option<StorageLevel>) -> Vec<Prospect> {
+    fn survey(&self, wanted: &[Wanted], level: Option<StorageLevel>) -> Vec<Prospect> {
         let mut prospects = Vec::with_capacity(wanted.len());
         for wanted in wanted.chunks(SURVEYED_AT_ONCE) {
             prospects.extend(self.blocks.ledger().survey_chunks(wanted, level));
         }
         let disk = self.blocks.disk_chunks();
         if disk.bytes() > 0 {
-            for (prospect, (key, _)) in prospects.iter_mut().zip(wanted) {
-                if *prospect != Prospect::Here && disk.contains(key) {
+            for (prospect, wanted) in prospects.iter_mut().zip(wanted) {
+                if *prospect != Prospect::Here && disk.contains(&wanted.key) {
                     *prospect = Prospect::OnDisk;
                 }
             }
@@ -79,7 +79,13 @@ impl ChunkCache for CachedBlocks {
     fn hold_from_disk(&self, key: &ChunkKey) -> Option<HeldChunk> {
         let disk = self.blocks.disk_chunks();
         let found = disk.find(key)?;
-        let slot = self.slot(key, found.memory_bytes(), Some(found.level))?;
+        let wanted = Wanted {
+            key: key.clone(),
+            bytes: found.memory_bytes(),
+            // A copy, from a disk as fast as the one that the file is on.
+            cost: found.memory_bytes(),
+        };
+        let slot = self.slot(&wanted, Some(found.level))?;
         match found.read() {
             Ok(pieces) => {
                 disk.count_hit();
@@ -93,13 +99,8 @@ impl ChunkCache for CachedBlocks {
         }
     }
 
-    fn begin(
-        &self,
-        key: &ChunkKey,
-        bytes: u64,
-        level: Option<StorageLevel>,
-    ) -> Option<Box<dyn ChunkSlot>> {
-        let slot = self.slot(key, bytes, level)?;
+    fn begin(&self, wanted: &Wanted, level: Option<StorageLevel>) -> Option<Box<dyn ChunkSlot>> {
+        let slot = self.slot(wanted, level)?;
         Some(Box::new(slot))
     }
 }

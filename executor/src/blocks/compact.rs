@@ -3,6 +3,7 @@
 //! What wastes memory is copied ([`operators::compact`]); here is what it is charged for.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use arrow::array::{Array, ArrayData, ArrayRef, AsArray, RecordBatch};
 use arrow::buffer::Buffer;
@@ -26,15 +27,30 @@ pub(crate) fn compact_pieces(
     mut pieces: Vec<ArrayRef>,
 ) -> Result<(Vec<ArrayRef>, usize), ArrowError> {
     let shown: usize = pieces.iter().map(shown_bytes_of).sum();
-    if wasteful(distinct_bytes(&pieces), shown) {
-        for piece in &mut pieces {
-            if let Some(copy) = compact_array(piece)? {
-                *piece = copy;
-            }
+    let held = distinct_bytes(&pieces);
+    for piece in &mut pieces {
+        if held > shown
+            && let Some(copy) = own_texts(piece)
+        {
+            *piece = copy;
+        } else if wasteful(held, shown)
+            && let Some(copy) = compact_array(piece)?
+        {
+            *piece = copy;
         }
     }
     let bytes = distinct_bytes(&pieces);
     Ok((pieces, bytes))
+}
+
+/// Views with texts that nothing else points to. A reader's views see the bytes that were fetched of the
+/// file, for other columns too: each would be charged for all of them.
+fn own_texts(array: &ArrayRef) -> Option<ArrayRef> {
+    match array.data_type() {
+        DataType::Utf8View => Some(Arc::new(array.as_string_view().gc())),
+        DataType::BinaryView => Some(Arc::new(array.as_binary_view().gc())),
+        _ => None,
+    }
 }
 
 /// What arrays hold in memory, each buffer counted once.
@@ -82,8 +98,6 @@ pub(crate) fn shown_bytes_of(column: &ArrayRef) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use arrow::array::{Int64Array, StringViewArray};
 
     use super::*;
@@ -125,12 +139,20 @@ mod tests {
             (0..40_000).map(|n| format!("a string that is not inlined: {n}")),
         ));
         let held = all.get_buffer_memory_size();
-        let pieces: Vec<ArrayRef> = (0..5).map(|n| all.slice(n * 8000, 8000)).collect();
-        let (kept, bytes) = compact_pieces(pieces.clone()).unwrap();
+        let shared = vec![ArrayRef::clone(&all); 3];
+        let (kept, bytes) = compact_pieces(shared.clone()).unwrap();
+        assert_eq!(bytes, distinct_bytes(&[all.clone()]));
         assert!(
             bytes >= held && bytes < held + (16 << 10),
             "{bytes} of {held}"
         );
+        assert_eq!(kept, shared);
+
+        // A part of what others point to as well is copied, however large a part it is.
+        let pieces: Vec<ArrayRef> = (0..4).map(|n| all.slice(n * 8000, 8000)).collect();
+        let (kept, bytes) = compact_pieces(pieces.clone()).unwrap();
+        let shown: usize = pieces.iter().map(shown_bytes_of).sum();
+        assert!(bytes < shown + 4 * 64, "{bytes} of {shown}");
         assert_eq!(kept, pieces);
     }
 }

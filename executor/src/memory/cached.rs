@@ -11,8 +11,9 @@
 //! being loaded) can't give way at once; therefore that is never more than the floor, and an operator
 //! that can't spill can always have the rest.
 //!
-//! Admission is TinyLFU's, weighted by size: a chunk that needs room comes in only if it was wanted
-//! more often than all the chunks together that would have to go. So one pass over a large table
+//! Admission is TinyLFU's, weighted by size and by what it costs to have a chunk again: one that needs
+//! room comes in only if keeping it saves more time, as often as it was wanted lately, than keeping
+//! all the chunks together that would have to go. So one pass over a large table
 //! finds the door closed, and so does the second; and a table that does not fit keeps the same part
 //! of itself cached instead of throwing each part out before it is read again.
 //!
@@ -24,7 +25,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use catalog::{CachedFiles, Chunk, ChunkKey, FileIdentity, Prospect, hash_of};
+use catalog::{CachedFiles, Chunk, ChunkKey, FileIdentity, Prospect, Wanted, hash_of};
 use datafusion::object_store::path::Path;
 use job::StorageLevel;
 
@@ -79,6 +80,8 @@ enum Class {
 #[derive(Debug)]
 struct Entry {
     bytes: u64,
+    /// What reading it from its file takes, in nanoseconds.
+    cost: u64,
     /// Scans that hold it.
     holders: u32,
     /// Its place in the order of its class.
@@ -182,23 +185,23 @@ impl CachedChunks {
         self.frequency.note(what) > 0
     }
 
-    /// Notes that a scan wants these chunks, of about so many bytes, and tells what it will find.
+    /// Notes that a scan wants these chunks, and tells what it will find.
     /// `free` is what nobody else uses of the memory that the cache may have.
     pub(crate) fn survey(
         &mut self,
-        wanted: &[(ChunkKey, u64)],
+        wanted: &[Wanted],
         level: Option<StorageLevel>,
         free: u64,
     ) -> Vec<Prospect> {
         let prospects: Vec<Prospect> = wanted
             .iter()
-            .map(|(key, bytes)| {
-                self.frequency.note(hash_of(key));
-                self.set_level(key, level);
-                match self.entries.get(key) {
+            .map(|wanted| {
+                self.frequency.note(hash_of(&wanted.key));
+                self.set_level(&wanted.key, level);
+                match self.entries.get(&wanted.key) {
                     Some(entry) if entry.chunk.is_some() => Prospect::Here,
                     Some(_) => Prospect::Elsewhere,
-                    None => match self.admission(key, *bytes, level, free).0 {
+                    None => match self.admission(wanted, level, free).0 {
                         Admission::Kept | Admission::Passing => Prospect::Welcome,
                         Admission::Refused => Prospect::Elsewhere,
                     },
@@ -247,29 +250,30 @@ impl CachedChunks {
         }
     }
 
-    /// A scan is about to load a chunk of about `bytes`. Charges for it, and evicts what it takes.
+    /// A scan is about to load a chunk. Charges for it, and evicts what it takes.
     pub(crate) fn begin(
         &mut self,
-        key: &ChunkKey,
-        bytes: u64,
+        wanted: &Wanted,
         level: Option<StorageLevel>,
         free: u64,
     ) -> Admission {
+        let Wanted { key, bytes, cost } = wanted;
         if self.entries.contains_key(key) {
             return Admission::Refused;
         }
-        let (admission, victims) = self.admission(key, bytes, level, free);
+        let (admission, victims) = self.admission(wanted, level, free);
         if admission == Admission::Refused {
             return admission;
         }
         for victim in victims {
             self.evict_one(&victim);
         }
-        self.note_file(key, bytes, level);
+        self.note_file(key, *bytes, level);
         self.entries.insert(
             key.clone(),
             Entry {
-                bytes,
+                bytes: *bytes,
+                cost: *cost,
                 holders: 0,
                 used_at: 0,
                 chunk: None,
@@ -277,8 +281,8 @@ impl CachedChunks {
                 level,
             },
         );
-        self.total += bytes;
-        self.pinned += bytes;
+        self.total += *bytes;
+        self.pinned += *bytes;
         admission
     }
 
@@ -355,11 +359,11 @@ impl CachedChunks {
     /// May a chunk that is not here come in, and what has to go for it?
     fn admission(
         &self,
-        key: &ChunkKey,
-        bytes: u64,
+        wanted: &Wanted,
         level: Option<StorageLevel>,
         free: u64,
     ) -> (Admission, Vec<ChunkKey>) {
+        let bytes = wanted.bytes;
         if self.limits.max == 0 || self.pinned + bytes > self.limits.floor {
             return (Admission::Refused, Vec::new());
         }
@@ -372,9 +376,7 @@ impl CachedChunks {
             } else {
                 Class::Automatic
             };
-            // Being looked at once more than the others is not enough: counts are estimates, and
-            // those who take turns would throw each other out for ever.
-            let worth = u32::from(self.frequency.count(hash_of(key)));
+            let worth = self.saves(&wanted.key, wanted.cost, 0);
             if let Some(victims) = self.victims(missing, class, worth) {
                 return (Admission::Kept, victims);
             }
@@ -389,17 +391,25 @@ impl CachedChunks {
         (Admission::Refused, Vec::new())
     }
 
-    /// Chunks of `missing` bytes that may go for one of a class, which was wanted so often.
-    fn victims(&self, missing: u64, class: Class, worth: u32) -> Option<Vec<ChunkKey>> {
+    /// The time that keeping a chunk saves, going by how often it was wanted lately, and `more` often.
+    fn saves(&self, key: &ChunkKey, cost: u64, more: u64) -> u64 {
+        let wanted = u64::from(self.frequency.count(hash_of(key))) + more;
+        wanted.saturating_mul(cost)
+    }
+
+    /// Chunks of `missing` bytes that may go for one of a class, which saves so much time.
+    fn victims(&self, missing: u64, class: Class, worth: u64) -> Option<Vec<ChunkKey>> {
         let mut missing = missing;
         let mut victims = Vec::new();
         let mut taken = Vec::new();
-        let mut price = 0;
+        let mut price = 0_u64;
         while missing > 0 {
             let (at, victim) = self.least_wanted(class, &taken)?;
             let entry = self.entries.get(&victim)?;
             if entry.class() == class {
-                price += u32::from(self.frequency.count(hash_of(&victim))) + 1;
+                // Being looked at once more than the others is not enough: counts are estimates,
+                // and those who take turns would throw each other out for ever.
+                price = price.saturating_add(self.saves(&victim, entry.cost, 1));
                 if price >= worth {
                     return None;
                 }
@@ -411,8 +421,8 @@ impl CachedChunks {
         Some(victims)
     }
 
-    /// The least wanted of the least recently used that are not in `taken`, of no better class than
-    /// `class`; the other class first.
+    /// Of the least recently used that are not in `taken`, the one whose bytes save the least time; of
+    /// no better class than `class`, the other class first.
     fn least_wanted(&self, class: Class, taken: &[u64]) -> Option<(u64, ChunkKey)> {
         let orders = &self.orders[..=class as usize];
         orders.iter().find_map(|order| {
@@ -420,8 +430,16 @@ impl CachedChunks {
                 .iter()
                 .filter(|(at, _)| !taken.contains(at))
                 .take(VICTIMS_COMPARED)
-                .min_by_key(|(at, key)| (self.frequency.count(hash_of(key)), **at))
+                .min_by_key(|(at, key)| (self.density(key), **at))
                 .map(|(at, key)| (*at, key.clone()))
+        })
+    }
+
+    /// The time that keeping a mebibyte of a chunk saves.
+    fn density(&self, key: &ChunkKey) -> u64 {
+        self.entries.get(key).map_or(0, |entry| {
+            let saved = self.saves(key, entry.cost, 0);
+            saved.saturating_mul(1 << 20) / entry.bytes.max(1)
         })
     }
 

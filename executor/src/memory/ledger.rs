@@ -24,7 +24,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use catalog::{CachedFiles, Chunk, ChunkKey, Prospect};
+use catalog::{CachedFiles, Chunk, ChunkKey, Prospect, Wanted};
 use datafusion::object_store::path::Path;
 use job::{AttemptId, StorageLevel};
 
@@ -436,7 +436,7 @@ impl Ledger {
     /// See [`CachedChunks::survey`].
     pub(crate) fn survey_chunks(
         &mut self,
-        wanted: &[(ChunkKey, u64)],
+        wanted: &[Wanted],
         level: Option<StorageLevel>,
     ) -> Vec<Prospect> {
         let free = self.free_to_cache();
@@ -456,12 +456,11 @@ impl Ledger {
     /// See [`CachedChunks::begin`].
     pub(crate) fn begin_chunk(
         &mut self,
-        key: &ChunkKey,
-        bytes: u64,
+        wanted: &Wanted,
         level: Option<StorageLevel>,
     ) -> Admission {
         let free = self.free_to_cache();
-        self.cached.begin(key, bytes, level, free)
+        self.cached.begin(wanted, level, free)
     }
 
     /// See [`CachedChunks::fill`].

@@ -1,7 +1,7 @@
 //! Random sequences of what operators and blocks ask of the ledger; its invariants hold after each.
 
 use arrow::datatypes::DataType;
-use catalog::FileIdentity;
+use catalog::{FileIdentity, Wanted};
 use datafusion::object_store::ObjectMeta;
 use job::{AttemptId, JobId, StageId, TaskId};
 
@@ -45,6 +45,14 @@ fn chunk(bytes: u64) -> Arc<Chunk> {
     Arc::new(Chunk::new(DataType::Int64, Vec::new(), bytes).unwrap())
 }
 
+fn wanted(key: &ChunkKey, bytes: u64, cost: u64) -> Wanted {
+    Wanted {
+        key: key.clone(),
+        bytes,
+        cost,
+    }
+}
+
 /// As a scan that wants a chunk once and loads it if it may; is it there now?
 fn scan(ledger: &mut Ledger, n: u32, bytes: u64) -> bool {
     scan_at(ledger, &key(n), bytes, None) == Some(Admission::Kept)
@@ -57,10 +65,20 @@ fn scan_at(
     bytes: u64,
     level: Option<StorageLevel>,
 ) -> Option<Admission> {
-    match ledger.survey_chunks(&[(key.clone(), bytes)], level)[..] {
+    scan_wanted(ledger, &wanted(key, bytes, bytes), level)
+}
+
+fn scan_wanted(
+    ledger: &mut Ledger,
+    wanted: &Wanted,
+    level: Option<StorageLevel>,
+) -> Option<Admission> {
+    let Wanted { key, bytes, .. } = wanted;
+    let bytes = *bytes;
+    match ledger.survey_chunks(std::slice::from_ref(wanted), level)[..] {
         [Prospect::Here] => Some(Admission::Kept),
         [Prospect::Welcome] => {
-            let admission = ledger.begin_chunk(key, bytes, level);
+            let admission = ledger.begin_chunk(wanted, level);
             assert_ne!(admission, Admission::Refused);
             assert!(ledger.fill_chunk(key, &chunk(bytes), bytes));
             ledger.release_chunk(key);
@@ -304,7 +322,10 @@ fn what_scans_hold_stays_and_is_never_more_than_the_floor() {
     assert!(ledger.hold_chunk(&key(0)).is_some());
     assert!(ledger.hold_chunk(&key(1)).is_some());
     assert!(ledger.hold_chunk(&key(2)).is_none());
-    assert_eq!(ledger.begin_chunk(&key(9), MIB, None), Admission::Refused);
+    assert_eq!(
+        ledger.begin_chunk(&wanted(&key(9), MIB, 1), None),
+        Admission::Refused
+    );
 
     assert_eq!(ledger.try_grow(join, 90 * MIB), Grant::Granted);
     assert_eq!(ledger.totals().cached, 10 * MIB);
@@ -363,6 +384,37 @@ fn one_pass_over_much_does_not_throw_out_what_is_hot() {
 }
 
 #[test]
+fn what_takes_long_to_have_again_is_kept_rather_than_what_does_not() {
+    let mut ledger = caching(1000 * MIB, 100 * MIB, 50 * MIB);
+    let scan = |ledger: &mut Ledger, n: u32, cost: u64| {
+        let kept = scan_wanted(ledger, &wanted(&key(n), 10 * MIB, cost), None);
+        kept == Some(Admission::Kept)
+    };
+    let cost = |n: u32| if n == 7 { 5 } else { 50 };
+    for _ in 0..4 {
+        for n in 0..10 {
+            assert!(scan(&mut ledger, n, cost(n)));
+        }
+    }
+    // As often, and cheaper than all but one of them.
+    for _ in 0..4 {
+        scan(&mut ledger, 20, 10);
+    }
+    assert_eq!(ledger.cache_counts().evictions, 1);
+    for n in 0..10 {
+        assert_eq!(ledger.hold_chunk(&key(n)).is_some(), n != 7, "{n}");
+        ledger.release_chunk(&key(n));
+    }
+    for _ in 0..4 {
+        assert!(!scan(&mut ledger, 7, 5) && !scan(&mut ledger, 21, 9));
+    }
+    // Once, but worth ten times what the others are.
+    assert!(scan(&mut ledger, 30, 500));
+    assert!(ledger.hold_chunk(&key(20)).is_none());
+    ledger.check();
+}
+
+#[test]
 fn a_table_larger_than_the_cache_keeps_the_same_part_cached() {
     let mut ledger = caching(1000 * MIB, 100 * MIB, 50 * MIB);
     for _ in 0..10 {
@@ -375,9 +427,12 @@ fn a_table_larger_than_the_cache_keeps_the_same_part_cached() {
 #[test]
 fn a_chunk_is_loaded_by_one_and_weighs_what_it_came_to() {
     let mut ledger = caching(100 * MIB, 80 * MIB, 20 * MIB);
-    assert_eq!(ledger.begin_chunk(&key(1), 5 * MIB, None), Admission::Kept);
     assert_eq!(
-        ledger.begin_chunk(&key(1), 5 * MIB, None),
+        ledger.begin_chunk(&wanted(&key(1), 5 * MIB, 1), None),
+        Admission::Kept
+    );
+    assert_eq!(
+        ledger.begin_chunk(&wanted(&key(1), 5 * MIB, 1), None),
         Admission::Refused
     );
     assert!(ledger.hold_chunk(&key(1)).is_none());
@@ -386,11 +441,17 @@ fn a_chunk_is_loaded_by_one_and_weighs_what_it_came_to() {
     ledger.release_chunk(&key(1));
 
     // Given up.
-    assert_eq!(ledger.begin_chunk(&key(2), 5 * MIB, None), Admission::Kept);
+    assert_eq!(
+        ledger.begin_chunk(&wanted(&key(2), 5 * MIB, 1), None),
+        Admission::Kept
+    );
     ledger.abandon_chunk(&key(2));
     assert_eq!(ledger.totals().cached, MIB);
     // Larger than what may be held.
-    assert_eq!(ledger.begin_chunk(&key(3), 5 * MIB, None), Admission::Kept);
+    assert_eq!(
+        ledger.begin_chunk(&wanted(&key(3), 5 * MIB, 1), None),
+        Admission::Kept
+    );
     assert!(!ledger.fill_chunk(&key(3), &chunk(30 * MIB), 30 * MIB));
     assert_eq!(ledger.totals().cached, MIB);
     assert_eq!(ledger.totals().cached_pinned, 0);
@@ -583,9 +644,10 @@ fn any_sequence_keeps_the_books() {
                     let bytes = 1 + rng.below(budget / 16);
                     let level = levels[n as usize % levels.len()];
                     let key = random_key(n);
-                    let wanted = ledger.survey_chunks(&[(key.clone(), bytes)], level);
-                    if wanted == [Prospect::Welcome] {
-                        let admission = ledger.begin_chunk(&key, bytes, level);
+                    let chunk = wanted(&key, bytes, 1 + rng.below(1_000_000));
+                    let prospects = ledger.survey_chunks(std::slice::from_ref(&chunk), level);
+                    if prospects == [Prospect::Welcome] {
+                        let admission = ledger.begin_chunk(&chunk, level);
                         assert_ne!(admission, Admission::Refused, "seed {seed}");
                         loading.push((n, bytes));
                         let totals = ledger.totals();
@@ -598,7 +660,7 @@ fn any_sequence_keeps_the_books() {
                         assert!(totals.cached <= max || !kept, "seed {seed}");
                         assert!(totals.used() <= budget.max(before), "seed {seed}");
                         loaded += 1;
-                    } else if wanted == [Prospect::Here] && ledger.hold_chunk(&key).is_some() {
+                    } else if prospects == [Prospect::Here] && ledger.hold_chunk(&key).is_some() {
                         holding.push(n);
                     }
                 }

@@ -2,7 +2,7 @@
 //! executors; here the statement is carried out, and executors are told what to forget.
 //!
 //! ```text
-//!   CACHE TABLE:    the level into the catalog -> a job that reads the table and drops the rows
+//!   CACHE TABLE:    the level into the catalog -> a job per copy, which reads the table and drops the rows
 //!   UNCACHE TABLE:  the level out of the catalog -> executors forget its files
 //!   REFRESH TABLE:  executors forget its files; statements read them anew
 //! ```
@@ -10,8 +10,9 @@
 //! Forgetting too much or too early costs time and nothing else, so nothing waits for it.
 
 use catalog::{CachedFiles, CatalogSnapshot, Definition, ExternalTable};
-use job::{Caching, ErrorReport, SqlError, SqlState};
+use job::{Caching, ErrorReport, SqlError, SqlState, StorageLevel};
 use planner::{CacheTable, Name, ParsedStatement};
+use scheduler::Replica;
 
 use super::Session;
 use super::ddl::object_name;
@@ -35,15 +36,8 @@ impl Session {
         caching: Caching,
     ) -> Result<(), ErrorReport> {
         let before = self.set_caching(name, Some(caching), false).await?;
-        if caching.level.replicas > 1 {
-            let notice = ErrorReport::new(
-                SqlState::SUCCESSFUL_COMPLETION,
-                "second copies are made of what is read while the executor that has it is busy",
-            );
-            self.notice(Severity::Notice, notice);
-        }
         if !caching.lazy
-            && let Err(error) = self.load_table(parsed, name).await
+            && let Err(error) = self.load_table(parsed, name, caching.level).await
         {
             // A block is rolled back as a whole; a statement of its own leaves nothing either.
             if !self.transaction.in_block() {
@@ -91,17 +85,32 @@ impl Session {
         Ok(done("REFRESH TABLE"))
     }
 
-    /// Reads a table into the executors' caches.
+    /// Reads a table into the executors' caches: once for each copy there is to be.
     async fn load_table(
         &mut self,
         parsed: &ParsedStatement,
         table: &Name,
+        level: StorageLevel,
     ) -> Result<(), ErrorReport> {
-        let context = self.statement_context();
-        let planner = &self.services.planner;
-        let view = self.view(&context);
-        if let Some(job) = planner.plan_load(&view, parsed, table).await? {
-            self.submit(job).finish().await?;
+        let mut replicas = vec![Replica::First];
+        if level.replicas > 1 {
+            if self.services.driver.membership().borrow().executors > 1 {
+                replicas.push(Replica::Second);
+            } else {
+                let notice = ErrorReport::new(
+                    SqlState::SUCCESSFUL_COMPLETION,
+                    "there is one executor: second copies are made when another one joins",
+                );
+                self.notice(Severity::Notice, notice);
+            }
+        }
+        for replica in replicas {
+            let context = self.statement_context();
+            let planner = &self.services.planner;
+            let view = self.view(&context);
+            if let Some(job) = planner.plan_load(&view, parsed, table).await? {
+                self.submit_replica(job, Some(replica)).finish().await?;
+            }
         }
         Ok(())
     }

@@ -28,6 +28,7 @@ use planner::{
     CreateTempTable, CreateView, Name, OnCommit, ParsedStatement, Placement, Planned, PlannedJob,
     PlannedView, PlannedWrite, PlannerSettings, SessionView, Statement, TempTableSource,
 };
+use scheduler::Replica;
 
 use super::copy::CopyOut;
 use super::prepared::Prepared;
@@ -304,6 +305,11 @@ impl Session {
     }
 
     pub(super) fn submit(&self, job: PlannedJob) -> StatementJob {
+        self.submit_replica(job, None)
+    }
+
+    /// As [`Self::submit`], of a job that loads the executors' caches.
+    pub(super) fn submit_replica(&self, job: PlannedJob, replica: Option<Replica>) -> StatementJob {
         let gucs = lock(&self.gucs);
         let pool = gucs.text(KeyId::Pool);
         let sink = job.plans.last().map(|plan| &plan.sink);
@@ -314,7 +320,8 @@ impl Session {
             session: Arc::clone(&self.registration.handle),
             pool: (!pool.is_empty()).then(|| pool.to_owned()),
             reserve_memory: gucs.flag(KeyId::ReserveMemory),
-            speculation: !writes && gucs.flag(KeyId::Speculation),
+            speculation: !writes && replica.is_none() && gucs.flag(KeyId::Speculation),
+            replica,
         };
         drop(gucs);
         StatementJob::submit(submitter, job)

@@ -15,7 +15,7 @@ use job::{ErrorReport, JobGraph, SqlState};
 use operators::StagePlan;
 use operators::rows::RowChunk;
 use planner::{PlannedJob, Replan};
-use scheduler::JobOptions;
+use scheduler::{JobOptions, Replica};
 
 use super::registry::SessionHandle;
 use super::services::Services;
@@ -29,6 +29,8 @@ pub(super) struct Submitter {
     pub(super) pool: Option<String>,
     pub(super) reserve_memory: bool,
     pub(super) speculation: bool,
+    /// Of jobs that load a cache: which copy they make.
+    pub(super) replica: Option<Replica>,
 }
 
 /// Dropping it cancels what runs.
@@ -168,6 +170,7 @@ impl Submitter {
             pool: self.pool.clone(),
             memory_bytes: job.memory_bytes.filter(|_| self.reserve_memory),
             speculation: self.speculation,
+            replica: self.replica,
             ..JobOptions::default()
         };
         let job = self.services.driver.submit(job, options);

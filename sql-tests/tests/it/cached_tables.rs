@@ -184,11 +184,66 @@ fn what_a_lost_executor_had_is_loaded_elsewhere_before_anybody_asks() -> Result 
     wait_until("loaded elsewhere", || {
         Ok(server.log().matches(LOADED).count() > loaded)
     })?;
-    assert!(
-        found(&mut wire, sum)? > 0,
-        "nothing of {whole} bytes is found"
-    );
+    // All of it is somewhere, and a statement that is cut as this one has it again after one more look.
+    let most = "SELECT count(*) FROM (SELECT path, max(memory_chunks) AS chunks FROM firesteel.blocks \
+         GROUP BY path) b WHERE chunks >= 24";
+    wait_until("every column of every file", || {
+        Ok(rows(&mut server.connect()?, most)? == [[Some("3".to_owned())]])
+    })?;
     assert_eq!(rows(&mut wire, sum)?, answer);
+    assert_eq!(found(&mut wire, sum)?, whole);
+    Ok(())
+}
+
+#[test]
+fn two_copies_are_made_and_either_of_them_is_enough() -> Result {
+    let folder = tempfile::tempdir()?;
+    tables(folder.path())?;
+    let mut server = server("75", "10", 3, "512MiB")?;
+    let mut wire = server.connect()?;
+    create(&mut wire, folder.path())?;
+    let sum = "SELECT sum(amount), sum(id % 7), max(note || id) FROM t";
+    let answer = rows(&mut wire, sum)?;
+    wire.simple("CACHE TABLE t OPTIONS (storage_level MEMORY_ONLY_2)")?;
+    let whole = found(&mut wire, sum)?;
+    assert!(whole > 1 << 20, "{whole}");
+    // Each file is at two executors, which have the same of it.
+    let copies = "SELECT count(*), count(DISTINCT executor_id) / 2, min(memory_chunks) = max(memory_chunks), \
+         min(memory_bytes) = max(memory_bytes), min(storage_level) \
+         FROM firesteel.blocks WHERE memory_chunks > 20 GROUP BY path";
+    let copied = ["2", "1", "t", "t", "MEMORY_ONLY_2"].map(|text| Some(text.to_owned()));
+    let twice = |server: &Server| -> Result<bool> {
+        Ok(rows(&mut server.connect()?, copies)? == vec![copied.to_vec(); 3])
+    };
+    wait_until("two copies", || twice(&server))?;
+    // Whichever goes: what it had is found in the other one at once, and is copied again.
+    for _ in 0..2 {
+        let home = rows(
+            &mut wire,
+            "SELECT address FROM firesteel.executors JOIN firesteel.blocks USING (executor_id) \
+             WHERE memory_chunks > 20 ORDER BY executor_id LIMIT 1",
+        )?;
+        let address = home[0][0].clone().ok_or("an executor without an address")?;
+        let executors = server.executors().iter_mut();
+        let mut homes = executors.filter(|executor| {
+            let port = executor.blocks_port();
+            port.is_some_and(|port| address.ends_with(&format!(":{port}")))
+        });
+        let home = homes.next().ok_or("an executor that was not started")?;
+        home.kill9()?;
+        assert_eq!(rows(&mut wire, sum)?, answer);
+        assert_eq!(found(&mut wire, sum)?, whole);
+        home.start_again()?;
+        wait_until("two copies again", || twice(&server))?;
+    }
+    wire.simple("UNCACHE TABLE t")?;
+    let none = [[Some("0".to_owned())]];
+    wait_until("no copies", || {
+        Ok(rows(
+            &mut server.connect()?,
+            "SELECT count(*) FROM firesteel.blocks",
+        )? == none)
+    })?;
     Ok(())
 }
 

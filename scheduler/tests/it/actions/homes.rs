@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use job::{FailureKind, Slicing};
-use scheduler::{Ring, SchedulerConfig};
+use scheduler::{JobOptions, Replica, Ring, SchedulerConfig};
 
 use crate::fixture::{Fixture, graph, placed, sliced, whole};
 
@@ -242,6 +242,45 @@ fn a_wide_task_is_not_squeezed_into_a_busy_home() {
     // For a narrow one there is room.
     let lines = it.submit(3, graph([placed(whole(1, &[]), &[key])]));
     assert!(lines[0].contains("on e1:"), "{lines:?}");
+}
+
+fn load(it: &mut Fixture, job: u64, replica: Replica) -> Vec<String> {
+    let options = JobOptions {
+        replica: Some(replica),
+        ..JobOptions::default()
+    };
+    let graph = graph([placed(whole(1, &[]), &[key_of_e1()])]);
+    it.submit_with(job, graph, options)
+}
+
+#[test]
+fn each_copy_is_loaded_at_its_own_home() {
+    let mut it = Fixture::executors(&[1, 1, 1]);
+    assert!(load(&mut it, 1, Replica::First)[0].contains("on e1:"));
+    assert!(load(&mut it, 2, Replica::Second)[0].contains("on e2:"));
+    // A busy home is waited for, longer than for what is only read, and another one does not do.
+    assert!(load(&mut it, 3, Replica::First).is_empty());
+    assert!(it.pass(WAIT * 2).is_empty());
+    let lines = it.finish("1.0.0#0");
+    assert!(
+        lines
+            .iter()
+            .any(|line| line.starts_with("launch 3.0.0#0 on e1:")),
+        "{lines:?}"
+    );
+    // One that never has room is not waited for for ever.
+    assert!(load(&mut it, 4, Replica::Second).is_empty());
+    let lines = it.pass_pause();
+    assert!(lines[0].starts_with("launch 4.0.0#0 on e3:"), "{lines:?}");
+}
+
+#[test]
+fn a_copy_whose_home_goes_is_loaded_elsewhere() {
+    let mut it = Fixture::executors(&[1, 1, 1]);
+    occupy(&mut it, 1, 1);
+    assert!(load(&mut it, 2, Replica::First).is_empty());
+    let lines = it.drain(1);
+    assert!(lines[0].starts_with("launch 2.0.0#0 on e"), "{lines:?}");
 }
 
 #[test]

@@ -53,6 +53,7 @@ impl Checker {
         let homes = ring.assign(&spec.placement);
         for partition in partitions {
             let homes = homes[*partition as usize];
+            let homes = job.replica.map_or(homes, |replica| homes.only(replica));
             let homes = [homes.first, homes.second];
             let mut others = homes.into_iter().flatten();
             let free = others.find(|home| self.model.free(*home) > 0);
@@ -70,12 +71,16 @@ impl Checker {
         if !self.model.any_free() {
             return Ok(());
         }
-        let wait = self.config.locality_wait.as_micros() as u64;
         let now = self.now;
         for (id, job) in &mut self.model.jobs {
             if job.ended.is_some() || !job.admitted {
                 continue;
             }
+            let wait = match job.replica {
+                None => self.config.locality_wait,
+                Some(_) => self.config.load_wait,
+            };
+            let wait = wait.as_micros() as u64;
             for stage in job.placed_stages(now) {
                 self.home_waits += 1;
                 let since = *job.aside_since.entry(stage).or_insert(now);

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use scheduler::{JobOptions, SchedulerConfig};
+use scheduler::{JobOptions, Replica, SchedulerConfig};
 
 use super::stragglers::Pace;
 use job::{AttemptId, Epoch, ExecutorId, JobGraph, JobId, Slicing, StageId, TaskId};
@@ -61,6 +61,7 @@ pub(crate) struct JobModel {
     pub(crate) reserves: bool,
     pub(crate) passed: u32,
     pub(crate) speculation: bool,
+    pub(crate) replica: Option<Replica>,
     pub(crate) paces: BTreeMap<StageId, Pace>,
     pub(crate) ended: Option<Ended>,
     pub(crate) released: bool,
@@ -214,6 +215,7 @@ impl JobModel {
             reserves: options.memory_bytes.is_none(),
             passed: 0,
             speculation: options.speculation,
+            replica: options.replica,
             paces: BTreeMap::new(),
             ended: None,
             released: false,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use job::{ExchangeKind, JobGraph, Reading, Slicing, Stage, StageId, StageInput, StageOutput};
-use scheduler::{JobOptions, PoolConfig, PoolMode, SchedulerConfig, SpeculationConfig};
+use scheduler::{JobOptions, PoolConfig, PoolMode, Replica, SchedulerConfig, SpeculationConfig};
 
 use super::dice::Dice;
 
@@ -78,6 +78,7 @@ impl Profile {
                 min_time: Duration::from_millis(dice.between(0, 100)),
             },
             locality_wait: Duration::from_millis(dice.between(0, 60)),
+            load_wait: Duration::from_millis(dice.between(0, 300)),
             pools: draw_pools(dice),
             pool_patience: dice.small(2, 100),
             ..SchedulerConfig::default()
@@ -154,6 +155,10 @@ pub(crate) fn draw_options(dice: &mut Dice) -> JobOptions {
         memory_bytes: dice.chance(0.4).then(|| dice.between(1, 250)),
         rows: dice.chance(0.7),
         speculation: dice.chance(0.7),
+        replica: dice
+            .chance(0.2)
+            .then(|| dice.pick(&[Replica::First, Replica::Second]).copied())
+            .flatten(),
     }
 }
 
