@@ -1,5 +1,6 @@
 //! The driver process: the Postgres front end, sessions, and the event loop. See README.md.
 
+pub mod allocator;
 pub mod app;
 pub mod cli;
 pub mod cluster;

@@ -11,7 +11,7 @@ use job::Protection;
 use server::app::{App, ExitOnSignals};
 use server::cli::{Cli, Command, DemoArgs};
 use server::config::Config;
-use server::{demo, executor_process, machine};
+use server::{allocator, demo, executor_process, machine};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
@@ -33,15 +33,16 @@ fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     let result = match cli.command {
-        Command::Serve(args) => args
-            .config(env)
-            .map_err(Failure::from)
-            .and_then(|config| run(async { serve(config).await })),
+        Command::Serve(args) => args.config(env).map_err(Failure::from).and_then(|config| {
+            allocator::return_pages_early(&config);
+            run(async { serve(config).await })
+        }),
         Command::Executor(args) => {
             let driver = args.driver.clone();
-            args.config(env)
-                .map_err(Failure::from)
-                .and_then(|config| run(async { run_executor(driver, config).await }))
+            args.config(env).map_err(Failure::from).and_then(|config| {
+                allocator::return_pages_early(&config);
+                run(async { run_executor(driver, config).await })
+            })
         }
         Command::Demo(args) => args
             .config(env)
