@@ -88,6 +88,9 @@ pub struct JobOptions {
     /// Whether stragglers of stages that feed an exchange may be started a second time. Tasks of
     /// the result stage never are.
     pub speculation: bool,
+    /// There is a plan for it that needs less memory: a task that finds too little is tried once more, and
+    /// then the job fails, so that the other plan has its turn.
+    pub other_plan: bool,
     /// It reads in order to keep what it reads where that is at home.
     pub replica: Option<Replica>,
 }
@@ -108,6 +111,7 @@ impl Default for JobOptions {
             memory_bytes: None,
             rows: false,
             speculation: true,
+            other_plan: false,
             replica: None,
         }
     }

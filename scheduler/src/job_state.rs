@@ -42,6 +42,8 @@ pub(crate) struct JobState {
     pub(crate) released: bool,
     /// Its result is rows, which are lost with their executor until they are delivered.
     pub(crate) rows: bool,
+    /// There is a plan for it that needs less memory.
+    pub(crate) other_plan: bool,
     /// The last stage.
     pub(crate) result: StageId,
     /// By id. Emptied when the job ends.
@@ -94,6 +96,7 @@ impl JobState {
             started: false,
             released: false,
             rows: false,
+            other_plan: false,
             result,
             stages: stages
                 .map(|(spec, consumers)| StageState::new(spec, consumers))

@@ -194,7 +194,10 @@ impl Scheduler {
             Verdict::RetryWithMoreRoom => {
                 let job = self.jobs.get(&id.job);
                 let avoid = job.map_or(&[][..], |job| job.stage(id.stage).avoided(id.task));
-                if held.shared || self.executors.has_other_than(avoid) {
+                let other_plan_next = job
+                    .is_some_and(|job| job.other_plan && job.stage(id.stage).failures(id.task) > 0);
+                let has_room_elsewhere = held.shared || self.executors.has_other_than(avoid);
+                if has_room_elsewhere && !other_plan_next {
                     self.retry(attempt, true, error);
                 } else {
                     self.end_job(id.job, JobEnd::Failed(error));

@@ -11,7 +11,7 @@
 //! | executor lost | retry at once |
 //!
 //! Every retry counts against `task_attempts_max`, a lost input against `stage_reruns_max` of its
-//! producer; and a result task is not retried after its `ResultStarted`.
+//! producer; a job that has another plan for less memory gets one retry with more room; and a result task is not retried after its `ResultStarted`.
 
 use job::FailureKind;
 

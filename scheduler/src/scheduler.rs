@@ -174,6 +174,7 @@ impl Scheduler {
             stage.replica = options.replica;
         }
         job.rows = options.rows;
+        job.other_plan = options.other_plan;
         self.jobs.insert(id, job);
         self.reserve(id, options.memory_bytes);
         self.submitted += 1;

@@ -58,7 +58,7 @@ enum State {
 impl StatementJob {
     pub(super) fn submit(submitter: Submitter, mut job: PlannedJob) -> Self {
         let replan = job.replan.take();
-        let running = submitter.submit(job);
+        let running = submitter.submit(job, replan.is_some());
         Self {
             submitter,
             state: State::Running(running),
@@ -159,17 +159,18 @@ impl StatementJob {
             graph: job.graph.clone(),
             plans: job.plans.clone(),
         });
-        self.state = State::Running(self.submitter.submit(job));
+        self.state = State::Running(self.submitter.submit(job, false));
         Ok(())
     }
 }
 
 impl Submitter {
-    fn submit(&self, job: PlannedJob) -> JobHandle {
+    fn submit(&self, job: PlannedJob, other_plan: bool) -> JobHandle {
         let options = JobOptions {
             pool: self.pool.clone(),
             memory_bytes: job.memory_bytes.filter(|_| self.reserve_memory),
             speculation: self.speculation,
+            other_plan,
             replica: self.replica,
             ..JobOptions::default()
         };

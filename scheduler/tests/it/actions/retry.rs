@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use job::FailureKind;
-use scheduler::{SchedulerConfig, WaitReason};
+use scheduler::{JobOptions, SchedulerConfig, WaitReason};
 
 use crate::fixture::{Fixture, graph, sliced, whole};
 
@@ -127,6 +127,21 @@ fn running_out_of_memory_beside_others_is_retried() {
         it.pass_pause(),
         ["launch 1.0.0#1 on e1: partitions 0..1, 1 slots (result)"]
     );
+}
+
+#[test]
+fn a_job_with_another_plan_runs_out_of_memory_twice() {
+    let mut it = Fixture::executors(&[2]);
+    it.submit(1, graph([whole(1, &[])]));
+    let options = JobOptions {
+        other_plan: true,
+        ..JobOptions::default()
+    };
+    it.submit_with(2, graph([whole(1, &[])]), options);
+    assert!(it.fail("2.0.0#0", FailureKind::Resources).is_empty());
+    assert!(it.pass_pause()[0].starts_with("launch 2.0.0#1"));
+    let lines = it.fail("2.0.0#1", FailureKind::Resources);
+    assert_eq!(lines[0], "job 2 failed: 58030 it broke");
 }
 
 #[test]

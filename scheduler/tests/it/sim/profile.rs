@@ -155,6 +155,7 @@ pub(crate) fn draw_options(dice: &mut Dice) -> JobOptions {
         memory_bytes: dice.chance(0.4).then(|| dice.between(1, 250)),
         rows: dice.chance(0.7),
         speculation: dice.chance(0.7),
+        other_plan: dice.chance(0.3),
         replica: dice
             .chance(0.2)
             .then(|| dice.pick(&[Replica::First, Replica::Second]).copied())
