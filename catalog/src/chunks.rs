@@ -16,7 +16,7 @@ use arrow::error::ArrowError;
 use object_store::ObjectMeta;
 
 use crate::listing::changed_at;
-use job::StorageLevel;
+use job::{Protection, StorageLevel};
 
 /// Rows of a chunk's arrays, but for the last one: what DataFusion's operators like to get. Each
 /// has its own buffers, so that an operator that keeps a batch keeps (and is charged for) that
@@ -55,6 +55,9 @@ impl FileIdentity {
             version: meta.version.clone()?,
             hash: 0,
         };
+        if !Protection::Versions.is_on() {
+            (identity.e_tag, identity.version) = Default::default();
+        }
         identity.hash = hash_of((
             &identity.location,
             identity.size,

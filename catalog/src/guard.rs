@@ -24,6 +24,7 @@ use datafusion::datasource::physical_plan::{
 };
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::datasource::table_schema::TableSchema;
+use datafusion::error::DataFusionError;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::physical_expr::projection::ProjectionExprs;
 use datafusion::physical_expr::{
@@ -37,10 +38,12 @@ use datafusion_datasource::morsel::{Morsel, MorselPlan, MorselPlanner, Morselize
 use datafusion_proto::protobuf::PhysicalPlanNode;
 use futures::stream::BoxStream;
 use futures::{FutureExt, Stream, StreamExt};
+use job::ErrorReport;
 use object_store::ObjectStore;
 
 use crate::cached_scan::{ScanCache, with_chunks};
 use crate::chunks::ChunkCache;
+use crate::error::find_report;
 use crate::external::FileKind;
 use crate::file_errors::{name_file, panicked};
 use crate::footers::SnapshotFooters;
@@ -360,6 +363,8 @@ impl Morselizer for GuardedMorselizer {
         };
         let file_name = Arc::new(FileName {
             path,
+            location: location.clone(),
+            store: Arc::clone(&self.store),
             kind: self.kind,
         });
         let inner = file_name.guard(|| self.inner.plan_file(file))?;
@@ -371,6 +376,8 @@ impl Morselizer for GuardedMorselizer {
 #[derive(Debug)]
 struct FileName {
     path: PathBuf,
+    location: object_store::path::Path,
+    store: Arc<SnapshotStore>,
     kind: FileKind,
 }
 
@@ -379,8 +386,25 @@ impl FileName {
     fn guard<T>(&self, step: impl FnOnce() -> Result<T>) -> Result<T> {
         match catch_unwind(AssertUnwindSafe(step)) {
             Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) => Err(name_file(self.kind, &self.path, error)),
+            Ok(Err(error)) => Err(self.name(error)),
             Err(panic) => Err(panicked(self.kind, &self.path, panic.as_ref())),
+        }
+    }
+}
+
+impl FileName {
+    /// DataFusion makes mere words of what went wrong with a footer: a file that is not the version
+    /// that was listed any more is not blamed for what is in it.
+    fn name(&self, error: DataFusionError) -> DataFusionError {
+        let is_vague = find_report(&error).is_none();
+        match name_file(self.kind, &self.path, error) {
+            DataFusionError::External(blamed) if is_vague && blamed.is::<ErrorReport>() => {
+                DataFusionError::External(match self.store.complaint(&self.location) {
+                    Some(changed) => Box::new(changed),
+                    None => blamed,
+                })
+            }
+            named => named,
         }
     }
 }
@@ -484,5 +508,49 @@ impl Stream for GuardedStream {
                 Poll::Ready(Some(Err(error)))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use datafusion::error::DataFusionError;
+    use parquet::errors::ParquetError;
+
+    use super::FileName;
+    use crate::error::find_report;
+    use crate::external::FileKind;
+    use crate::listing::{ListedFile, object_meta};
+    use crate::versions::SnapshotStore;
+
+    #[test]
+    fn a_file_that_changed_is_not_blamed_for_its_bytes() -> Result<(), Box<dyn std::error::Error>> {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("t.parquet");
+        std::fs::write(&path, "one")?;
+        let listed = ListedFile {
+            meta: object_meta(&path, &std::fs::metadata(&path)?)?,
+            path: path.clone(),
+            parents: Vec::new(),
+        };
+        let file_name = FileName {
+            path: path.clone(),
+            location: listed.meta.location.clone(),
+            store: Arc::new(SnapshotStore::new(&[listed], Vec::new())),
+            kind: FileKind::Parquet,
+        };
+        let sqlstate = || {
+            let words = ParquetError::General("Failed to fetch metadata".to_owned());
+            let error = file_name.guard(|| Err::<(), _>(DataFusionError::from(words)));
+            let error = error.err()?;
+            find_report(&error).map(|report| report.sqlstate.as_str().to_owned())
+        };
+        assert_eq!(sqlstate().as_deref(), Some("XX001"));
+        std::fs::write(&path, "other")?;
+        assert_eq!(sqlstate().as_deref(), Some("40001"));
+        std::fs::remove_file(&path)?;
+        assert_eq!(sqlstate().as_deref(), Some("58P01"));
+        Ok(())
     }
 }

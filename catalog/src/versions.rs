@@ -19,7 +19,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
-use job::{ErrorReport, SqlState};
+use job::{ErrorReport, Protection, SqlState};
 use object_store::path::Path;
 use object_store::{
     Attributes, CopyOptions, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload,
@@ -83,6 +83,17 @@ impl SnapshotStore {
         blocking(move || version.open().map(drop)).await
     }
 
+    /// What [`Self::check`] says, now and here, if it says anything: for errors that were made words
+    /// of on their way.
+    pub(crate) fn complaint(&self, location: &Path) -> Option<ErrorReport> {
+        match self.files.get(location)?.open().err()? {
+            object_store::Error::Generic { source, .. } => {
+                source.downcast().ok().map(|report| *report)
+            }
+            _ => None,
+        }
+    }
+
     fn version(&self, location: &Path) -> object_store::Result<Arc<FileVersion>> {
         self.files.get(location).cloned().ok_or_else(|| {
             generic(ErrorReport::new(
@@ -112,7 +123,7 @@ impl FileVersion {
             && now.last_modified == self.meta.last_modified
             && (self.meta.e_tag.is_none() || now.e_tag == self.meta.e_tag)
             && (self.meta.version.is_none() || now.version == self.meta.version);
-        if unchanged {
+        if unchanged || !Protection::Versions.is_on() {
             return Ok(());
         }
         Err(generic(

@@ -18,20 +18,26 @@ pub enum Protection {
     Drain,
     /// Peers that fall silent are given up.
     Liveness,
+    /// Operators get no more memory than there is.
+    Memory,
     /// Jobs that wait are bounded in number.
     Queue,
     /// A task that failed is tried again.
     Retries,
+    /// Versions of a file are told apart by more than size and modification time.
+    Versions,
 }
 
-const ALL: [(&str, Protection); 7] = [
+const ALL: [(&str, Protection); 9] = [
     ("backpressure", Protection::Backpressure),
     ("cancels", Protection::Cancels),
     ("checksums", Protection::Checksums),
     ("drain", Protection::Drain),
     ("liveness", Protection::Liveness),
+    ("memory", Protection::Memory),
     ("queue", Protection::Queue),
     ("retries", Protection::Retries),
+    ("versions", Protection::Versions),
 ];
 
 /// One bit each. Set once, before anything runs.
