@@ -2,7 +2,7 @@
 //! matters: executors reach the driver, and all reach an executor's blocks, through one each.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -36,6 +36,11 @@ pub struct World {
 }
 
 impl World {
+    /// Where its tables are.
+    pub fn data(&self) -> &Path {
+        self.data.path()
+    }
+
     /// Made when it is first asked for.
     pub fn get() -> Result<&'static Self> {
         static WORLD: OnceLock<World> = OnceLock::new();
@@ -67,6 +72,8 @@ pub struct Options {
     pub short_timeouts: bool,
     /// Of the first executor, if not below its own directory.
     pub work_dir: Option<PathBuf>,
+    /// TPC-H tables, if not those of [`World`].
+    pub data: Option<PathBuf>,
     pub seed: u64,
 }
 
@@ -80,6 +87,7 @@ impl Options {
             config: String::new(),
             short_timeouts: true,
             work_dir: None,
+            data: None,
             seed,
         }
     }
@@ -108,7 +116,10 @@ pub struct Cluster {
 
 impl Cluster {
     pub fn start(options: &Options) -> Result<Self> {
-        let world = World::get()?;
+        let data = match &options.data {
+            Some(data) => data,
+            None => World::get()?.data.path(),
+        };
         let config_dir = TempDir::with_prefix("firesteel-chaos-config-")?;
         let config = config_dir.path().join("firesteel.toml");
         let timeouts = if options.short_timeouts {
@@ -187,7 +198,7 @@ impl Cluster {
         };
         cluster.know_processes();
         let mut wire = cluster.driver.connect()?;
-        tpch::create_tables(&mut wire, world.data.path())?;
+        tpch::create_tables(&mut wire, data)?;
         Ok(cluster)
     }
 

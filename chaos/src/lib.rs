@@ -2,18 +2,20 @@
 //!
 //! In reading order: [`rows`] are the tests of the table in `README.md`, each a function from a
 //! [`Run`] to a [`report::Report`]. [`cluster`] starts processes with a [`network`] between them,
-//! [`oracle`] knows what is asked and the right answers, [`client`] asks and judges, [`watch`]
+//! [`oracle`] and [`heavy`] know what is asked and the right answers, [`client`] asks and judges, [`watch`]
 //! gathers evidence, [`dice`] makes chance repeatable.
 
 pub mod client;
 pub mod cluster;
 pub mod dice;
+pub mod heavy;
 pub mod network;
 pub mod oracle;
 pub mod report;
 pub mod rows;
 pub mod watch;
 
+use std::path::Path;
 use std::time::Instant;
 
 use report::Report;
@@ -32,6 +34,8 @@ pub struct Run {
     pub until: Option<Instant>,
     /// Protections to switch off.
     pub without: Option<&'static str>,
+    /// Memory of executors and TPC-H tables for rows 7 and 18, if not small ones.
+    pub large: Option<(&'static str, &'static Path)>,
 }
 
 impl Run {
@@ -41,6 +45,7 @@ impl Run {
             seed,
             until: None,
             without: None,
+            large: None,
         }
     }
 

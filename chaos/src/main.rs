@@ -5,6 +5,7 @@
     reason = "a command-line tool: it talks on standard output"
 )]
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -28,6 +29,12 @@ struct Cli {
     /// Switch each row's protection off: all must turn red.
     #[arg(long)]
     control: bool,
+    /// TPC-H tables for rows 7 and 18, in place of small ones that are generated.
+    #[arg(long, requires = "memory")]
+    data: Option<PathBuf>,
+    /// What each of their executors has then: for row 7, a fifth of lineitem or less.
+    #[arg(long, requires = "data")]
+    memory: Option<String>,
 }
 
 fn main() -> ExitCode {
@@ -37,6 +44,13 @@ fn main() -> ExitCode {
     let share = cli
         .minutes
         .map(|minutes| minutes / rows.len().max(1) as f64);
+    let large = cli.memory.zip(cli.data).map(|(memory, data)| {
+        // For as long as the process lives.
+        let data = data.canonicalize().unwrap_or(data);
+        let data: &'static Path = Box::leak(data.into_boxed_path());
+        let memory: &'static str = Box::leak(memory.into_boxed_str());
+        (memory, data)
+    });
     let mut as_wanted = !rows.is_empty();
     for row in rows {
         let until = share.map(|minutes| Instant::now() + Duration::from_secs_f64(minutes * 60.0));
@@ -44,6 +58,7 @@ fn main() -> ExitCode {
             seed: cli.seed,
             until,
             without: cli.control.then_some(row.control),
+            large,
         };
         as_wanted &= one(row, &run) == !cli.control;
     }

@@ -55,14 +55,23 @@ pub struct Oracle(BTreeMap<&'static str, Vec<Row>>);
 impl Oracle {
     /// Answers [`QUERIES`] and [`WIDE`] over the tables below a folder.
     pub fn ask(data: &Path) -> Result<Self> {
+        let queries = QUERIES.into_iter().chain([WIDE]);
+        Self::ask_for(data, queries.map(|query| (query, query)))
+    }
+
+    /// Answers the first of each pair with what the second, the same question, gives.
+    pub fn ask_for(
+        data: &Path,
+        questions: impl IntoIterator<Item = (&'static str, &'static str)>,
+    ) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
         runtime.block_on(async {
             let context = oracle::session(data).await?;
             let mut answers = BTreeMap::new();
-            for query in QUERIES.into_iter().chain([WIDE]) {
-                let batches = context.sql(query).await?.collect().await?;
+            for (query, same) in questions {
+                let batches = context.sql(same).await?.collect().await?;
                 let mut rows = Vec::new();
                 for batch in batches {
                     rows.extend(oracle::rows(&batch)?);

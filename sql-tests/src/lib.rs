@@ -8,6 +8,7 @@
 //! suites themselves are in `tests/it`.
 
 pub mod executor;
+pub mod generations;
 pub mod known_failures;
 pub mod oracle;
 pub mod places;

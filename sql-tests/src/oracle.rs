@@ -2,21 +2,30 @@
 //! without any of our code.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::error::Result;
-use datafusion::prelude::{ParquetReadOptions, SessionContext};
+use datafusion::execution::memory_pool::FairSpillPool;
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::prelude::{ParquetReadOptions, SessionConfig, SessionContext};
 
 use crate::tpch::TABLES;
 
 /// A row as text; `None` is NULL.
 pub type Row = Vec<Option<String>>;
 
+/// Sorts and aggregates of the oracle's go to disk when they need more.
+const MEMORY_BYTES: usize = 6 << 30;
+
 /// A session that knows the tables below a folder.
 pub async fn session(folder: &Path) -> Result<SessionContext> {
-    let context = SessionContext::new();
+    let runtime = RuntimeEnvBuilder::new()
+        .with_memory_pool(Arc::new(FairSpillPool::new(MEMORY_BYTES)))
+        .build_arc()?;
+    let context = SessionContext::new_with_config_rt(SessionConfig::new(), runtime);
     for (table, _) in TABLES {
         let location = format!("{}/", folder.join(table).display());
         let options = ParquetReadOptions::default();

@@ -1,16 +1,18 @@
 //! TPC-H data as Parquet: several files for the large tables and several row groups in each, so
 //! that even a small scale has work for several tasks.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::fs::File;
 use std::io::BufWriter;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
+use parquet::file::reader::{FileReader, SerializedFileReader};
 use tpchgen::generators::{
     CustomerGenerator, LineItemGenerator, NationGenerator, OrderGenerator, PartGenerator,
     PartSuppGenerator, RegionGenerator, SupplierGenerator,
@@ -59,6 +61,24 @@ pub fn create_tables(wire: &mut Wire, folder: &Path) -> Result<(), WireError> {
         ))?;
     }
     Ok(())
+}
+
+/// Columns times row groups of each of a table's files: what a cache of all of it has.
+pub fn chunks(
+    folder: &Path,
+    table: &str,
+) -> Result<BTreeMap<PathBuf, u64>, Box<dyn Error + Send + Sync>> {
+    let mut chunks = BTreeMap::new();
+    for entry in std::fs::read_dir(folder.join(table))? {
+        let path = entry?.path();
+        let reader = SerializedFileReader::new(File::open(&path)?)?;
+        let groups = reader.metadata().row_groups();
+        chunks.insert(
+            path,
+            groups.iter().map(|group| group.num_columns() as u64).sum(),
+        );
+    }
+    Ok(chunks)
 }
 
 fn batches(table: &str, scale: f64, part: i32, parts: i32) -> Result<Batches, Box<dyn Error>> {

@@ -123,6 +123,11 @@ impl Wire {
         })
     }
 
+    /// Waits longer for the server's next word than statements of the suites may take.
+    pub fn be_patient(&mut self, timeout: Duration) -> io::Result<()> {
+        self.stream.get_ref().set_read_timeout(Some(timeout))
+    }
+
     /// A batch of the simple protocol: an answer per statement.
     pub fn simple(&mut self, sql: &str) -> Result<Vec<Answer>, WireError> {
         let mut body = Vec::new();

@@ -1,10 +1,13 @@
 //! The rows, by their numbers in the table of `README.md`.
 
 mod cancels;
+mod changing_files;
 mod damaged_files;
 mod dirty_network;
 mod drain;
 mod kills;
+mod little_memory;
+mod lost_cache;
 mod overload;
 mod partition;
 mod slow_reader;
@@ -24,7 +27,7 @@ pub struct Row {
 }
 
 /// All there are.
-pub const ROWS: [Row; 10] = [
+pub const ROWS: [Row; 13] = [
     Row {
         number: 1,
         run: soak::run,
@@ -56,6 +59,11 @@ pub const ROWS: [Row; 10] = [
         control: "checksums",
     },
     Row {
+        number: 7,
+        run: little_memory::run,
+        control: "memory",
+    },
+    Row {
         number: 8,
         run: slow_reader::run,
         control: "backpressure",
@@ -66,6 +74,11 @@ pub const ROWS: [Row; 10] = [
         control: "cancels",
     },
     Row {
+        number: 12,
+        run: changing_files::run,
+        control: "versions",
+    },
+    Row {
         number: 13,
         run: overload::run,
         control: "queue",
@@ -74,6 +87,11 @@ pub const ROWS: [Row; 10] = [
         number: 14,
         run: drain::run,
         control: "drain,retries",
+    },
+    Row {
+        number: 18,
+        run: lost_cache::run,
+        control: "retries",
     },
 ];
 

@@ -66,8 +66,11 @@ rows! {
     4 row_04_partition row_04_turns_red_without_liveness;
     5 row_05_dirty_network row_05_turns_red_without_checksums;
     6 row_06_damaged_files row_06_turns_red_without_checksums;
+    7 row_07_little_memory row_07_turns_red_without_memory_limits;
     8 row_08_slow_reader row_08_turns_red_without_backpressure;
     9 row_09_cancels row_09_turns_red_without_cancels;
+    12 row_12_changing_files row_12_turns_red_without_versions;
     13 row_13_overload row_13_turns_red_without_a_queue_limit;
     14 row_14_drain row_14_turns_red_without_draining;
+    18 row_18_lost_cache row_18_turns_red_without_retries;
 }

@@ -1,0 +1,319 @@
+//! Row 7: joins, aggregates and sorts over five times what executors have memory for and more, and
+//! small statements beside them.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use sql_tests::tpch;
+use sql_tests::wire::Wire;
+use tempfile::TempDir;
+
+use crate::client::{Asked, Outcome, Tally, ask};
+use crate::cluster::{Cluster, Options};
+use crate::dice::Dice;
+use crate::heavy::{INPUT, QUESTIONS, Question, SMALL};
+use crate::oracle::{Oracle, SHORT};
+use crate::report::Report;
+use crate::{Result, Run, watch};
+
+const EXECUTORS: usize = 2;
+const SLOTS: u32 = 2;
+const MEMORY: &str = "40MiB";
+/// 1.2 million rows in lineitem.
+const SCALE: f64 = 0.2;
+/// What is read, by an executor's memory.
+const TIMES_MEMORY: u64 = 5;
+/// Large statements at once.
+const CLIENTS: usize = 2;
+const ROUNDS_SHORT: u64 = 1;
+const FAULTS: [&str; 3] = ["MB spilled", "planned again", "ended with 53200"];
+/// What a process may have beside its memory, whatever that is: code, pages being decoded, batches on
+/// their way, what the allocator keeps.
+const BESIDE_BYTES_MAX: u64 = 768 << 20;
+/// Of the ledger: operators may take a little without asking, and each task some batches.
+const OVERDRAFT_PERCENT_MAX: u64 = 25;
+const OVERDRAFT_BYTES_MAX: u64 = 16 << 20;
+/// Of a large statement. One that takes longer hangs.
+const TIMEOUT: Duration = Duration::from_secs(600);
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+const CALM_ASKED: usize = 40;
+const SMALLS: [&str; 2] = [SHORT, SMALL];
+/// Of a small statement beside large ones, by its time without them; and on top.
+const SLOWER_MAX: u32 = 10;
+const SLOWER_BY_MAX: Duration = Duration::from_millis(250);
+
+/// Data of its own: more than other rows need.
+struct Tables {
+    data: PathBuf,
+    oracle: Oracle,
+    _generated: Option<TempDir>,
+}
+
+impl Tables {
+    fn get(given: Option<&Path>) -> Result<Self> {
+        let (data, generated) = match given {
+            Some(data) => (data.to_owned(), None),
+            None => {
+                let folder = TempDir::with_prefix("firesteel-chaos-large-")?;
+                tpch::generate(folder.path(), SCALE).map_err(|error| error.to_string())?;
+                (folder.path().to_owned(), Some(folder))
+            }
+        };
+        let large = QUESTIONS.map(|question| (question.sql, question.same));
+        let smalls = SMALLS.map(|small| (small, small));
+        Ok(Self {
+            oracle: Oracle::ask_for(&data, large.into_iter().chain(smalls))?,
+            data,
+            _generated: generated,
+        })
+    }
+}
+
+/// What was seen of executors' memory, at most.
+#[derive(Debug, Default)]
+struct Peak {
+    resident: u64,
+    /// By the ledger.
+    used: u64,
+}
+
+pub(super) fn run(run: &Run) -> Result<Report> {
+    let mut report = Report::new(7, "little memory", run);
+    let (memory, given) = run.large.unzip();
+    let tables = Tables::get(given)?;
+    let mut cluster = Cluster::start(&Options {
+        executors: EXECUTORS,
+        slots: SLOTS,
+        memory: memory.unwrap_or(MEMORY),
+        // Executors that are busy are not lost.
+        short_timeouts: false,
+        data: Some(tables.data.clone()),
+        ..Options::new(run.seed, run.without)
+    })?;
+    let budget = cluster.metrics_of(0)?.get("memory_budget_bytes");
+    let mut wire = cluster.driver.connect()?;
+    let input: u64 = wire.value(INPUT)?.unwrap_or_default().parse()?;
+    report.figure(
+        "lineitem",
+        format!(
+            "{} MiB, {:.1} × memory",
+            input >> 20,
+            input as f64 / budget as f64
+        ),
+    );
+    report.check(input >= TIMES_MEMORY * budget, || {
+        format!("{input} bytes are less than {TIMES_MEMORY} × {budget}")
+    });
+    let mut calm = Tally::default();
+    for _ in 0..CALM_ASKED {
+        ask_small(&mut wire, &tables.oracle, &mut calm);
+    }
+
+    let mut dice = Dice::new(run.seed);
+    let (mut large, mut beside, mut peak) = (Tally::default(), Tally::default(), Peak::default());
+    let (mut rounds, mut refused) = (0, BTreeMap::new());
+    while run.wants_more(rounds, ROUNDS_SHORT, &report, &FAULTS) {
+        let before = Counters::read(&cluster)?;
+        let round = Round::run(&cluster, &tables.oracle, &mut dice)?;
+        beside.merge(round.beside);
+        peak.raise_to(&round.peak);
+        for (name, asked) in round.large {
+            match &asked.outcome {
+                Outcome::Failed(_, Some(sqlstate)) if sqlstate == "53200" => {
+                    *refused.entry(name).or_insert(0_u64) += 1;
+                    report.fired("ended with 53200", 1);
+                }
+                _ => large.add(asked),
+            }
+        }
+        for (number, node) in cluster.nodes.iter_mut().enumerate() {
+            let runs = node.executor.is_running();
+            report.check(runs, || format!("executor {number} has ended"));
+        }
+        let after = Counters::read(&cluster)?;
+        report.fired("MB spilled", (after.spilled - before.spilled) >> 20);
+        report.fired("planned again", after.replanned - before.replanned);
+        rounds += 1;
+    }
+
+    let lost = cluster.logged("executor lost");
+    report.check(lost == 0, || format!("{lost} executors were lost"));
+    report.figure(
+        "an executor's memory, at most",
+        format!(
+            "{} MiB by its ledger, {} MiB resident",
+            peak.used >> 20,
+            peak.resident >> 20
+        ),
+    );
+    let most = budget + budget * OVERDRAFT_PERCENT_MAX / 100 + OVERDRAFT_BYTES_MAX;
+    report.check(peak.used <= most, || {
+        format!("{} bytes were taken of {budget}", peak.used)
+    });
+    let most = 2 * budget + BESIDE_BYTES_MAX;
+    report.check(peak.resident <= most, || {
+        format!(
+            "an executor of {} MiB took {} MiB",
+            budget >> 20,
+            peak.resident >> 20
+        )
+    });
+    let refusals: u64 = refused.values().sum();
+    report.figure(
+        "large",
+        format!("{}, {refusals} × 53200 {refused:?}", figures(&large)),
+    );
+    report.figure(
+        "small",
+        format!("{}; before: {}", figures(&beside), figures(&calm)),
+    );
+    // Some need more than there is in any plan; more than that is not spilling.
+    report.check(large.right * 2 > refusals, || {
+        format!(
+            "{refusals} ended with 53200, only {} were right",
+            large.right
+        )
+    });
+    let (alone, now) = (calm.percentile(50), beside.percentile(50));
+    report.check_time(now <= alone * SLOWER_MAX + SLOWER_BY_MAX, || {
+        format!("small statements took {now:?} instead of {alone:?}")
+    });
+    for what in large.wrong.into_iter().chain(large.failed) {
+        report.problem(format!("neither the right answer nor 53200: {what}"));
+    }
+    for what in beside.wrong.into_iter().chain(beside.failed) {
+        report.problem(format!("a neighbour: {what}"));
+    }
+    report.require(&FAULTS);
+    if let Err(error) = cluster.idle_within(Duration::from_secs(20)) {
+        report.problem(error.to_string());
+    }
+    Ok(report.done())
+}
+
+fn figures(tally: &Tally) -> String {
+    format!(
+        "{} right, p50 {:.2?}, p99 {:.2?}, longest {:.2?}",
+        tally.right,
+        tally.percentile(50),
+        tally.percentile(99),
+        tally.percentile(100)
+    )
+}
+
+/// Everything once, as the planner likes or in small tasks.
+struct Round {
+    large: Vec<(&'static str, Asked)>,
+    beside: Tally,
+    peak: Peak,
+}
+
+impl Round {
+    fn run(cluster: &Cluster, oracle: &Oracle, dice: &mut Dice) -> Result<Self> {
+        let order = dice.indices(QUESTIONS.len(), QUESTIONS.len());
+        let left = order
+            .into_iter()
+            .map(|at| (QUESTIONS[at], dice.below(2) == 0));
+        let left: Vec<_> = left.collect();
+        let (left, done) = (Mutex::new(left), AtomicBool::new(false));
+        std::thread::scope(|scope| -> Result<Self> {
+            let (left, done) = (&left, &done);
+            let clients: Vec<_> = (0..CLIENTS)
+                .map(|_| scope.spawn(move || client(cluster, oracle, left)))
+                .collect();
+            let neighbour = scope.spawn(move || -> Result<Tally> {
+                let (mut tally, mut wire) = (Tally::default(), cluster.driver.connect()?);
+                while !done.load(Ordering::Relaxed) {
+                    ask_small(&mut wire, oracle, &mut tally);
+                    std::thread::sleep(LOOK_AGAIN);
+                }
+                Ok(tally)
+            });
+            let mut peak = Peak::default();
+            while clients.iter().any(|client| !client.is_finished()) {
+                peak.look(cluster);
+                std::thread::sleep(LOOK_AGAIN);
+            }
+            done.store(true, Ordering::Relaxed);
+            let mut large = Vec::new();
+            for client in clients {
+                large.extend(client.join().map_err(|_| "a client panicked")??);
+            }
+            let beside = neighbour.join().map_err(|_| "the neighbour panicked")??;
+            Ok(Self {
+                large,
+                beside,
+                peak,
+            })
+        })
+    }
+}
+
+/// Asks what is left, until nothing is.
+fn client(
+    cluster: &Cluster,
+    oracle: &Oracle,
+    left: &Mutex<Vec<(Question, bool)>>,
+) -> Result<Vec<(&'static str, Asked)>> {
+    let mut answers = Vec::new();
+    loop {
+        let next = left.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let Some((question, staged)) = next else {
+            return Ok(answers);
+        };
+        let mut wire = if staged {
+            cluster.staged()?
+        } else {
+            cluster.driver.connect()?
+        };
+        wire.be_patient(TIMEOUT)?;
+        let asked = ask(&mut wire, question.sql, oracle.answer(question.sql), |_| {});
+        answers.push((question.name, asked));
+    }
+}
+
+fn ask_small(wire: &mut Wire, oracle: &Oracle, tally: &mut Tally) {
+    for sql in SMALLS {
+        tally.add(ask(wire, sql, oracle.answer(sql), |_| {}));
+    }
+}
+
+impl Peak {
+    fn look(&mut self, cluster: &Cluster) {
+        for (number, node) in cluster.nodes.iter().enumerate() {
+            // One that has ended is noticed when the round is over.
+            let resident = watch::resident_bytes(node.executor.pid()).unwrap_or(0);
+            let page = cluster.metrics_of(number).unwrap_or_default();
+            let parts = ["execution", "storage", "results", "cached"];
+            let used = parts.map(|part| page.get(&format!("memory_{part}_bytes")));
+            self.raise_to(&Self {
+                resident,
+                used: used.iter().sum(),
+            });
+        }
+    }
+
+    fn raise_to(&mut self, other: &Self) {
+        self.resident = self.resident.max(other.resident);
+        self.used = self.used.max(other.used);
+    }
+}
+
+struct Counters {
+    spilled: u64,
+    replanned: u64,
+}
+
+impl Counters {
+    fn read(cluster: &Cluster) -> Result<Self> {
+        let mut spilled = 0;
+        for node in 0..cluster.nodes.len() {
+            spilled += cluster.metrics_of(node)?.get("spill_bytes_written_total");
+        }
+        let replanned = cluster.metrics()?.get("statements_replanned_total");
+        Ok(Self { spilled, replanned })
+    }
+}
