@@ -8,6 +8,7 @@
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use arrow::datatypes::{Field, FieldRef, Fields, Schema, SchemaRef};
 use datafusion::catalog::{Session, TableProvider};
@@ -21,6 +22,7 @@ use futures::{FutureExt, StreamExt, TryStreamExt};
 use job::{ErrorReport, SqlState};
 use object_store::{ObjectMeta, ObjectStore};
 
+use crate::chunks::FileIdentity;
 use crate::compatibility::check_file;
 use crate::error::{CatalogError, Result};
 use crate::external::{ExternalTable, FileKind, SortColumn};
@@ -101,8 +103,7 @@ impl TableSnapshot {
             .partition(|field| !parts.partitioned_by.contains(field.name()));
         let files: Vec<_> = files
             .into_iter()
-            // An empty text file is a table of no rows; an empty file of the others is broken.
-            .filter(|file| file.meta.size > 0 || !parts.kind.is_text())
+            .filter(|file| is_read(file, parts.kind))
             .collect();
         let store = Arc::new(SnapshotStore::new(&files, parts.keep_alive));
         let reader = Footers {
@@ -166,10 +167,29 @@ impl TableSnapshot {
             })
     }
 
+    /// Whether the table's files are still those of this snapshot, in the same versions. Lists them.
+    pub async fn is_current(&self, table: &ExternalTable) -> Result<bool> {
+        let files = list(table.location.clone(), table.format).await?;
+        let files = files.iter().filter(|file| is_read(file, self.kind));
+        Ok(files.map(|file| &file.meta).eq(self.files()))
+    }
+
+    /// Whether all files have been as they are for so long, at `now`, that no other version of theirs
+    /// can be taken for this one. `now` is before they were listed.
+    pub fn is_settled(&self, now: SystemTime) -> bool {
+        let identity = |meta| FileIdentity::of(meta, false, now);
+        self.files().all(|meta| identity(meta).is_some())
+    }
+
     /// A provider that scans exactly this snapshot, any number of times.
     pub fn provider(self: &Arc<Self>) -> Arc<dyn TableProvider> {
         Arc::new(SnapshotTable::new(Arc::clone(self)))
     }
+}
+
+/// An empty text file is a table of no rows; an empty file of the others is broken.
+fn is_read(file: &ListedFile, kind: FileKind) -> bool {
+    file.meta.size > 0 || !kind.is_text()
 }
 
 /// What [`TableSnapshot::of_files`] needs besides the files.

@@ -7,10 +7,14 @@
 //! facts do not hold, `set_config`), [`Names`] (catalog objects) and [`Backends`] (other
 //! sessions). What reads them is folded to constants while the driver plans where it can be; what
 //! changes something runs in the driver, when its row is computed.
+//!
+//! What the next statement of the session would be told differently is [`Noted`]: the planner sees
+//! from that whether a plan can be used again.
 
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use datafusion::common::config::{ConfigEntry, ConfigExtension, ConfigOptions, ExtensionOptions};
 use datafusion::common::config_err;
@@ -18,6 +22,70 @@ use datafusion::error::Result;
 
 use crate::error::PgError;
 use crate::pg_type::{Base, FormatSettings};
+
+/// A value that notes that it was asked for. Clones share the note.
+#[derive(Debug, Clone, Default)]
+pub struct Noted<T> {
+    value: T,
+    asked: Arc<AtomicBool>,
+}
+
+impl<T> Noted<T> {
+    pub fn new(value: T) -> Self {
+        Self {
+            value,
+            asked: Arc::default(),
+        }
+    }
+
+    /// For whoever computes with it.
+    pub fn get(&self) -> &T {
+        self.asked.store(true, Ordering::Relaxed);
+        &self.value
+    }
+
+    /// For whoever passes it on: leaves no note.
+    pub fn peek(&self) -> &T {
+        &self.value
+    }
+
+    pub fn is_asked(&self) -> bool {
+        self.asked.load(Ordering::Relaxed)
+    }
+}
+
+impl<T: PartialEq> PartialEq for Noted<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.value == other.value
+    }
+}
+
+impl<T: Eq> Eq for Noted<T> {}
+
+/// What is the statement's own, or the connection's: nothing a plan for others may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moment {
+    /// What `pg_backend_pid()` answers; also the pid of cancel requests.
+    pub backend_pid: i32,
+    /// Microseconds since 1970-01-01 UTC at which the transaction began: `now()`.
+    pub transaction_time_us: i64,
+    /// The same for the statement: `statement_timestamp()`.
+    pub statement_time_us: i64,
+    /// What `txid_current()` answers.
+    pub transaction_id: i64,
+}
+
+impl Default for Moment {
+    /// The epoch.
+    fn default() -> Self {
+        Self {
+            backend_pid: 0,
+            transaction_time_us: 0,
+            statement_time_us: 0,
+            transaction_id: 1,
+        }
+    }
+}
 
 /// The facts of one statement.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,16 +97,9 @@ pub struct SessionFacts {
     pub session_user: String,
     /// The schemas searched, in order, without the implicit `pg_catalog`.
     pub search_path: Vec<String>,
-    /// What `pg_backend_pid()` answers; also the pid of cancel requests.
-    pub backend_pid: i32,
     /// What `version()` answers.
     pub version: String,
-    /// Microseconds since 1970-01-01 UTC at which the transaction began: `now()`.
-    pub transaction_time_us: i64,
-    /// The same for the statement: `statement_timestamp()`.
-    pub statement_time_us: i64,
-    /// What `txid_current()` answers.
-    pub transaction_id: i64,
+    pub moment: Noted<Moment>,
     /// TimeZone, DateStyle and the other settings that decide how values look and are read.
     pub format: FormatSettings,
 }
@@ -51,11 +112,8 @@ impl Default for SessionFacts {
             user: "firesteel".to_owned(),
             session_user: "firesteel".to_owned(),
             search_path: vec!["public".to_owned()],
-            backend_pid: 0,
             version: "PostgreSQL 16.0 (Firesteel)".to_owned(),
-            transaction_time_us: 0,
-            statement_time_us: 0,
-            transaction_id: 1,
+            moment: Noted::default(),
             format: FormatSettings::default(),
         }
     }
@@ -142,39 +200,58 @@ pub trait Backends: fmt::Debug + Send + Sync {
 #[derive(Debug, Clone, Default)]
 pub struct Session {
     pub facts: Arc<SessionFacts>,
-    /// Only the driver has one.
-    pub settings: Option<Arc<dyn Settings>>,
-    /// Only the driver has one.
-    pub names: Option<Arc<dyn Names>>,
-    /// Only the driver has one.
-    pub backends: Option<Arc<dyn Backends>>,
+    settings: Noted<Option<Arc<dyn Settings>>>,
+    names: Noted<Option<Arc<dyn Names>>>,
+    backends: Noted<Option<Arc<dyn Backends>>>,
 }
 
 impl Session {
     pub fn new(facts: SessionFacts) -> Self {
         Self {
             facts: Arc::new(facts),
-            settings: None,
-            names: None,
-            backends: None,
+            ..Self::default()
         }
+    }
+
+    /// Only the driver has them.
+    pub fn settings(&self) -> Option<&Arc<dyn Settings>> {
+        self.settings.get().as_ref()
+    }
+
+    /// Only the driver has them.
+    pub fn names(&self) -> Option<&Arc<dyn Names>> {
+        self.names.get().as_ref()
+    }
+
+    /// Only the driver has them.
+    pub fn backends(&self) -> Option<&Arc<dyn Backends>> {
+        self.backends.get().as_ref()
+    }
+
+    /// Whether anything was asked for that may be different when the same user's next statement
+    /// asks, with the same database, search path and formats.
+    pub fn is_asked(&self) -> bool {
+        self.facts.moment.is_asked()
+            || self.settings.is_asked()
+            || self.names.is_asked()
+            || self.backends.is_asked()
     }
 
     #[must_use]
     pub fn with_settings(mut self, settings: Arc<dyn Settings>) -> Self {
-        self.settings = Some(settings);
+        self.settings = Noted::new(Some(settings));
         self
     }
 
     #[must_use]
     pub fn with_names(mut self, names: Arc<dyn Names>) -> Self {
-        self.names = Some(names);
+        self.names = Noted::new(Some(names));
         self
     }
 
     #[must_use]
     pub fn with_backends(mut self, backends: Arc<dyn Backends>) -> Self {
-        self.backends = Some(backends);
+        self.backends = Noted::new(Some(backends));
         self
     }
 

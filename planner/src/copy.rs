@@ -193,7 +193,7 @@ impl Planner {
                 columns,
                 options,
                 settings: view.format.clone(),
-                now_us: view.session.facts.transaction_time_us,
+                now_us: view.session.facts.moment.peek().transaction_time_us,
             }),
             table,
             insert,
@@ -237,6 +237,7 @@ impl Planner {
                 .and_then(|plan| stored::pieces_to_files(plan, &copy.table.columns))
                 .map_err(error)?,
             system: Vec::new(),
+            reads: None,
         };
         let sink = Sink::Files(FileSpec {
             directory: copy.write.dir().display().to_string(),

@@ -19,6 +19,7 @@ use job::{JobGraph, Slicing, Stage, StageId, StageOutput};
 use operators::{Sink, StagePlan};
 
 use crate::bind::plan_error;
+use crate::bind::reads::Reads;
 use crate::error::{PlanError, Result};
 use crate::expressions::{any_part, go_on_unless};
 use crate::lazy;
@@ -35,6 +36,8 @@ pub(crate) struct Bound {
     pub(crate) plan: LogicalPlan,
     /// Tables of the plan that are computed in the driver.
     pub(crate) system: Vec<Arc<dyn TableSource>>,
+    /// `None` where the plan is of use for one execution only.
+    pub(crate) reads: Option<Arc<Reads>>,
 }
 
 impl fmt::Debug for Bound {
@@ -68,6 +71,7 @@ pub(crate) async fn job(
         .and_then(lazy::right_sides)
         .map_err(error)?;
     let settings = view.settings;
+    let asks = asks_session(&optimized).map_err(error)?;
     let (session_config, placement, (graph, plans), memory_bytes, replan) = match placement {
         Placement::Driver => {
             let state = states.variant(Variant {
@@ -75,7 +79,7 @@ pub(crate) async fn job(
                 batch_size: settings.batch_size,
                 bare,
             });
-            let state = for_statement(state, &optimized, &optimizer).map_err(error)?;
+            let state = for_statement(state, asks, &optimizer);
             let plan = state
                 .query_planner()
                 .create_physical_plan(&optimized, state.as_ref())
@@ -91,7 +95,7 @@ pub(crate) async fn job(
                 batch_size: settings.batch_size,
                 bare: false,
             });
-            let state = for_statement(state, &optimized, &optimizer).map_err(error)?;
+            let state = for_statement(state, asks, &optimizer);
             let split = plan_stages(&state, &optimized, options, sink.clone())
                 .await
                 .map_err(error)?;
@@ -122,6 +126,9 @@ pub(crate) async fn job(
         schema,
         session_config,
         replan: replan.map(Box::new),
+        // What asks the session has it in its expressions.
+        reads: bound.reads.filter(|_| !asks && !view.session.is_asked()),
+        results: None,
     })
 }
 
@@ -174,17 +181,17 @@ fn is_known(stage: &StagePlan) -> bool {
 /// costs as much as planning a simple statement. The planner's own functions ask for nothing.
 fn for_statement(
     state: Arc<SessionState>,
-    plan: &LogicalPlan,
+    asks: bool,
     optimizer: &StatementOptimizer<'_>,
-) -> datafusion::common::Result<Arc<SessionState>> {
-    if !asks_session(plan)? {
-        return Ok(state);
+) -> Arc<SessionState> {
+    if !asks {
+        return state;
     }
     let mut own = state.as_ref().clone();
     let props = own.execution_props_mut();
     props.query_execution_start_time = optimizer.now;
     props.config_options = Some(Arc::clone(&optimizer.options));
-    Ok(Arc::new(own))
+    Arc::new(own)
 }
 
 fn asks_session(plan: &LogicalPlan) -> datafusion::common::Result<bool> {

@@ -10,6 +10,8 @@ use job::JobGraph;
 use operators::StagePlan;
 use operators::rows::copy::CopyOptions;
 
+use crate::bind::reads::Reads;
+use crate::plan_cache::ResultSlot;
 use crate::replan::Replan;
 use crate::statement::ExplainOptions;
 
@@ -30,6 +32,10 @@ pub struct PlannedJob {
     /// How to plan it again if it runs out of memory before its first row is out; `None` where
     /// that would change nothing.
     pub replan: Option<Box<Replan>>,
+    /// What it was planned for, if it could be used again.
+    pub(crate) reads: Option<Arc<Reads>>,
+    /// Where its rows are kept; `None` where they are not.
+    pub results: Option<ResultSlot>,
 }
 
 /// Where a job runs.

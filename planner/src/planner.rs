@@ -21,6 +21,7 @@ use operators::rows::column_formats;
 use operators::rows::copy::CopyDirection;
 use operators::{FileSpec, RowForm, RowSpec, Sink};
 
+use crate::bind::reads::Reads;
 use crate::bind::relations::{self, Relations};
 use crate::bind::{Binder, params, plan_error};
 use crate::error::{PlanError, Result};
@@ -28,6 +29,7 @@ use crate::insert;
 use crate::parameters::{Params, infer, value_fields, with_values};
 use crate::parse::{ParsedStatement, Source};
 use crate::plan::{self, Bound};
+use crate::plan_cache::{CacheCounts, Key, PlanCache, is_same_result};
 use crate::planned::{Planned, PlannedJob, PlannedWrite};
 use crate::prepared::{Prepared, visible_schema};
 use crate::show_tables::{show_tables, show_tables_schema};
@@ -47,6 +49,7 @@ const STACK_MIN_BYTES: usize = 768 << 10;
 pub struct Planner {
     catalog: Arc<Catalog>,
     states: States,
+    plans: Arc<PlanCache>,
 }
 
 /// A bound statement and what its parameters and result are.
@@ -71,11 +74,18 @@ impl Binding {
 }
 
 impl Planner {
-    pub fn new(catalog: Arc<Catalog>, runtime: Arc<RuntimeEnv>) -> Self {
+    /// `result_bytes_max` is what kept results may take together.
+    pub fn new(catalog: Arc<Catalog>, runtime: Arc<RuntimeEnv>, result_bytes_max: u64) -> Self {
         Self {
             catalog,
             states: States::new(runtime),
+            plans: PlanCache::new(result_bytes_max),
         }
+    }
+
+    /// How well keeping plans does, and keeping results.
+    pub fn cache_counts(&self) -> [CacheCounts; 2] {
+        self.plans.counts()
     }
 
     /// DataFusion's state with our functions: for DDL that reads files.
@@ -95,6 +105,18 @@ impl Planner {
         statement: &ParsedStatement,
         declared: Option<&[Option<PgType>]>,
     ) -> Result<Prepared> {
+        // A simple query is run at once, when the files of its tables are looked at.
+        if declared.is_none()
+            && let Some(key) = Key::of(view, statement, &[], &[], &[])
+            && let Some(kept) = self.plans.find(&key, view)
+        {
+            return Ok(Prepared {
+                statement: statement.clone(),
+                param_types: Vec::new(),
+                schema: Arc::clone(&kept.schema),
+                bound: Mutex::new(None),
+            });
+        }
         on_deep_stack(self.prepare_inner(view, statement, declared)).await
     }
 
@@ -220,7 +242,8 @@ impl Planner {
         params: &[ScalarValue],
         formats: &[Format],
     ) -> Result<Planned> {
-        on_deep_stack(self.plan_inner(view, prepared, None, params, formats)).await
+        self.plan_or_reuse(view, prepared, None, params, formats)
+            .await
     }
 
     /// As [`Planner::plan`], for a statement prepared a moment ago as part of the same execution
@@ -234,7 +257,32 @@ impl Planner {
         let bound = prepared
             .take_bound()
             .filter(|_| prepared.param_types.is_empty());
-        on_deep_stack(self.plan_inner(view, prepared, bound, &[], formats)).await
+        self.plan_or_reuse(view, prepared, bound, &[], formats)
+            .await
+    }
+
+    async fn plan_or_reuse(
+        &self,
+        view: &SessionView<'_>,
+        prepared: &Prepared,
+        bound: Option<Bound>,
+        values: &[ScalarValue],
+        formats: &[Format],
+    ) -> Result<Planned> {
+        let types = &prepared.param_types;
+        let key = Key::of(view, &prepared.statement, types, values, formats);
+        if bound.is_none()
+            && let Some(key) = &key
+            && let Some(job) = self.plans.job(key, view, &prepared.schema).await
+        {
+            return Ok(Planned::Query(job));
+        }
+        let planned = self.plan_inner(view, prepared, bound, values, formats);
+        let mut planned = on_deep_stack(planned).await?;
+        if let (Some(key), Planned::Query(job)) = (key, &mut planned) {
+            self.plans.keep(key, view, job);
+        }
+        Ok(planned)
     }
 
     async fn plan_inner(
@@ -265,7 +313,16 @@ impl Planner {
             Statement::Query(query) => {
                 let bound = match bound {
                     Some(bound) => bound,
-                    None => self.bind(view, query, source, params).await?.bound,
+                    None => {
+                        let binding = self.bind(view, query, source, params).await?;
+                        if !is_same_result(&binding.schema, &prepared.schema) {
+                            return Err(PlanError::new(
+                                SqlState::FEATURE_NOT_SUPPORTED,
+                                "cached plan must not change result type",
+                            ));
+                        }
+                        binding.bound
+                    }
                 };
                 let columns = bound.plan.schema().fields().len();
                 let formats = column_formats(formats, columns).map_err(TypeError::into_report)?;
@@ -365,7 +422,7 @@ impl Planner {
         let context = SimplifyContext::builder()
             .with_config_options(Arc::clone(&binder.options))
             .with_query_execution_start_time(chrono::DateTime::from_timestamp_micros(
-                view.session.facts.transaction_time_us,
+                view.session.facts.moment.peek().transaction_time_us,
             ))
             .build();
         let simplifier = ExprSimplifier::new(context);
@@ -400,7 +457,11 @@ impl Planner {
             options: Arc::clone(options),
             type_planner: Arc::clone(self.states.type_planner()),
             view,
-            listed: Arc::default(),
+            reads: Arc::new(Mutex::new(Reads {
+                catalog: Arc::downgrade(view.snapshot),
+                started_us: view.session.facts.moment.peek().statement_time_us,
+                ..Reads::default()
+            })),
         }
     }
 
@@ -417,6 +478,9 @@ impl Planner {
             relations::resolve(&self.catalog, self.states.base(), &binder, query, source).await?;
         let mut binding = self.bind_resolved(&binder, query, source, &relations, params)?;
         binding.analyze(&binder, source)?;
+        if !view.session.is_asked() {
+            binding.bound.reads = Some(Arc::new(binder.reads().clone()));
+        }
         Ok(binding)
     }
 
@@ -450,6 +514,7 @@ impl Planner {
             bound: Bound {
                 plan,
                 system: relations.system.clone(),
+                reads: None,
             },
             param_types,
             depends_on: relations.depends_on.iter().copied().collect(),
@@ -484,6 +549,7 @@ impl Planner {
                         .build()
                         .map_err(|error| plan_error(&error, source))?,
                     system: Vec::new(),
+                    reads: None,
                 },
                 param_types: Vec::new(),
                 schema: empty_schema(),

@@ -45,6 +45,8 @@ impl Replan {
             schema: Arc::clone(&self.schema),
             session_config: self.session_config.clone(),
             replan: None,
+            reads: None,
+            results: None,
         })
     }
 }

@@ -166,7 +166,7 @@ impl<'a> StatementOptimizer<'a> {
         Self {
             state,
             options,
-            now: DateTime::from_timestamp_micros(session.facts.transaction_time_us),
+            now: DateTime::from_timestamp_micros(session.facts.moment.peek().transaction_time_us),
             aliases: Arc::new(AliasGenerator::new()),
         }
     }

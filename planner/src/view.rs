@@ -16,6 +16,10 @@ pub struct PlannerSettings {
     pub split: SplitOptions,
     /// Rows per batch.
     pub batch_size: usize,
+    /// Whether plans of statements that come again are kept.
+    pub plan_cache: bool,
+    /// Whether their rows are.
+    pub result_cache: bool,
 }
 
 impl Default for PlannerSettings {
@@ -23,6 +27,8 @@ impl Default for PlannerSettings {
         Self {
             split: SplitOptions::default(),
             batch_size: 8192,
+            plan_cache: true,
+            result_cache: false,
         }
     }
 }

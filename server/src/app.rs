@@ -130,7 +130,11 @@ impl App {
 
         let services = Arc::new(Services {
             registry: SessionRegistry::new(config.size(KeyId::MaxConnections)),
-            planner: Planner::new(Arc::clone(&catalog), runtime),
+            planner: Planner::new(
+                Arc::clone(&catalog),
+                runtime,
+                config.size(KeyId::ResultCacheSize) as u64,
+            ),
             inline: InlineRunner::new(INLINE_MEMORY_BYTES, shared)?,
             driver: driver.clone(),
             shutdown: CancellationToken::new(),

@@ -21,6 +21,32 @@ pub async fn render(services: Arc<Services>, executor: Option<Arc<Executor>>) ->
         "Statements that ran out of memory and were planned again, to spill more.",
         services.replanned.load(Ordering::Relaxed),
     );
+    let [plans, results] = services.planner.cache_counts();
+    page.counter(
+        "firesteel_plan_cache_hits",
+        "Queries whose plan was kept.",
+        plans.hits,
+    );
+    page.counter(
+        "firesteel_plan_cache_misses",
+        "Queries that were planned, though plans are kept.",
+        plans.misses,
+    );
+    page.counter(
+        "firesteel_result_cache_hits",
+        "Queries whose result was kept.",
+        results.hits,
+    );
+    page.counter(
+        "firesteel_result_cache_misses",
+        "Queries that ran, though results are kept.",
+        results.misses,
+    );
+    page.gauge(
+        "firesteel_result_cache_bytes",
+        "Bytes of kept results.",
+        results.bytes,
+    );
     // Without a driver there is nothing to tell about jobs; the rest still stands.
     if let Ok(view) = services.driver.view().await {
         page.gauge(

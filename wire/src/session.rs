@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock};
 use datafusion::common::config::{ConfigOptions, Extensions};
 use datafusion::prelude::SessionConfig;
 use functions::pg_type::{FormatSettings, TypeError};
-use functions::session::{Session, SessionFacts};
+use functions::session::{Moment, Noted, Session, SessionFacts};
 use job::SqlError;
 use parking_lot::Mutex;
 
@@ -34,17 +34,18 @@ const RECENT_MAX: usize = 16;
 pub(crate) fn encode(config: &SessionConfig) -> proto::Session {
     let options = encode_options(config.options());
     let facts = Session::of(config.options()).facts;
+    let moment = facts.moment.peek();
     proto::Session {
         options,
         database: facts.database.clone(),
         user: facts.user.clone(),
         session_user: facts.session_user.clone(),
         search_path: facts.search_path.clone(),
-        backend_pid: facts.backend_pid,
+        backend_pid: moment.backend_pid,
         version: facts.version.clone(),
-        transaction_time_us: facts.transaction_time_us,
-        statement_time_us: facts.statement_time_us,
-        transaction_id: facts.transaction_id,
+        transaction_time_us: moment.transaction_time_us,
+        statement_time_us: moment.statement_time_us,
+        transaction_id: moment.transaction_id,
         format: encode_format(&facts.format),
     }
 }
@@ -61,11 +62,13 @@ pub(crate) fn decode(session: proto::Session) -> Result<SessionConfig> {
         user: session.user,
         session_user: session.session_user,
         search_path: session.search_path,
-        backend_pid: session.backend_pid,
         version: session.version,
-        transaction_time_us: session.transaction_time_us,
-        statement_time_us: session.statement_time_us,
-        transaction_id: session.transaction_id,
+        moment: Noted::new(Moment {
+            backend_pid: session.backend_pid,
+            transaction_time_us: session.transaction_time_us,
+            statement_time_us: session.statement_time_us,
+            transaction_id: session.transaction_id,
+        }),
         format: decode_format(&session.format)?,
     }));
     Ok(config)
@@ -154,10 +157,12 @@ mod tests {
         let facts = SessionFacts {
             user: "ann".to_owned(),
             search_path: vec!["a".to_owned(), "b".to_owned()],
-            backend_pid: 17,
-            transaction_time_us: 5,
-            statement_time_us: 6,
-            transaction_id: 7,
+            moment: Noted::new(Moment {
+                backend_pid: 17,
+                transaction_time_us: 5,
+                statement_time_us: 6,
+                transaction_id: 7,
+            }),
             format,
             ..SessionFacts::default()
         };

@@ -36,6 +36,8 @@ pub struct SystemContext {
     pub cursors: Arc<[CursorRow]>,
     /// Rows of `firesteel.executors`: the driver has to be asked.
     pub executors: Arc<AskForExecutors>,
+    /// The driver's own caches.
+    pub driver_caches: Arc<dyn Fn() -> Vec<DriverCache> + Send + Sync>,
 }
 
 impl std::fmt::Debug for SystemContext {
@@ -65,6 +67,7 @@ impl SystemContext {
             prepared_statements: Arc::new(Vec::new),
             cursors: Arc::new([]),
             executors: Arc::new(|| async { Ok(Vec::new()) }.boxed()),
+            driver_caches: Arc::new(Vec::new),
         }
     }
 }
@@ -164,6 +167,17 @@ pub struct CacheUse {
     pub evictions: u64,
     /// Bytes ever put in.
     pub loaded_bytes: u64,
+}
+
+/// A cache of the driver's; what nobody counts is not told.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DriverCache {
+    pub name: &'static str,
+    pub entries: u64,
+    pub bytes: u64,
+    pub hits: u64,
+    pub misses: Option<u64>,
+    pub evictions: Option<u64>,
 }
 
 /// Who has an executor's memory and disk, in bytes.

@@ -4,7 +4,9 @@ use arrow::array::RecordBatch;
 use datafusion::common::Result;
 
 use super::cells::Cell;
-use super::context::{CacheUse, CachedFile, ExecutorRow, ExecutorUsage, SystemContext};
+use super::context::{
+    CacheUse, CachedFile, DriverCache, ExecutorRow, ExecutorUsage, SystemContext,
+};
 use super::table::Columns;
 
 /// The rows of a relation; none if there is no such one.
@@ -69,30 +71,56 @@ async fn blocks(context: &SystemContext, target: &Columns<'_>) -> Result<RecordB
     })
 }
 
-/// The caches of executors, and how well they do.
+/// The caches of executors and of the driver, and how well they do.
 async fn caches(context: &SystemContext, target: &Columns<'_>) -> Result<RecordBatch> {
     let executors = (context.executors)().await?;
-    let rows: Vec<(u64, &str, CacheUse)> = executors
+    let of_executor = |executor: ExecutorRow| {
+        let usage = executor.usage?;
+        let cache = |name, cache: CacheUse| CacheRow {
+            executor: Some(executor.id),
+            loaded_bytes: Some(cache.loaded_bytes),
+            cache: DriverCache {
+                name,
+                entries: cache.chunks,
+                bytes: cache.bytes,
+                hits: cache.hits,
+                misses: Some(cache.misses),
+                evictions: Some(cache.evictions),
+            },
+        };
+        let memory = cache("columns in memory", usage.memory_cache);
+        Some([memory, cache("columns on disk", usage.disk_cache)])
+    };
+    let of_driver = |cache| CacheRow {
+        executor: None,
+        loaded_bytes: None,
+        cache,
+    };
+    let rows: Vec<CacheRow> = executors
         .into_iter()
-        .filter_map(|executor| Some((executor.id, executor.usage?)))
-        .flat_map(|(id, usage)| {
-            [
-                (id, "columns in memory", usage.memory_cache),
-                (id, "columns on disk", usage.disk_cache),
-            ]
-        })
+        .filter_map(of_executor)
+        .flatten()
+        .chain((context.driver_caches)().into_iter().map(of_driver))
         .collect();
-    target.build(&rows, |(executor, cache, usage), column| match column {
-        "executor_id" => int(*executor),
-        "cache" => Cell::text(*cache),
-        "chunks" => int(usage.chunks),
-        "bytes" => int(usage.bytes),
-        "hits" => int(usage.hits),
-        "misses" => int(usage.misses),
-        "evictions" => int(usage.evictions),
-        "loaded_bytes" => int(usage.loaded_bytes),
+    let counted = |count: Option<u64>| count.map_or(Cell::Null, int);
+    target.build(&rows, |row: &CacheRow, column| match column {
+        "executor_id" => counted(row.executor),
+        "cache" => Cell::text(row.cache.name),
+        "chunks" => int(row.cache.entries),
+        "bytes" => int(row.cache.bytes),
+        "hits" => int(row.cache.hits),
+        "misses" => counted(row.cache.misses),
+        "evictions" => counted(row.cache.evictions),
+        "loaded_bytes" => counted(row.loaded_bytes),
         _ => Cell::Null,
     })
+}
+
+struct CacheRow {
+    /// The driver's have none.
+    executor: Option<u64>,
+    cache: DriverCache,
+    loaded_bytes: Option<u64>,
 }
 
 fn int(number: impl Into<u64>) -> Cell<'static> {

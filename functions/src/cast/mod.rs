@@ -20,8 +20,7 @@ pub(crate) use numbers::{bool, float4, float8, int2, int4, int8, numeric};
 pub(crate) use strings::{bpchar, bytea, bytea_concat, char, input, name, reg, text, varchar};
 pub(crate) use times::{date, interval, time, timestamp, timestamptz};
 
-use crate::pg_type::FormatSettings;
-use crate::pg_type::parse::InputContext;
+use crate::pg_type::{FormatSettings, InputContext, Now};
 use crate::session::{Session, SessionFacts};
 
 pub(crate) fn functions() -> Vec<Arc<ScalarUDF>> {
@@ -69,7 +68,7 @@ impl Context {
     pub(crate) fn input(&self) -> InputContext<'_> {
         InputContext {
             settings: &self.facts.format,
-            now: self.facts.transaction_time_us,
+            now: Now::Noted(&self.facts.moment),
         }
     }
 }

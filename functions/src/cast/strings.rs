@@ -65,7 +65,7 @@ fn object_names(args: &Args, kind: Base) -> Result<ColumnarValue> {
             if oid == 0 {
                 return "-".to_owned();
             }
-            let names = session.names.as_ref();
+            let names = session.names();
             let known = u32::try_from(oid).ok();
             let name = known.and_then(|oid| match names {
                 Some(names) => names.name(kind, oid),
@@ -314,7 +314,7 @@ fn object_oid(session: &Session, base: Base, text: &str) -> Result<u32, PgError>
     if let Ok(oid) = text.parse() {
         return Ok(oid);
     }
-    let found = match &session.names {
+    let found = match session.names() {
         Some(names) => names.oid(base, text)?,
         None => None,
     };

@@ -50,12 +50,12 @@ pub(super) fn functions() -> Vec<Arc<ScalarUDF>> {
 
 fn transaction_time(args: &Args) -> Result<ColumnarValue> {
     let context = Context::of(args.config());
-    args.rows(|_| Ok(Some(context.facts.transaction_time_us)))
+    args.rows(|_| Ok(Some(context.facts.moment.get().transaction_time_us)))
 }
 
 fn statement_time(args: &Args) -> Result<ColumnarValue> {
     let context = Context::of(args.config());
-    args.rows(|_| Ok(Some(context.facts.statement_time_us)))
+    args.rows(|_| Ok(Some(context.facts.moment.get().statement_time_us)))
 }
 
 fn clock_time(args: &Args) -> Result<ColumnarValue> {
@@ -66,7 +66,7 @@ fn clock_time(args: &Args) -> Result<ColumnarValue> {
 pub(super) fn local_now(context: &Context) -> i64 {
     to_local(
         &context.settings().time_zone,
-        context.facts.transaction_time_us,
+        context.facts.moment.get().transaction_time_us,
     )
 }
 

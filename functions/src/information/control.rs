@@ -77,7 +77,7 @@ fn set_config(args: &Args) -> Result<ColumnarValue> {
         let Some(name) = name.get(row) else {
             return Err(PgError::new(NULL_VALUE_NOT_ALLOWED, "SET requires parameter name").into());
         };
-        let Some(settings) = &session.settings else {
+        let Some(settings) = session.settings() else {
             return Err(only_in_driver("set_config").into());
         };
         let value = value.get(row).unwrap_or_default();
@@ -91,7 +91,7 @@ fn set_config(args: &Args) -> Result<ColumnarValue> {
 
 fn cancel(args: &Args) -> Result<ColumnarValue> {
     let (pid, session) = (args.int4(0)?, Session::of(args.config()));
-    args.rows(|row| match (pid.get(row), &session.backends) {
+    args.rows(|row| match (pid.get(row), session.backends()) {
         (None, _) => Ok(None),
         (Some(pid), Some(backends)) => Ok(Some(backends.cancel(pid)?)),
         (Some(_), None) => Err(only_in_driver("pg_cancel_backend").into()),
@@ -118,7 +118,7 @@ fn terminate(args: &Args) -> Result<ColumnarValue> {
             }
         }
     }
-    args.rows(|row| match (pid.get(row), &session.backends) {
+    args.rows(|row| match (pid.get(row), session.backends()) {
         (None, _) => Ok(None),
         (Some(pid), Some(backends)) => Ok(Some(backends.terminate(pid)?)),
         (Some(_), None) => Err(only_in_driver("pg_terminate_backend").into()),

@@ -221,7 +221,7 @@ fn current_schemas(args: &Args) -> Result<ColumnarValue> {
 }
 
 fn backend_pid(args: &Args) -> Result<ColumnarValue> {
-    let pid = Session::of(args.config()).facts.backend_pid;
+    let pid = Session::of(args.config()).facts.moment.get().backend_pid;
     args.rows(|_| Ok(Some(pid)))
 }
 
@@ -234,7 +234,7 @@ fn is_in_recovery(args: &Args) -> Result<ColumnarValue> {
 }
 
 fn transaction_id(args: &Args) -> Result<ColumnarValue> {
-    let id = Session::of(args.config()).facts.transaction_id;
+    let id = Session::of(args.config()).facts.moment.get().transaction_id;
     args.rows(|_| Ok(Some(id)))
 }
 
@@ -317,7 +317,7 @@ fn unknown_setting(name: &str) -> PgError {
 }
 
 fn setting(session: &Session, name: &str) -> Option<String> {
-    if let Some(settings) = &session.settings {
+    if let Some(settings) = session.settings() {
         return settings.show(name);
     }
     // On an executor only the settings that travel with the facts are known.
@@ -381,7 +381,7 @@ fn format_type(args: &Args) -> Result<ColumnarValue> {
                 (Some(pg_type), _) => pg_type.sql_name(),
                 // Types without values of ours: `cstring`, `any`.
                 (None, _) => {
-                    let names = session.names.as_ref();
+                    let names = session.names();
                     let known = u32::try_from(oid).ok();
                     known
                         .and_then(|oid| names?.name(Base::Regtype, oid))

@@ -89,8 +89,7 @@ fn user_by_id(args: &Args) -> Result<ColumnarValue> {
     args.rows(|row| {
         Ok(oid.get(row).map(|oid| {
             let name = session
-                .names
-                .as_ref()
+                .names()
                 .and_then(|names| names.name(Base::Regrole, u32::try_from(oid).ok()?));
             name.unwrap_or_else(|| format!("unknown (OID={oid})"))
         }))
@@ -106,7 +105,7 @@ fn stored_expression(args: &Args) -> Result<ColumnarValue> {
 fn view_definition(args: &Args) -> Result<ColumnarValue> {
     let (oid, session) = (args.int8(0)?, Session::of(args.config()));
     args.rows(|row| {
-        let names = session.names.as_ref();
+        let names = session.names();
         Ok(oid_of(oid.get(row)).and_then(|oid| names?.view_definition(oid)))
     })
 }
@@ -114,7 +113,7 @@ fn view_definition(args: &Args) -> Result<ColumnarValue> {
 fn view_definition_by_name(args: &Args) -> Result<ColumnarValue> {
     let (text, session) = (args.text(0)?, Session::of(args.config()));
     args.rows(|row| {
-        let (Some(text), Some(names)) = (text.get(row), session.names.as_ref()) else {
+        let (Some(text), Some(names)) = (text.get(row), session.names()) else {
             return Ok(None);
         };
         match names.oid(Base::Regclass, text)? {
@@ -141,7 +140,7 @@ pub(crate) fn undefined(kind: Base, name: &str) -> PgError {
 fn description(args: &Args) -> Result<ColumnarValue> {
     let (oid, session) = (args.int8(0)?, Session::of(args.config()));
     args.rows(|row| {
-        let names = session.names.as_ref();
+        let names = session.names();
         Ok(oid_of(oid.get(row)).and_then(|oid| names?.description(oid, 0)))
     })
 }
@@ -149,7 +148,7 @@ fn description(args: &Args) -> Result<ColumnarValue> {
 fn column_description(args: &Args) -> Result<ColumnarValue> {
     let (oid, column, session) = (args.int8(0)?, args.int4(1)?, Session::of(args.config()));
     args.rows(|row| {
-        let names = session.names.as_ref();
+        let names = session.names();
         Ok(oid_of(oid.get(row)).and_then(|oid| names?.description(oid, column.get(row)?)))
     })
 }
@@ -173,7 +172,7 @@ fn none_is_visible(args: &Args) -> Result<ColumnarValue> {
 fn is_visible(args: &Args, kind: Base) -> Result<ColumnarValue> {
     let (oid, session) = (args.int8(0)?, Session::of(args.config()));
     args.rows(|row| {
-        let names = session.names.as_ref();
+        let names = session.names();
         Ok(oid_of(oid.get(row)).and_then(|oid| {
             let names = names?;
             // An object that is not there is neither visible nor hidden.
@@ -235,7 +234,7 @@ fn serial_sequence(args: &Args) -> Result<ColumnarValue> {
     let (table, column, session) = (args.text(0)?, args.text(1)?, Session::of(args.config()));
     args.rows(|row| {
         let (Some(table), Some(column), Some(names)) =
-            (table.get(row), column.get(row), session.names.as_ref())
+            (table.get(row), column.get(row), session.names())
         else {
             return Ok(None::<String>);
         };
@@ -256,7 +255,7 @@ fn serial_sequence(args: &Args) -> Result<ColumnarValue> {
 fn function_arguments(args: &Args) -> Result<ColumnarValue> {
     let (oid, session) = (args.int8(0)?, Session::of(args.config()));
     args.rows(|row| {
-        let names = session.names.as_ref();
+        let names = session.names();
         Ok(oid_of(oid.get(row))
             .and_then(|oid| names?.function(oid))
             .map(|function| function.arguments))
@@ -266,7 +265,7 @@ fn function_arguments(args: &Args) -> Result<ColumnarValue> {
 fn function_result(args: &Args) -> Result<ColumnarValue> {
     let (oid, session) = (args.int8(0)?, Session::of(args.config()));
     args.rows(|row| {
-        let names = session.names.as_ref();
+        let names = session.names();
         Ok(oid_of(oid.get(row))
             .and_then(|oid| names?.function(oid))
             .map(|function| function.result))
@@ -318,7 +317,7 @@ const DEFINITIONS: &[(&str, &[Overload])] = &[
 fn stored_bytes(args: &Args, kind: Base) -> Result<ColumnarValue> {
     let session = Session::of(args.config());
     args.rows(|row| {
-        let Some(names) = &session.names else {
+        let Some(names) = session.names() else {
             return Ok(None);
         };
         if !args.data_type(0)?.is_string() {
@@ -355,7 +354,7 @@ fn to_reg(args: &Args, kind: Base) -> Result<ColumnarValue> {
     let (text, session) = (args.text(0)?, Session::of(args.config()));
     let mut oids = Vec::with_capacity(args.body_rows());
     for row in 0..args.body_rows() {
-        oids.push(match (text.get(row), &session.names) {
+        oids.push(match (text.get(row), session.names()) {
             (Some(text), names) => {
                 let found = match names {
                     Some(names) => names.oid(kind, text)?,

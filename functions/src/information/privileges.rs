@@ -134,7 +134,7 @@ fn role(
 }
 
 fn driver_names(session: &Session) -> Result<&dyn Names, PgError> {
-    match &session.names {
+    match session.names() {
         Some(names) => Ok(names.as_ref()),
         None => Err(PgError::not_supported(
             "privileges can only be asked for with constant arguments",

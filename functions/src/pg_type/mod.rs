@@ -32,7 +32,7 @@ pub use cells::{CellWriter, Format, cell_writer, check_cell_writer, text_array, 
 pub use decode::{decode, decode_binary, decode_text};
 pub use error::{Result, TypeError};
 pub use interval_fields::interval_typmod;
-pub use parse::InputContext;
+pub use parse::{InputContext, Now};
 pub use settings::{ByteaOutput, DateOrder, DateOutput, DateStyle, FormatSettings, IntervalStyle};
 pub use time_zone::TimeZone;
 pub use types::{Base, NO_TYPMOD, PgType};

@@ -11,7 +11,7 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::parser::{DFParserBuilder, Statement};
 use datafusion::sql::sqlparser::dialect::PostgreSqlDialect;
 use functions::pg_type::{FormatSettings, pg_type_of, text_value};
-use functions::session::{Session, SessionFacts};
+use functions::session::{Moment, Noted, Session, SessionFacts};
 use futures::FutureExt;
 use job::SqlState;
 
@@ -26,8 +26,11 @@ static CONTEXT: LazyLock<SessionContext> = LazyLock::new(|| {
         .options_mut()
         .extensions
         .insert(Session::new(SessionFacts {
-            transaction_time_us: NOW_US,
-            statement_time_us: NOW_US,
+            moment: Noted::new(Moment {
+                transaction_time_us: NOW_US,
+                statement_time_us: NOW_US,
+                ..Moment::default()
+            }),
             ..SessionFacts::default()
         }));
     let builder = SessionStateBuilder::new()

@@ -14,14 +14,14 @@ pub(crate) mod alias;
 mod context;
 mod errors;
 pub(crate) mod params;
+pub(crate) mod reads;
 pub(crate) mod relations;
 pub(crate) mod row_comparisons;
 pub(crate) mod rows;
 pub(crate) mod using;
 pub(crate) mod values;
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use catalog::Oid;
 use datafusion::arrow::datatypes::FieldRef;
@@ -43,6 +43,7 @@ use crate::view::SessionView;
 
 use context::StatementContext;
 pub(crate) use errors::plan_error;
+use reads::Reads;
 use relations::Relations;
 
 /// Binds the queries of one statement.
@@ -53,18 +54,18 @@ pub(crate) struct Binder<'a> {
     pub(crate) type_planner: Arc<dyn TypePlanner>,
     pub(crate) view: &'a SessionView<'a>,
     /// Catalog tables as this statement reads them, whatever it calls them.
-    pub(crate) listed: Arc<Mutex<BTreeMap<Oid, Arc<dyn TableProvider>>>>,
+    pub(crate) reads: Arc<Mutex<Reads>>,
 }
 
 impl Binder<'_> {
     fn listed(&self, oid: Oid) -> Option<Arc<dyn TableProvider>> {
-        let listed = self.listed.lock().unwrap_or_else(PoisonError::into_inner);
-        listed.get(&oid).cloned()
+        let reads = self.reads();
+        let table = reads.tables.get(&oid)?;
+        Some(Arc::clone(&table.provider))
     }
 
-    fn list(&self, oid: Oid, provider: Arc<dyn TableProvider>) {
-        let mut listed = self.listed.lock().unwrap_or_else(PoisonError::into_inner);
-        listed.insert(oid, provider);
+    pub(crate) fn reads(&self) -> MutexGuard<'_, Reads> {
+        self.reads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A query to a plan whose types are not settled: [`Binder::analyze`] does that, once, when
@@ -125,7 +126,7 @@ impl Binder<'_> {
             type_planner: Arc::clone(&self.type_planner),
             relations,
             now: chrono::DateTime::from_timestamp_micros(
-                self.view.session.facts.transaction_time_us,
+                self.view.session.facts.moment.peek().transaction_time_us,
             ),
         }
     }

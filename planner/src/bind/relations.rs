@@ -31,6 +31,7 @@ use crate::stored;
 use crate::view::SessionView;
 
 use super::Binder;
+use super::reads::ReadTable;
 
 /// Views in views in views; more is a mistake that would exhaust the stack.
 const VIEW_DEPTH_MAX: usize = 32;
@@ -175,6 +176,11 @@ fn resolve_in<'a>(
         let mut names = Names::default();
         let _ = Visit::visit(query, &mut names);
         let mut relations = Relations::default();
+        if scope.depth == 0 {
+            let bare = names.relations.keys();
+            let bare = bare.filter_map(|(schema, name)| schema.is_none().then(|| name.clone()));
+            binder.reads().bare_names.extend(bare);
+        }
         for (key, name) in names.relations {
             let resolved =
                 resolve_one(catalog, state, binder, &name, &key, scope, &mut relations).await;
@@ -217,6 +223,7 @@ async fn resolve_one(
         && let Some(ident) = only.as_ident()
         && ident.quote_style == Some('\'')
     {
+        binder.reads().others = true;
         let provider = catalog
             .path_table(&ident.value, state)
             .await
@@ -233,6 +240,7 @@ async fn resolve_one(
         })?;
     let provider: Arc<dyn TableProvider> = match found {
         Found::System(provider) => {
+            binder.reads().others = true;
             let source = provider_as_source(provider);
             relations.system.push(Arc::clone(&source));
             return Ok(source);
@@ -242,6 +250,7 @@ async fn resolve_one(
                 return Err(PlanError::internal("a temporary view without a query"));
             };
             relations.reads_temporary = true;
+            binder.reads().others = true;
             relations.depends_on.insert(relation.oid);
             let scope = Scope {
                 path: &view.search_path,
@@ -254,6 +263,7 @@ async fn resolve_one(
         }
         Found::Temporary(temporary) => {
             relations.reads_temporary = true;
+            binder.reads().others = true;
             relations.depends_on.insert(temporary.oid);
             let files = temporary
                 .resolve(state)
@@ -270,12 +280,17 @@ async fn resolve_one(
                     if let Some(provider) = binder.listed(relation.oid) {
                         return Ok(provider_as_source(provider));
                     }
-                    let provider = catalog
+                    let snapshot = catalog
                         .resolve(&relation, state)
                         .await
-                        .map_err(|error| PlanError::from(error.report()))?
-                        .provider();
-                    binder.list(relation.oid, Arc::clone(&provider));
+                        .map_err(|error| PlanError::from(error.report()))?;
+                    let provider = snapshot.provider();
+                    let read = ReadTable {
+                        relation: Arc::clone(&relation),
+                        snapshot,
+                        provider: Arc::clone(&provider),
+                    };
+                    binder.reads().tables.insert(relation.oid, read);
                     provider
                 }
                 Definition::View(view) => {

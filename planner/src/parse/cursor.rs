@@ -47,10 +47,12 @@ impl<'a> Cursor<'a> {
         }
         let end = self.index();
         let text = self.text_of(0, end);
+        let tokens = self.tokens.get(..end).unwrap_or_default();
         Ok(ParsedStatement::new(
             statement,
             text,
             Arc::clone(self.source),
+            tokens,
         ))
     }
 
@@ -60,6 +62,7 @@ impl<'a> Cursor<'a> {
             statement,
             self.text_of(start, self.index()),
             Arc::clone(self.source),
+            self.tokens.get(start..self.index()).unwrap_or_default(),
         )
     }
 

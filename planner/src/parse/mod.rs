@@ -19,6 +19,7 @@ mod query;
 mod source;
 mod utility;
 
+use std::fmt::Write;
 use std::sync::Arc;
 
 use datafusion::sql::sqlparser::tokenizer::{Span, Token, TokenWithSpan, Tokenizer, Whitespace};
@@ -44,15 +45,29 @@ struct Parsed {
     statement: Statement,
     text: String,
     source: Arc<Source>,
+    normalized: Option<Arc<str>>,
 }
 
 impl ParsedStatement {
-    fn new(statement: Statement, text: String, source: Arc<Source>) -> Self {
+    fn new(
+        statement: Statement,
+        text: String,
+        source: Arc<Source>,
+        tokens: &[TokenWithSpan],
+    ) -> Self {
+        let is_query = matches!(statement, Statement::Query(_));
         Self(Arc::new(Parsed {
+            normalized: is_query.then(|| normalized(tokens)),
             statement,
             text,
             source,
         }))
+    }
+
+    /// A query's text as it was understood: equal for texts that differ in white space, comments and
+    /// the case of words only. `None` for other statements.
+    pub(crate) fn normalized(&self) -> Option<&Arc<str>> {
+        self.0.normalized.as_ref()
     }
 
     pub fn statement(&self) -> &Statement {
@@ -223,6 +238,24 @@ fn tokenize(source: &Source) -> Result<Vec<TokenWithSpan>> {
             };
             error.with_position(position)
         })
+}
+
+/// A name for the tokens, each told apart from all others: unquoted words in lower case, the rest with
+/// its kind, which begins with a capital.
+fn normalized(tokens: &[TokenWithSpan]) -> Arc<str> {
+    let mut text = String::with_capacity(16 * tokens.len());
+    for TokenWithSpan { token, .. } in tokens {
+        match token {
+            Token::Whitespace(_) => continue,
+            Token::Word(word) if word.quote_style.is_none() => {
+                text.extend(word.value.chars().map(|letter| letter.to_ascii_lowercase()));
+            }
+            // Writing to a string does not fail.
+            token => drop(write!(text, "{token:?}")),
+        }
+        text.push(' ');
+    }
+    text.into()
 }
 
 /// Quoted text in messages is cut here.

@@ -1,7 +1,7 @@
 //! What the split is told about the session and the executors.
 
 /// Settings and capacities that decide how a statement is split.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SplitOptions {
     /// `firesteel.force_exchange`: cut the plan even where one task would do.
     pub force_exchange: bool,

@@ -276,6 +276,12 @@ keys! {
         "Partitions per stage. 0 means one per slot.";
     Pool: "firesteel.pool", Planner, Kind::Text, "", Session,
         "The scheduler's pool that statements run in, of those configured. Empty means the one named default.";
+    PlanCache: "firesteel.plan_cache", Planner, Kind::Bool, "on", Session,
+        "Whether plans of queries that come again are kept. They are used for the same catalog, settings and versions of files only.";
+    ResultCache: "firesteel.result_cache", Planner, Kind::Bool, "off", Session,
+        "Whether small results (4 MiB) of queries are kept in the driver and given out again while the files of their tables stay as they are.";
+    ResultCacheSize: "firesteel.result_cache_size", Planner, Kind::Bytes { min: 0, max: 1024 * TIB }, "64MiB", Restart,
+        "Memory that kept results may take together.";
     ReserveMemory: "firesteel.reserve_memory", Planner, Kind::Bool, "on", Session,
         "Whether a statement with large hash tables waits until the executors have the memory they are expected to take.";
     Speculation: "firesteel.speculation", Planner, Kind::Bool, "on", Session,

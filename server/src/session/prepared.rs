@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use datafusion::scalar::ScalarValue;
-use functions::pg_type::{Format, InputContext, PgType, TypeError, decode};
+use functions::pg_type::{Format, InputContext, Now, PgType, TypeError, decode};
 use job::{ErrorReport, SqlState};
 use operators::rows::column_formats;
 use planner::{ParsedStatement, Statement};
@@ -298,7 +298,7 @@ impl Session {
         let settings = self.format_settings();
         let context = InputContext {
             settings: &settings,
-            now: epoch_us(self.transaction_started()),
+            now: Now::At(epoch_us(self.transaction_started())),
         };
         message
             .parameters

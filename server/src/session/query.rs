@@ -17,7 +17,7 @@ use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::sqlparser::ast::Expr;
 use functions::pg_type::{Format, FormatSettings, PgType, TypeError};
-use functions::session::{Session as FunctionSession, SessionFacts};
+use functions::session::{Moment, Noted, Session as FunctionSession, SessionFacts};
 use job::{ErrorReport, SqlError, SqlState, WrittenFile};
 use operators::Sink;
 use operators::rows::RowEncoder;
@@ -40,7 +40,7 @@ use super::system::StatementTables;
 use super::{Session, epoch_us};
 use crate::config::KeyId;
 use crate::driver::{ClusterShape, JobSummary};
-use crate::pg::Severity;
+use crate::pg::{Column, Severity};
 
 /// What `version()` answers.
 const VERSION: &str = concat!(
@@ -100,6 +100,8 @@ impl Session {
             };
             let settings = PlannerSettings {
                 split,
+                plan_cache: gucs.flag(KeyId::PlanCache),
+                result_cache: gucs.flag(KeyId::ResultCache),
                 ..PlannerSettings::default()
             };
             (gucs.format_settings(), settings)
@@ -118,11 +120,13 @@ impl Session {
                 })
                 .cloned()
                 .collect(),
-            backend_pid: handle.pid,
             version: VERSION.to_owned(),
-            transaction_time_us: epoch_us(self.transaction_started()),
-            statement_time_us: epoch_us(SystemTime::now()),
-            transaction_id: self.transaction_id(),
+            moment: Noted::new(Moment {
+                backend_pid: handle.pid,
+                transaction_time_us: epoch_us(self.transaction_started()),
+                statement_time_us: epoch_us(SystemTime::now()),
+                transaction_id: self.transaction_id(),
+            }),
             format: format.clone(),
         };
         let system_tables = StatementTables::new(
@@ -133,6 +137,7 @@ impl Session {
             &self.services.registry,
             &self.services.driver,
         )
+        .with_caches(&self.services)
         .with_objects(&self.statements, self.cursor_rows());
         let names = Arc::new(system_tables.names(path));
         StatementContext {
@@ -243,7 +248,7 @@ impl Session {
         }?;
         let columns = prepared.columns_in(formats)?.unwrap_or_default();
         match planned {
-            Planned::Query(job) => Ok(Reply::Rows(Rows::new(columns, self.start(job), "SELECT"))),
+            Planned::Query(job) => Ok(Reply::Rows(self.rows_of(job, columns))),
             Planned::CopyOut { job, options } => {
                 let schema = Arc::clone(&job.schema);
                 let copy = CopyOut::new(&schema, options, context.format.clone(), self.start(job))
@@ -325,6 +330,20 @@ impl Session {
         };
         drop(gucs);
         StatementJob::submit(submitter, job)
+    }
+
+    /// The rows of a query: kept ones, or those of its job, which may be kept as they pass.
+    fn rows_of(&self, mut job: PlannedJob, columns: Vec<Column>) -> Rows {
+        let Some(slot) = job.results.take() else {
+            return Rows::new(columns, self.start(job), "SELECT");
+        };
+        if let Some(rows) = slot.rows() {
+            let rows = RowSource::Chunks(rows.iter().cloned().collect());
+            return Rows::new(columns, rows, "SELECT");
+        }
+        let mut rows = Rows::new(columns, self.start(job), "SELECT");
+        rows.cursor.show_to(slot.taker());
+        rows
     }
 
     /// Constants and catalog tables are computed here and now; the rest is for executors.

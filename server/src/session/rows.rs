@@ -14,6 +14,7 @@ use futures::StreamExt;
 use job::ErrorReport;
 use operators::rows::RowChunk;
 use operators::rows::copy::begin_with;
+use planner::ResultTaker;
 
 use super::copy::{CopyIn, CopyOut};
 use super::spool::Spool;
@@ -122,6 +123,8 @@ pub(crate) struct RowCursor {
     head: Option<Bytes>,
     /// The last row given out, until the end is met.
     current: Option<Bytes>,
+    /// Sees all rows; dropped when they fail.
+    taker: Option<ResultTaker>,
 }
 
 /// Some rows, ready for the socket.
@@ -138,7 +141,13 @@ impl RowCursor {
             exhausted: false,
             head: None,
             current: None,
+            taker: None,
         }
+    }
+
+    /// Lets the rows be kept.
+    pub(super) fn show_to(&mut self, taker: ResultTaker) {
+        self.taker = Some(taker);
     }
 
     /// The row it is on: the last one given out, unless it has gone beyond the end.
@@ -211,12 +220,23 @@ impl RowCursor {
                 .get_mut()
                 .unwrap_or_else(PoisonError::into_inner);
             match source.next().await {
-                Some(Ok(chunk)) => self.rest = Some((chunk, 0)),
+                Some(Ok(chunk)) => {
+                    if let Some(taker) = &mut self.taker {
+                        taker.push(&chunk);
+                    }
+                    self.rest = Some((chunk, 0));
+                }
                 Some(Err(error)) => {
                     self.exhausted = true;
+                    self.taker = None;
                     return Err(error);
                 }
-                None => self.exhausted = true,
+                None => {
+                    self.exhausted = true;
+                    if let Some(taker) = self.taker.take() {
+                        taker.finish();
+                    }
+                }
             }
         }
         self.current = None;

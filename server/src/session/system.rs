@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use catalog::system::{
-    ActivityRow, CursorRow, PreparedStatementRow, SettingRow, SystemContext, SystemNames,
-    system_table,
+    ActivityRow, CursorRow, DriverCache, PreparedStatementRow, SettingRow, SystemContext,
+    SystemNames, system_table,
 };
 use catalog::{CatalogSnapshot, SearchPath, SessionTables};
 use datafusion::catalog::TableProvider;
@@ -19,6 +19,7 @@ use super::gucs::Gucs;
 use super::names::StatementNames;
 use super::prepared::NamedStatement;
 use super::registry::{SessionHandle, SessionRegistry, lock};
+use super::services::Services;
 use crate::config::{KEYS, Kind, Scope, Value};
 use crate::driver::Driver;
 
@@ -54,6 +55,13 @@ impl StatementTables {
             }),
             ..SystemContext::new(Arc::clone(snapshot), &handle.database, &handle.user)
         })
+    }
+
+    /// With the driver's caches.
+    pub(super) fn with_caches(mut self, services: &Arc<Services>) -> Self {
+        let services = Arc::clone(services);
+        self.0.driver_caches = Arc::new(move || driver_caches(&services));
+        self
     }
 
     /// With the session's prepared statements and cursors.
@@ -99,6 +107,48 @@ fn prepared(name: &str, named: &NamedStatement) -> PreparedStatementRow {
             .collect(),
         from_sql: named.from_sql,
     }
+}
+
+/// The driver's caches. DataFusion counts what of its entries was found, and no more.
+fn driver_caches(services: &Services) -> Vec<DriverCache> {
+    let ours = ["plans", "results"]
+        .into_iter()
+        .zip(services.planner.cache_counts());
+    let ours = ours.map(|(name, counts)| DriverCache {
+        name,
+        entries: counts.entries,
+        bytes: counts.bytes,
+        hits: counts.hits,
+        misses: Some(counts.misses),
+        evictions: Some(counts.evictions),
+    });
+    let caches = &services.planner.session_state().runtime_env().cache_manager;
+    let footers = caches.get_file_metadata_cache().list_entries();
+    let footers = of_files(
+        "footers",
+        footers.values().map(|it| (it.size_bytes, it.hits)),
+    );
+    let statistics = caches.get_file_statistic_cache().map(|cache| {
+        let entries = cache.list_entries();
+        let entries = entries.values().map(|it| (it.size_bytes, it.hits));
+        of_files("statistics of files", entries)
+    });
+    ours.chain([footers]).chain(statistics).collect()
+}
+
+fn of_files(name: &'static str, entries: impl Iterator<Item = (usize, usize)>) -> DriverCache {
+    entries.fold(
+        DriverCache {
+            name,
+            ..DriverCache::default()
+        },
+        |sum, (bytes, hits)| DriverCache {
+            entries: sum.entries + 1,
+            bytes: sum.bytes + bytes as u64,
+            hits: sum.hits + hits as u64,
+            ..sum
+        },
+    )
 }
 
 /// Rows of `pg_settings`. Values with a unit are numbers there.

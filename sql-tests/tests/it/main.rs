@@ -9,6 +9,7 @@ mod data_files;
 mod large_joins;
 mod lifecycle;
 mod modes;
+mod repeated;
 mod robustness;
 mod scheduling;
 mod slt;

@@ -84,7 +84,7 @@ pub fn timestamptz(text: &str, context: InputContext) -> Result<i64> {
         Literal::Infinity => return Ok(TIMESTAMP_INFINITY),
         Literal::MinusInfinity => return Ok(TIMESTAMP_MINUS_INFINITY),
         Literal::Epoch => Some(0),
-        Literal::Now => Some(context.now),
+        Literal::Now => Some(context.now.micros()),
         Literal::Fields(fields) => local_micros(&fields, context).and_then(|local| {
             let offset = match &fields.zone {
                 Some(Zone::Offset(offset)) => *offset,
@@ -116,11 +116,10 @@ fn zone_offset(local: i64, zone: &TimeZone) -> i32 {
 }
 
 fn local_now(context: InputContext) -> i64 {
-    let seconds = context.now.div_euclid(MICROS_PER_SECOND);
+    let now = context.now.micros();
+    let seconds = now.div_euclid(MICROS_PER_SECOND);
     let offset = context.settings.time_zone.offset_at(seconds);
-    context
-        .now
-        .saturating_add(i64::from(offset) * MICROS_PER_SECOND)
+    now.saturating_add(i64::from(offset) * MICROS_PER_SECOND)
 }
 
 fn today(context: InputContext) -> i64 {
@@ -242,6 +241,7 @@ fn iso_timestamp(text: &str) -> Option<(i64, Option<i32>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pg_type::Now;
     use crate::pg_type::settings::FormatSettings;
     use crate::pg_type::write;
 
@@ -255,7 +255,7 @@ mod tests {
         InputContext {
             settings,
             // 2024-05-06 23:30:00 UTC
-            now: 1_715_038_200_000_000,
+            now: Now::At(1_715_038_200_000_000),
         }
     }
 

@@ -23,11 +23,28 @@ mod tokens;
 mod words;
 
 use super::settings::FormatSettings;
+use crate::session::{Moment, Noted};
 
 /// Settings and the time that literals such as `now` and `today` mean.
 #[derive(Debug, Clone, Copy)]
 pub struct InputContext<'a> {
     pub settings: &'a FormatSettings,
-    /// Start of the transaction, in microseconds from 1970, UTC.
-    pub now: i64,
+    pub now: Now<'a>,
+}
+
+/// Start of the transaction, in microseconds from 1970, UTC.
+#[derive(Debug, Clone, Copy)]
+pub enum Now<'a> {
+    At(i64),
+    /// Few texts ask for it: those that do leave a note.
+    Noted(&'a Noted<Moment>),
+}
+
+impl Now<'_> {
+    fn micros(self) -> i64 {
+        match self {
+            Self::At(micros) => micros,
+            Self::Noted(moment) => moment.get().transaction_time_us,
+        }
+    }
 }

@@ -12,7 +12,7 @@ use datafusion::physical_expr::{EquivalenceProperties, Partitioning, PhysicalExp
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
-use functions::pg_type::{Format, FormatSettings, InputContext, PgType, TypeError, decode};
+use functions::pg_type::{Format, FormatSettings, InputContext, Now, PgType, TypeError, decode};
 use job::{ErrorReport, SqlState};
 
 use super::fields::{Field, binary_fields, split};
@@ -230,7 +230,7 @@ impl Row<'_> {
         let target = self.target;
         let settings = InputContext {
             settings: &target.settings,
-            now: target.now_us,
+            now: Now::At(target.now_us),
         };
         let fields = self.fields(settings)?;
         for (index, (column, values)) in target.columns.iter().zip(columns).enumerate() {

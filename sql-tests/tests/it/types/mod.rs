@@ -16,7 +16,7 @@ use arrow::datatypes::{Field, Schema};
 use bytes::Bytes;
 use datafusion::common::ScalarValue;
 use functions::pg_type::{
-    Format, FormatSettings, InputContext, PgType, decode_binary, decode_text,
+    Format, FormatSettings, InputContext, Now, PgType, decode_binary, decode_text,
 };
 use job::SqlError;
 use operators::rows::RowEncoder;
@@ -120,7 +120,7 @@ impl Comparison {
     fn context(&self) -> InputContext<'_> {
         InputContext {
             settings: &self.settings,
-            now: 0,
+            now: Now::At(0),
         }
     }
 
