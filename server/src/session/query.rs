@@ -405,11 +405,13 @@ impl Session {
         for notice in outcome.notices {
             self.notice(Severity::Notice, notice);
         }
-        Ok(if existed {
-            CreatedTable::Existed
-        } else {
-            CreatedTable::Fresh
-        })
+        if existed {
+            return Ok(CreatedTable::Existed);
+        }
+        for warning in &create.warnings {
+            self.notice(Severity::Warning, warning.clone());
+        }
+        Ok(CreatedTable::Fresh)
     }
 
     /// CACHE TABLE … AS: the new table is cached as its statement says.

@@ -115,6 +115,37 @@ fn transaction_status_is_honest() {
 }
 
 #[test]
+fn constraints_that_are_not_enforced_warn() {
+    let server = TestServer::start();
+    let mut client = server.connect();
+    let create =
+        "CREATE TEMP TABLE IF NOT EXISTS t (a int PRIMARY KEY, b int UNIQUE, c int UNIQUE)";
+    let answer = client.query(create);
+    assert_eq!(kinds(&answer), "NNCZ");
+    for (message, what) in answer.iter().zip(["PRIMARY KEY", "UNIQUE"]) {
+        assert_eq!(
+            (message.field('C'), message.field('S')),
+            ("01000".into(), "WARNING".into())
+        );
+        assert!(
+            message.field('M').starts_with(what),
+            "{}",
+            message.field('M')
+        );
+    }
+    // Nothing is created, so nothing is promised.
+    let answer = client.query(create);
+    assert_eq!(
+        (kinds(&answer), answer[0].field('S')),
+        ("NCZ".into(), "NOTICE".into())
+    );
+    assert_eq!(
+        kinds(&client.query("CREATE TEMP TABLE plain (a int NOT NULL)")),
+        "CZ"
+    );
+}
+
+#[test]
 fn misplaced_transaction_commands_warn() {
     let server = TestServer::start();
     let mut client = server.connect();
