@@ -10,11 +10,13 @@ use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use arrow::array::ArrayRef;
+use arrow::array::{ArrayRef, BooleanArray};
+use arrow::compute::filter;
 use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
 use object_store::ObjectMeta;
 
+use crate::chunk_statistics::ChunkStatistics;
 use crate::listing::changed_at;
 use job::{Protection, StorageLevel};
 
@@ -129,6 +131,14 @@ pub trait Piece: fmt::Debug + Send + Sync {
     /// # Errors
     /// They can't be had from what is kept: it is damaged.
     fn array(&self) -> Result<ArrayRef, ArrowError>;
+
+    /// Those of the rows that are selected, which may be few.
+    ///
+    /// # Errors
+    /// As [`Self::array`].
+    fn selected(&self, rows: &BooleanArray) -> Result<ArrayRef, ArrowError> {
+        filter(&self.array()?, rows)
+    }
 }
 
 /// A decoded column chunk.
@@ -138,6 +148,7 @@ pub struct Chunk {
     pieces: Vec<Box<dyn Piece>>,
     rows: usize,
     bytes: u64,
+    statistics: Option<ChunkStatistics>,
 }
 
 impl Chunk {
@@ -153,7 +164,19 @@ impl Chunk {
             pieces,
             rows,
             bytes,
+            statistics: None,
         })
+    }
+
+    /// With what is known of its pieces, which takes memory too.
+    pub fn with_statistics(mut self, statistics: ChunkStatistics) -> Self {
+        self.bytes += statistics.bytes() as u64;
+        self.statistics = Some(statistics);
+        self
+    }
+
+    pub fn statistics(&self) -> Option<&ChunkStatistics> {
+        self.statistics.as_ref()
     }
 
     pub fn data_type(&self) -> &DataType {
@@ -169,8 +192,24 @@ impl Chunk {
     /// # Errors
     /// As [`Piece::array`]; or there is no such piece, or it is not of the chunk's type.
     pub fn piece(&self, index: usize) -> Result<ArrayRef, ArrowError> {
-        let piece = self.pieces.get(index);
-        let array = piece.map_or_else(|| Err(no_piece(index)), |piece| piece.array())?;
+        self.rows_of(index, |piece| piece.array())
+    }
+
+    /// Those rows of one piece that are selected.
+    ///
+    /// # Errors
+    /// As [`Self::piece`].
+    pub fn selected(&self, index: usize, rows: &BooleanArray) -> Result<ArrayRef, ArrowError> {
+        self.rows_of(index, |piece| piece.selected(rows))
+    }
+
+    fn rows_of(
+        &self,
+        index: usize,
+        read: impl FnOnce(&dyn Piece) -> Result<ArrayRef, ArrowError>,
+    ) -> Result<ArrayRef, ArrowError> {
+        let piece = self.pieces.get(index).ok_or_else(|| no_piece(index))?;
+        let array = read(piece.as_ref())?;
         if array.data_type() != &self.data_type {
             return Err(no_piece(index));
         }

@@ -31,7 +31,7 @@ use datafusion::physical_expr::{
     EquivalenceProperties, LexOrdering, PhysicalExpr, PhysicalSortExpr,
 };
 use datafusion::physical_plan::filter_pushdown::FilterPushdownPropagation;
-use datafusion::physical_plan::metrics::{Count, ExecutionPlanMetricsSet};
+use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
 use datafusion::physical_plan::proto::ExecutionPlanEncodeCtx;
 use datafusion::physical_plan::{DisplayFormatType, ExecutionPlan, SortOrderPushdownResult};
 use datafusion_datasource::morsel::{Morsel, MorselPlan, MorselPlanner, Morselizer};
@@ -41,7 +41,7 @@ use futures::{FutureExt, Stream, StreamExt};
 use job::ErrorReport;
 use object_store::ObjectStore;
 
-use crate::cached_scan::{ScanCache, with_chunks};
+use crate::cached_scan::{ScanCache, ScanCounts, with_chunks};
 use crate::chunks::ChunkCache;
 use crate::error::find_report;
 use crate::external::FileKind;
@@ -112,18 +112,18 @@ pub(crate) fn guard_scan(
         .build()
 }
 
-/// A guarded Parquet source that finds columns in `chunks`, and adds what it found there to
-/// `found`; `None` for other sources.
+/// A guarded Parquet source that finds columns in `chunks`, and counts what it found there; `None`
+/// for other sources.
 pub fn cache_scan(
     source: &Arc<dyn FileSource>,
     chunks: &Arc<dyn ChunkCache>,
-    found: Count,
+    counts: ScanCounts,
 ) -> Option<Arc<dyn FileSource>> {
     let guarded = source.downcast_ref::<GuardedSource>()?;
     guarded.inner.is::<ParquetSource>().then(|| {
         let cache = ScanCache {
             chunks: Arc::clone(chunks),
-            found,
+            counts,
         };
         Arc::new(GuardedSource {
             cache: Some(cache),

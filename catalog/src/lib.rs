@@ -22,6 +22,7 @@
 
 mod cached_scan;
 mod catalog;
+mod chunk_statistics;
 mod chunks;
 mod codec;
 mod compatibility;
@@ -49,7 +50,9 @@ mod temp_views;
 mod transaction;
 mod versions;
 
+pub use cached_scan::ScanCounts;
 pub use catalog::Catalog;
+pub use chunk_statistics::ChunkStatistics;
 pub use chunks::{
     CachedFiles, Chunk, ChunkCache, ChunkKey, ChunkSlot, FileIdentity, HeldChunk, PIECE_ROWS,
     Piece, Prospect, Wanted, hash_of,

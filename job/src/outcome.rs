@@ -66,6 +66,10 @@ pub struct OperatorMetrics {
     pub spill_count: u64,
     /// Columns of tables that a scan found in memory.
     pub cached_bytes: u64,
+    /// Pieces of these, thousands of rows each, that statistics ruled out.
+    pub pruned_pieces: u64,
+    /// Rows of these that the scan dropped before all of their columns were decoded.
+    pub filtered_rows: u64,
 }
 
 /// A failed attempt: the policy reads `kind`, the client sees `error`.

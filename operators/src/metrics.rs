@@ -6,7 +6,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::metrics::MetricValue;
 use job::OperatorMetrics;
 
-use crate::restrict::{CACHED_BYTES, SkippedExec};
+use crate::restrict::{CACHED_BYTES, FILTERED_ROWS, PRUNED_PIECES, SkippedExec};
 use crate::yielding::is_yield_point;
 
 /// Counters of every operator of a task's (restricted) plan, in depth-first preorder: the same
@@ -47,6 +47,12 @@ fn visit(plan: &Arc<dyn ExecutionPlan>, depth: u32, ran: bool, into: &mut Vec<Op
                 MetricValue::SpillCount(n) => operator.spill_count += n.value() as u64,
                 MetricValue::Count { name, count } if name == CACHED_BYTES => {
                     operator.cached_bytes += count.value() as u64;
+                }
+                MetricValue::Count { name, count } if name == PRUNED_PIECES => {
+                    operator.pruned_pieces += count.value() as u64;
+                }
+                MetricValue::Count { name, count } if name == FILTERED_ROWS => {
+                    operator.filtered_rows += count.value() as u64;
                 }
                 _ => {}
             }

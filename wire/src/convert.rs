@@ -159,6 +159,8 @@ impl From<OperatorMetrics> for proto::OperatorMetrics {
             spilled_bytes: metrics.spilled_bytes,
             spill_count: metrics.spill_count,
             cached_bytes: metrics.cached_bytes,
+            pruned_pieces: metrics.pruned_pieces,
+            filtered_rows: metrics.filtered_rows,
         }
     }
 }
@@ -174,6 +176,8 @@ impl From<proto::OperatorMetrics> for OperatorMetrics {
             spilled_bytes: metrics.spilled_bytes,
             spill_count: metrics.spill_count,
             cached_bytes: metrics.cached_bytes,
+            pruned_pieces: metrics.pruned_pieces,
+            filtered_rows: metrics.filtered_rows,
         }
     }
 }
@@ -309,6 +313,8 @@ mod tests {
                 spilled_bytes: 5,
                 spill_count: 6,
                 cached_bytes: 7,
+                pruned_pieces: 8,
+                filtered_rows: 9,
             }],
         };
         let kinds = [

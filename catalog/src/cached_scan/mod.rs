@@ -15,15 +15,19 @@
 //!
 //! What is read once costs a few notes in the cache's sketch and nothing else, so a pass over a big
 //! table runs as it does without a cache. The second time its columns are decoded whole and kept, if
-//! the cache finds them worth it. Rows are filtered above the scan, on pieces that nobody copied.
+//! the cache finds them worth it. Of what is in memory, pieces that statistics rule out are not decoded, and
+//! where few rows of a piece can pass, these alone are; the filters above the scan stay what they are.
 //!
 //! `open` does what DataFusion's opener does up to the row groups, with the parts of it that are
-//! public; `scan` goes through the row groups; `rows` puts out what is in memory. What DataFusion's
+//! public; `prune` asks statistics, `filter` rows; `scan` goes through the row groups; `rows` puts out
+//! what is in memory. What DataFusion's
 //! reader can do and this can't (filtering rows, nested columns, virtual columns, row groups in a
 //! sort's order) is left to it, file by file.
 
 mod estimate;
+mod filter;
 mod open;
+mod prune;
 mod rows;
 mod scan;
 
@@ -54,14 +58,26 @@ use futures::stream::BoxStream;
 
 use crate::chunks::{ChunkCache, FileIdentity, hash_of};
 use crate::versions::SnapshotStore;
+use filter::Conjunct;
 use job::{FileCaching, StorageLevel};
 use open::Opened;
 
-/// Where a scan finds chunks, and where it counts the bytes of those it found.
+/// Where a scan finds chunks, and where it counts what that was good for.
 #[derive(Debug, Clone)]
 pub(crate) struct ScanCache {
     pub(crate) chunks: Arc<dyn ChunkCache>,
-    pub(crate) found: Count,
+    pub(crate) counts: ScanCounts,
+}
+
+/// What a scan counts of columns that it finds in memory.
+#[derive(Debug, Clone)]
+pub struct ScanCounts {
+    /// Bytes of those columns.
+    pub found_bytes: Count,
+    /// Pieces of row groups of which statistics said that no row can pass the scan's filters.
+    pub pruned_pieces: Count,
+    /// Rows that were found not to pass before all of their columns were decoded.
+    pub filtered_rows: Count,
 }
 
 /// What all files of a scan share.
@@ -74,8 +90,10 @@ struct Scan {
     adapters: Arc<dyn PhysicalExprAdapterFactory>,
     table: TableSchema,
     projection: ProjectionExprs,
-    /// Only prunes.
+    /// Prunes. Filters above the scan ask it again.
     predicate: Option<Arc<dyn PhysicalExpr>>,
+    /// Those parts of it that rows in memory are asked.
+    conjuncts: Vec<Conjunct>,
     prunes_row_groups: bool,
     prunes_pages: bool,
     max_in_list_size: usize,
@@ -134,6 +152,7 @@ pub(crate) fn with_chunks(
             .unwrap_or_else(|| Arc::new(DefaultPhysicalExprAdapterFactory)),
         table: table.clone(),
         projection: projection.clone(),
+        conjuncts: filter::conjuncts(parquet.filter().as_ref()),
         predicate: parquet.filter(),
         prunes_row_groups: options.pruning,
         prunes_pages: options.enable_page_index,

@@ -11,21 +11,16 @@ use arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef};
 use arrow::record_batch::RecordBatchOptions;
 use datafusion::common::{Result, ScalarValue};
 use datafusion::datasource::listing::PartitionedFile;
-use datafusion::datasource::physical_plan::ParquetFileMetrics;
 use datafusion::datasource::physical_plan::parquet::{
     PagePruningAccessPlanFilter, ParquetAccessPlan, RowGroupAccess, RowGroupAccessPlanFilter,
     apply_file_schema_type_coercions,
 };
-use datafusion::physical_expr::expressions::DynamicFilterTracking;
 use datafusion::physical_expr::projection::{ProjectionExprs, Projector};
 use datafusion::physical_expr::simplifier::PhysicalExprSimplifier;
 use datafusion::physical_expr::utils::{collect_columns, reassign_expr_columns};
 use datafusion::physical_expr_adapter::replace_columns_with_literals;
 use datafusion::physical_expr_adapter::rewrite::rewrite_input_file_name_in_projection;
-use datafusion::physical_optimizer::pruning::{
-    FilePruner, PruningPredicate, PruningPredicateBuilder,
-};
-use datafusion::physical_plan::PhysicalExpr;
+use datafusion::physical_optimizer::pruning::FilePruner;
 use datafusion::physical_plan::metrics::{Count, ExecutionPlanMetricsSet};
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use parquet::arrow::async_reader::AsyncFileReader;
@@ -34,6 +29,8 @@ use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, RowGroupMetaData
 
 use super::Scan;
 use super::estimate::Estimate;
+use super::filter::RowFilter;
+use super::prune::{Pruner, uncounted};
 use crate::chunks::{ChunkKey, FileIdentity, Prospect, Wanted};
 use job::StorageLevel;
 
@@ -61,7 +58,8 @@ pub(super) struct OpenFile {
     /// The columns that the scan needs of this file, in its order.
     pub(super) columns: Vec<Column>,
     pub(super) output: Output,
-    pub(super) pruner: Option<DynamicPruner>,
+    pub(super) pruner: Option<Pruner>,
+    pub(super) filter: Option<RowFilter>,
 }
 
 /// A column of the file.
@@ -77,7 +75,7 @@ pub(super) struct Output {
     /// Of [`OpenFile::columns`].
     pub(super) input: SchemaRef,
     projector: Projector,
-    schema: SchemaRef,
+    pub(super) schema: SchemaRef,
 }
 
 impl Output {
@@ -164,20 +162,16 @@ pub(super) async fn open(
         options = options.with_page_index_policy(PageIndexPolicy::Optional);
         reading = ArrowReaderMetadata::load_async(&mut reader, options).await?;
     }
-    let access = prune(
-        &scan,
-        &file,
-        &reading,
-        &schema,
-        predicate.as_ref(),
-        page_filter,
-    );
+    let pruner = predicate
+        .filter(|_| scan.prunes_row_groups)
+        .map(|predicate| Pruner::new(predicate, Arc::clone(&schema), scan.max_in_list_size));
+    let access = prune(&file, &reading, &schema, pruner.as_ref(), page_filter);
     if access.row_group_indexes().is_empty() {
         return Ok(Opened::Pruned);
     }
 
     let output = new_output(&scan, &projection, &columns)?;
-    let pruner = predicate.and_then(|p| DynamicPruner::new(p, &schema, scan.max_in_list_size));
+    let filter = RowFilter::new(&scan, &columns, |conjunct| adapt(literal(conjunct)?))?;
     let mut open = OpenFile {
         scan,
         file,
@@ -189,6 +183,7 @@ pub(super) async fn open(
         columns,
         output,
         pruner,
+        filter,
     };
     if open.survey() {
         Ok(Opened::Here(Box::new(open)))
@@ -261,30 +256,19 @@ fn lacks_page_index(metadata: &ParquetMetaData) -> bool {
 
 /// The row groups, and rows of them, that may pass.
 fn prune(
-    scan: &Scan,
     file: &PartitionedFile,
     reading: &ArrowReaderMetadata,
     schema: &SchemaRef,
-    predicate: Option<&Arc<dyn PhysicalExpr>>,
+    pruner: Option<&Pruner>,
     page_filter: Option<PagePruningAccessPlanFilter>,
 ) -> ParquetAccessPlan {
-    let metrics = uncounted(file);
     let groups = reading.metadata().row_groups();
     let mut filter = RowGroupAccessPlanFilter::new(ParquetAccessPlan::new_all(groups.len()));
     if let Some(range) = &file.range {
         filter.prune_by_range(groups, range);
     }
-    if let Some(predicate) = predicate
-        && scan.prunes_row_groups
-        && let Some(predicate) = pruning_predicate(predicate, schema, scan.max_in_list_size)
-    {
-        filter.prune_by_statistics(
-            schema,
-            reading.parquet_schema(),
-            groups,
-            &predicate,
-            &metrics,
-        );
+    if let Some(pruner) = pruner {
+        pruner.prune_row_groups(&mut filter, reading, file);
     }
     let access = filter.build();
     match page_filter {
@@ -293,27 +277,10 @@ fn prune(
             schema,
             reading.parquet_schema(),
             reading.metadata(),
-            &metrics,
+            &uncounted(file),
         ),
         _ => access,
     }
-}
-
-/// Counters that nobody looks at: copies of a scan share those of their source.
-fn uncounted(file: &PartitionedFile) -> ParquetFileMetrics {
-    let name = file.object_meta.location.as_ref();
-    ParquetFileMetrics::new(0, name, &ExecutionPlanMetricsSet::new())
-}
-
-fn pruning_predicate(
-    predicate: &Arc<dyn PhysicalExpr>,
-    schema: &SchemaRef,
-    max_in_list_size: usize,
-) -> Option<Arc<PruningPredicate>> {
-    PruningPredicateBuilder::new()
-        .with_file_schema(Arc::clone(schema))
-        .with_max_in_list_size(max_in_list_size)
-        .build(Arc::clone(predicate))
 }
 
 fn new_output(scan: &Scan, projection: &ProjectionExprs, columns: &[Column]) -> Result<Output> {
@@ -405,63 +372,5 @@ impl OpenFile {
             self.prospects.insert(row_group, prospects);
         }
         gain
-    }
-}
-
-/// Prunes row groups while the scan runs, as filters of joins and TopKs above it tighten.
-pub(super) struct DynamicPruner {
-    predicate: Arc<dyn PhysicalExpr>,
-    schema: SchemaRef,
-    max_in_list_size: usize,
-    tracking: DynamicFilterTracking,
-    pruning: Option<Arc<PruningPredicate>>,
-}
-
-impl DynamicPruner {
-    /// `None` if nothing in the predicate can still change.
-    fn new(
-        predicate: Arc<dyn PhysicalExpr>,
-        schema: &SchemaRef,
-        max_in_list_size: usize,
-    ) -> Option<Self> {
-        let tracking = DynamicFilterTracking::classify(&predicate);
-        matches!(tracking, DynamicFilterTracking::Watching(_)).then(|| Self {
-            predicate,
-            schema: Arc::clone(schema),
-            max_in_list_size,
-            tracking,
-            pruning: None,
-        })
-    }
-
-    /// Can no row of the row group pass any more?
-    pub(super) fn prunes(
-        &mut self,
-        reading: &ArrowReaderMetadata,
-        file: &PartitionedFile,
-        row_group: usize,
-    ) -> bool {
-        if self
-            .tracking
-            .watcher()
-            .is_some_and(|watcher| watcher.changed())
-        {
-            self.pruning = pruning_predicate(&self.predicate, &self.schema, self.max_in_list_size);
-        }
-        let Some(predicate) = &self.pruning else {
-            return false;
-        };
-        let groups = reading.metadata().row_groups();
-        let mut access = ParquetAccessPlan::new_none(groups.len());
-        access.scan(row_group);
-        let mut filter = RowGroupAccessPlanFilter::new(access);
-        filter.prune_by_statistics(
-            &self.schema,
-            reading.parquet_schema(),
-            groups,
-            predicate,
-            &uncounted(file),
-        );
-        filter.is_empty()
     }
 }

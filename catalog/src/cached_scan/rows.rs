@@ -3,13 +3,17 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use arrow::array::{ArrayRef, RecordBatch};
+use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch};
+use arrow::compute::filter;
 use arrow::record_batch::RecordBatchOptions;
 use datafusion::common::{Result, internal_err};
 use datafusion::datasource::physical_plan::parquet::RowGroupAccess;
 use parquet::arrow::arrow_reader::RowSelection;
 
-use super::open::Output;
+use super::ScanCounts;
+use super::filter::RowFilter;
+use super::open::{Column, Output};
+use super::prune::{PieceStatistics, Pruner};
 use crate::chunks::{HeldChunk, PIECE_ROWS};
 
 /// Which pieces of a row group are wanted, in order. Pruning by pages leaves a piece out if it leaves
@@ -80,6 +84,8 @@ pub(super) struct PieceRows {
     /// Rows of the first piece that are out already.
     used: usize,
     batch_size: usize,
+    /// Which version of the predicate `pieces` passed.
+    pruned_by: Option<u64>,
 }
 
 /// A column in memory, and its piece that rows come from now.
@@ -98,6 +104,24 @@ impl HeldColumn {
             None => internal_err!("a piece was there and is not"),
         }
     }
+
+    /// Rows of a piece, which is not decoded for the sake of few.
+    fn selected(&mut self, piece: usize, rows: &BooleanArray) -> Result<ArrayRef> {
+        Ok(match &self.current {
+            Some((at, array)) if *at == piece => filter(array, rows)?,
+            _ => self.chunk.chunk().selected(piece, rows)?,
+        })
+    }
+}
+
+/// What comes next of a row group.
+pub(super) enum Step {
+    Rows(RecordBatch),
+    /// These rows have passed a filter, and others of their piece did not.
+    Filtered(RecordBatch),
+    /// No row of the piece passes.
+    Nothing,
+    Done,
 }
 
 impl PieceRows {
@@ -111,7 +135,40 @@ impl PieceRows {
             pieces,
             used: 0,
             batch_size: batch_size.max(1),
+            pruned_by: None,
         }
+    }
+
+    /// Leaves out pieces that can't pass, if the predicate is not the one that was asked before.
+    pub(super) fn prune(&mut self, pruner: &mut Pruner, columns: &[Column], counts: &ScanCounts) {
+        let version = pruner.version();
+        // Rows of a piece that is half out may not be waited for any more, but its columns are decoded.
+        if self.used > 0 || self.pruned_by == Some(version) {
+            return;
+        }
+        self.pruned_by = Some(version);
+        let known = columns.iter().zip(&self.columns);
+        let known = known.filter_map(|(column, held)| {
+            let statistics = held.as_ref()?.chunk.chunk().statistics()?;
+            Some((column.field.name().as_str(), statistics))
+        });
+        let count = self.pieces.rows.div_ceil(PIECE_ROWS);
+        let rows = (0..count).map(|piece| self.pieces.range(piece).len() as u64);
+        let statistics = PieceStatistics {
+            columns: known.collect(),
+            rows: rows.collect(),
+        };
+        let Some(passing) = pruner.passing(&statistics) else {
+            return;
+        };
+        let before = self.pieces.wanted.len();
+        self.pieces.wanted.retain(|piece| passing[*piece]);
+        counts.pruned_pieces.add(before - self.pieces.wanted.len());
+    }
+
+    /// For a reader of the other columns; `None`: all rows.
+    pub(super) fn to_read(&self) -> Option<RowSelection> {
+        self.pieces.to_read()
     }
 
     pub(super) fn is_done(&self) -> bool {
@@ -119,9 +176,49 @@ impl PieceRows {
     }
 
     /// The next rows, if all columns are in memory.
-    pub(super) fn next(&mut self, output: &Output) -> Result<Option<RecordBatch>> {
+    pub(super) fn next(
+        &mut self,
+        output: &Output,
+        filter: Option<&mut RowFilter>,
+        counts: &ScanCounts,
+    ) -> Result<Step> {
+        let Some(piece) = self.pieces.wanted.front().copied() else {
+            return Ok(Step::Done);
+        };
+        if self.used == 0
+            && let Some(filter) = filter
+            && let Some(passing) = self.passing(piece, filter)?
+        {
+            self.pieces.wanted.pop_front();
+            let left = passing.true_count();
+            counts.filtered_rows.add(passing.len() - left);
+            if left == 0 {
+                return Ok(Step::Nothing);
+            }
+            let columns = self.columns.iter_mut().map(|column| match column {
+                Some(held) => held.selected(piece, &passing),
+                None => internal_err!("a column is not in memory"),
+            });
+            let columns = columns.collect::<Result<Vec<_>>>()?;
+            let options = RecordBatchOptions::new().with_row_count(Some(left));
+            let batch = RecordBatch::try_new_with_options(output.input.clone(), columns, &options)?;
+            return Ok(Step::Filtered(output.project(&batch)?));
+        }
         let batch = self.take(output, None)?;
-        Ok(batch.map(|(batch, _)| batch))
+        Ok(batch.map_or(Step::Done, |(batch, _)| Step::Rows(batch)))
+    }
+
+    /// Which rows of a piece may pass; `None`: all.
+    fn passing(&mut self, piece: usize, filter: &mut RowFilter) -> Result<Option<BooleanArray>> {
+        let rows = self.pieces.range(piece).len();
+        let columns = &mut self.columns;
+        filter.passing(rows, |column, rows| match &mut columns[column] {
+            Some(held) => match rows {
+                Some(rows) => held.selected(piece, rows),
+                None => Ok(ArrayRef::clone(held.piece(piece)?)),
+            },
+            None => internal_err!("a column is not in memory"),
+        })
     }
 
     /// The next rows, beside the first ones of `read`; and how many these were.

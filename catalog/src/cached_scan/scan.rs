@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
+use arrow::compute::BatchCoalescer;
 use datafusion::common::{DataFusionError, Result, internal_err};
 use datafusion::datasource::physical_plan::parquet::ParquetAccessPlan;
 use futures::StreamExt;
@@ -15,7 +16,7 @@ use parquet::arrow::async_reader::{
 
 use super::from_file;
 use super::open::{Column, OpenFile, reader};
-use super::rows::{PieceRows, Pieces};
+use super::rows::{PieceRows, Pieces, Step};
 use crate::chunks::{ChunkCache, ChunkKey, ChunkSlot, HeldChunk, PIECE_ROWS, Prospect};
 
 /// Loading a chunk pays if at least one row of so many is wanted: decoding is most of the work of
@@ -23,6 +24,8 @@ use crate::chunks::{ChunkCache, ChunkKey, ChunkSlot, HeldChunk, PIECE_ROWS, Pros
 const ROWS_PER_WANTED: usize = 8;
 /// Row groups that are left to DataFusion's reader in one go after the cache took none of one.
 const RUN_MAX: usize = 16;
+/// Pieces without a row that passes before others get a turn.
+const PIECES_PER_TURN: usize = 16;
 /// Batches that are decoded before others get a turn.
 const BATCHES_PER_TURN: usize = 16;
 
@@ -31,10 +34,15 @@ pub(super) fn rows(open: OpenFile) -> BoxStream<'static, Result<RecordBatch>> {
     let row_groups = (0..open.access.len())
         .filter(|row_group| open.access[*row_group].should_scan())
         .collect();
+    let batch_size = open.scan.batch_size.max(1);
+    let together = BatchCoalescer::new(Arc::clone(&open.output.schema), batch_size)
+        .with_biggest_coalesce_batch_size(Some(batch_size / 2));
     let rows = Rows {
         open,
         row_groups,
         current: Current::None,
+        together,
+        idle: 0,
     };
     futures::stream::try_unfold(rows, |mut rows| async move {
         Ok(rows.next().await?.map(|batch| (batch, rows)))
@@ -47,6 +55,10 @@ struct Rows {
     /// Still to come.
     row_groups: VecDeque<usize>,
     current: Current,
+    /// Rows of pieces of which few are left, until they make a batch.
+    together: BatchCoalescer,
+    /// Pieces since the last row.
+    idle: usize,
 }
 
 /// The row group that is being read.
@@ -68,18 +80,58 @@ enum Current {
 impl Rows {
     async fn next(&mut self) -> Result<Option<RecordBatch>> {
         loop {
-            let output = &self.open.output;
+            if let Some(batch) = self.together.next_completed_batch() {
+                self.idle = 0;
+                return Ok(Some(batch));
+            }
+            if self.idle >= PIECES_PER_TURN {
+                self.idle = 0;
+                tokio::task::yield_now().await;
+            }
+            let open = &mut self.open;
+            let output = &open.output;
+            let counts = &open.scan.cache.counts;
             let batch = match &mut self.current {
                 Current::None => {
                     let Some(row_group) = self.next_row_group() else {
-                        return Ok(None);
+                        self.together.finish_buffered_batch()?;
+                        return Ok(self.together.next_completed_batch());
                     };
                     self.current = self.start(row_group).await?;
+                    if matches!(self.current, Current::Mixed { .. } | Current::File(_)) {
+                        self.together.finish_buffered_batch()?;
+                    }
                     // Row groups that are pruned must not keep a slot's thread for ever.
                     tokio::task::yield_now().await;
                     continue;
                 }
-                Current::Memory(rows) => rows.next(output)?,
+                Current::Memory(rows) => {
+                    if let Some(pruner) = &mut open.pruner {
+                        rows.prune(pruner, &open.columns, counts);
+                    }
+                    match rows.next(output, open.filter.as_mut(), counts)? {
+                        Step::Rows(batch) => {
+                            // In order, and not copied.
+                            self.together.finish_buffered_batch()?;
+                            match self.together.next_completed_batch() {
+                                Some(before) => {
+                                    self.together.push_batch(batch)?;
+                                    Some(before)
+                                }
+                                None => Some(batch),
+                            }
+                        }
+                        Step::Filtered(batch) => {
+                            self.together.push_batch(batch)?;
+                            continue;
+                        }
+                        Step::Nothing => {
+                            self.idle += 1;
+                            continue;
+                        }
+                        Step::Done => None,
+                    }
+                }
                 Current::Mixed { rows, file, read } => match read.take() {
                     Some(batch) => {
                         let (out, count) = rows.beside(output, &batch)?;
@@ -100,7 +152,10 @@ impl Rows {
                 Current::File(stream) => stream.next().await.transpose()?,
             };
             match batch {
-                Some(batch) => return Ok(Some(batch)),
+                Some(batch) => {
+                    self.idle = 0;
+                    return Ok(Some(batch));
+                }
                 None => self.current = Current::None,
             }
         }
@@ -142,8 +197,14 @@ impl Rows {
             .filter(|(_, held)| held.is_none())
             .map(|(column, _)| column.leaf)
             .collect();
-        let to_read = pieces.to_read();
-        let rows = PieceRows::new(columns, pieces, self.open.scan.batch_size);
+        let mut rows = PieceRows::new(columns, pieces, self.open.scan.batch_size);
+        if let Some(pruner) = &mut self.open.pruner {
+            rows.prune(pruner, &self.open.columns, &self.open.scan.cache.counts);
+        }
+        if rows.is_done() {
+            return Ok(Current::None);
+        }
+        let to_read = rows.to_read();
         if missing.is_empty() {
             return Ok(Current::Memory(rows));
         }
@@ -192,7 +253,7 @@ impl Rows {
         }
         for chunk in held.iter().flatten() {
             let bytes = usize::try_from(chunk.chunk().bytes()).unwrap_or(usize::MAX);
-            cache.found.add(bytes);
+            cache.counts.found_bytes.add(bytes);
         }
         if !to_load.is_empty() {
             self.load(row_group, to_load, &mut held).await?;

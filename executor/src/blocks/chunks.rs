@@ -9,7 +9,9 @@ use std::sync::Arc;
 
 use arrow::array::ArrayRef;
 use arrow::datatypes::DataType;
-use catalog::{Chunk, ChunkCache, ChunkKey, ChunkSlot, HeldChunk, Prospect, Wanted};
+use catalog::{
+    Chunk, ChunkCache, ChunkKey, ChunkSlot, ChunkStatistics, HeldChunk, Prospect, Wanted,
+};
 use job::{MemoryForm, StorageLevel};
 
 use super::BlockManager;
@@ -143,13 +145,15 @@ impl Slot {
             Some(form) => form,
             None => MemoryForm::Arrays,
         };
+        let statistics = ChunkStatistics::of(data_type, &pieces);
         let (pieces, bytes) = match self.admission {
             Admission::Kept => forms::pieces(pieces, form),
             // What goes soon is not worth the work.
             Admission::Passing | Admission::Refused => forms::whole(pieces),
         }
         .ok()?;
-        Chunk::new(data_type.clone(), pieces, bytes)
+        let chunk = Chunk::new(data_type.clone(), pieces, bytes)?;
+        Some(chunk.with_statistics(statistics))
     }
 }
 

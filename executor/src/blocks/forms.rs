@@ -11,10 +11,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayData, ArrayRef, AsArray, BinaryArray, RecordBatch, UInt8Array, UInt16Array,
+    Array, ArrayData, ArrayRef, AsArray, BinaryArray, BooleanArray, RecordBatch, UInt8Array,
+    UInt16Array,
 };
 use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, ScalarBuffer};
-use arrow::compute::{cast, take};
+use arrow::compute::{cast, filter, take};
 use arrow::datatypes::{ArrowNativeType, DataType, Field, Schema};
 use arrow::error::ArrowError;
 use arrow::ipc::CompressionType;
@@ -293,6 +294,34 @@ impl Piece for Narrow {
             .build()?;
         Ok(arrow::array::make_array(data))
     }
+
+    fn selected(&self, rows: &BooleanArray) -> Result<ArrayRef, ArrowError> {
+        fn some<C: Copy>(codes: &[C], rows: &BooleanArray) -> Box<[C]> {
+            rows.values().set_indices().map(|row| codes[row]).collect()
+        }
+        let nulls = match &self.nulls {
+            Some(nulls) => {
+                let valid = BooleanArray::new(nulls.inner().clone(), None);
+                Some(NullBuffer::new(
+                    filter(&valid, rows)?.as_boolean().values().clone(),
+                ))
+            }
+            None => None,
+        };
+        Self {
+            data_type: self.data_type.clone(),
+            rows: rows.true_count(),
+            base: self.base,
+            codes: match &self.codes {
+                Codes::None => Codes::None,
+                Codes::One(codes) => Codes::One(some(codes, rows)),
+                Codes::Two(codes) => Codes::Two(some(codes, rows)),
+                Codes::Four(codes) => Codes::Four(some(codes, rows)),
+            },
+            nulls,
+        }
+        .array()
+    }
 }
 
 /// Nulls in a buffer that holds nothing else.
@@ -315,6 +344,10 @@ impl Piece for Coded {
 
     fn array(&self) -> Result<ArrayRef, ArrowError> {
         take(&self.values, &self.codes, None)
+    }
+
+    fn selected(&self, rows: &BooleanArray) -> Result<ArrayRef, ArrowError> {
+        take(&self.values, &filter(&self.codes, rows)?, None)
     }
 }
 
@@ -432,8 +465,8 @@ fn code(
 #[cfg(test)]
 mod tests {
     use arrow::array::{
-        BinaryViewArray, BooleanArray, Date32Array, Decimal128Array, Float64Array, Int16Array,
-        Int32Array, Int64Array, StringViewArray, TimestampMicrosecondArray, UInt64Array,
+        BinaryViewArray, Date32Array, Decimal128Array, Float64Array, Int16Array, Int32Array,
+        Int64Array, StringViewArray, TimestampMicrosecondArray, UInt64Array,
     };
 
     use super::*;
@@ -449,6 +482,12 @@ mod tests {
                 assert_eq!(&back, array);
                 assert_eq!(back.data_type(), array.data_type());
                 assert_eq!(back.logical_null_count(), array.logical_null_count());
+                for step in [1, 2, 3, 100, usize::MAX] {
+                    let some = (0..array.len()).map(|row| Some((row + 1) % step == 0));
+                    let some = some.collect::<BooleanArray>();
+                    let selected = piece.selected(&some).unwrap();
+                    assert_eq!(&selected, &filter(array, &some).unwrap(), "{step} {form:?}");
+                }
             }
             assert_eq!(pieces.len(), arrays.len());
         }

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use catalog::ChunkCache;
+use catalog::{ChunkCache, ScanCounts};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::TaskContext;
 use datafusion::execution::disk_manager::DiskManager;
@@ -170,7 +170,14 @@ impl TaskRunner {
             &launch.plan.plan,
             &launch.partitions,
             catalog::change_parquet,
-            &|source, counter| catalog::cache_scan(source, self.chunks.as_ref()?, counter),
+            &|source, counters| {
+                let counts = ScanCounts {
+                    found_bytes: counters.cached_bytes,
+                    pruned_pieces: counters.pruned_pieces,
+                    filtered_rows: counters.filtered_rows,
+                };
+                catalog::cache_scan(source, self.chunks.as_ref()?, counts)
+            },
         )?)?;
         let spilled = Arc::new(AtomicU64::new(0));
         let context = self.context(&launch, pool, Arc::clone(&spilled))?;

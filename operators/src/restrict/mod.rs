@@ -39,7 +39,6 @@ use datafusion::physical_plan::joins::{
 };
 use datafusion::physical_plan::limit::{GlobalLimitExec, LocalLimitExec};
 use datafusion::physical_plan::memory::LazyMemoryExec;
-use datafusion::physical_plan::metrics::Count;
 use datafusion::physical_plan::placeholder_row::PlaceholderRowExec;
 use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::recursive_query::RecursiveQueryExec;
@@ -60,15 +59,16 @@ use crate::filters::{ChangeParquet, Renewal};
 use crate::rows::copy::CopySourceExec;
 use crate::scalar_subqueries::ScalarSubqueriesExec;
 
-pub(crate) use scan::CACHED_BYTES;
+pub use scan::ScanCounters;
+pub(crate) use scan::{CACHED_BYTES, FILTERED_ROWS, PRUNED_PIECES};
 pub(crate) use skipped::SkippedExec;
 
 type Plan = Arc<dyn ExecutionPlan>;
 
-/// A file source made ready for one copy of a plan, if it needs that; it may count there how many
-/// bytes it did not have to read.
+/// A file source made ready for one copy of a plan, if it needs that, with where it may count what
+/// it spared.
 pub type PrepareSource<'a> =
-    dyn Fn(&Arc<dyn FileSource>, Count) -> Option<Arc<dyn FileSource>> + 'a;
+    dyn Fn(&Arc<dyn FileSource>, ScanCounters) -> Option<Arc<dyn FileSource>> + 'a;
 
 /// A fresh copy of `plan` that has exactly `partitions` (ascending, at least one), whose scans read
 /// from sources that `prepare` made.

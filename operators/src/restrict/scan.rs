@@ -18,7 +18,9 @@ use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream, TaskCo
 use datafusion::physical_expr::projection::ProjectionExprs;
 use datafusion::physical_expr::{EquivalenceProperties, Partitioning, PhysicalExpr};
 use datafusion::physical_plan::execution_plan::SchedulingType;
-use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricBuilder};
+use datafusion::physical_plan::metrics::{
+    BaselineMetrics, Count, ExecutionPlanMetricsSet, MetricBuilder,
+};
 use datafusion::physical_plan::{DisplayFormatType, ExecutionPlan};
 use futures::{Stream, StreamExt};
 
@@ -27,6 +29,29 @@ use crate::filters::Renewal;
 
 /// Counts bytes of columns that a scan found in memory.
 pub(crate) const CACHED_BYTES: &str = "cached_bytes";
+/// Counts pieces of these that no row was asked of.
+pub(crate) const PRUNED_PIECES: &str = "pruned_pieces";
+/// Counts rows of these that were dropped before they were whole.
+pub(crate) const FILTERED_ROWS: &str = "filtered_rows";
+
+/// Counters of a scan that finds columns in memory.
+#[derive(Debug, Clone)]
+pub struct ScanCounters {
+    pub cached_bytes: Count,
+    pub pruned_pieces: Count,
+    pub filtered_rows: Count,
+}
+
+impl ScanCounters {
+    fn new(metrics: &ExecutionPlanMetricsSet) -> Self {
+        let counter = |name| MetricBuilder::new(metrics).global_counter(name);
+        Self {
+            cached_bytes: counter(CACHED_BYTES),
+            pruned_pieces: counter(PRUNED_PIECES),
+            filtered_rows: counter(FILTERED_ROWS),
+        }
+    }
+}
 
 /// A fresh scan of the kept partitions. A new `DataSourceExec` has its own queue of files that
 /// its partitions may steal from each other; over the slice's files alone that is what we want.
@@ -40,8 +65,7 @@ pub(super) fn restrict(
     let source = scan.data_source();
     let inner: Arc<dyn DataSource> = if let Some(files) = source.downcast_ref::<FileScanConfig>() {
         let mut slice = file_slice(files, keep, filters)?;
-        let cached = MetricBuilder::new(&metrics).global_counter(CACHED_BYTES);
-        if let Some(source) = prepare(&slice.file_source, cached) {
+        if let Some(source) = prepare(&slice.file_source, ScanCounters::new(&metrics)) {
             slice.file_source = source;
         }
         Arc::new(slice)

@@ -89,6 +89,8 @@ fn node(
         entry.insert("Actual Time".to_owned(), json!(ms));
         entry.insert("Spilled Bytes".to_owned(), json!(numbers.spilled_bytes));
         entry.insert("Cached Bytes".to_owned(), json!(numbers.cached_bytes));
+        entry.insert("Pruned Pieces".to_owned(), json!(numbers.pruned_pieces));
+        entry.insert("Filtered Rows".to_owned(), json!(numbers.filtered_rows));
     }
     let children = plan.children();
     if !children.is_empty() {

@@ -45,6 +45,8 @@ pub(super) fn totals(tasks: &[TaskStats]) -> StageTotals {
             into.spilled_bytes += from.spilled_bytes;
             into.spill_count += from.spill_count;
             into.cached_bytes += from.cached_bytes;
+            into.pruned_pieces += from.pruned_pieces;
+            into.filtered_rows += from.filtered_rows;
         }
     }
     totals.operators = sum;

@@ -165,6 +165,12 @@ fn numbers(measured: &OperatorMetrics) -> String {
     if measured.cached_bytes > 0 {
         let _ = write!(text, " cached={}", Bytes(measured.cached_bytes));
     }
+    if measured.pruned_pieces > 0 {
+        let _ = write!(text, " pruned_pieces={}", measured.pruned_pieces);
+    }
+    if measured.filtered_rows > 0 {
+        let _ = write!(text, " filtered_rows={}", measured.filtered_rows);
+    }
     text.push(')');
     text
 }

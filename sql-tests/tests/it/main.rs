@@ -1,6 +1,7 @@
 //! The suites over the wire, in one binary: linking DataFusion takes long.
 
 mod cached_columns;
+mod cached_filters;
 mod cached_tables;
 mod clients;
 mod cluster;
