@@ -113,16 +113,18 @@ pub(crate) fn guard_scan(
 }
 
 /// A guarded Parquet source that finds columns in `chunks`, and counts what it found there; `None`
-/// for other sources.
+/// for other sources. One that `only_loads` gives no rows that `chunks` keeps or could keep.
 pub fn cache_scan(
     source: &Arc<dyn FileSource>,
     chunks: &Arc<dyn ChunkCache>,
+    only_loads: bool,
     counts: ScanCounts,
 ) -> Option<Arc<dyn FileSource>> {
     let guarded = source.downcast_ref::<GuardedSource>()?;
     guarded.inner.is::<ParquetSource>().then(|| {
         let cache = ScanCache {
             chunks: Arc::clone(chunks),
+            only_loads,
             counts,
         };
         Arc::new(GuardedSource {

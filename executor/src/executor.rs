@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use catalog::CachedFiles;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
-use job::{AttemptId, Epoch, ExecutorId, JobId, TaskOutcome};
+use job::{AttemptId, Epoch, ExecutorId, ExecutorUsage, JobId, TaskOutcome};
 use operators::Sink;
 use operators::exchange::ExchangeReader;
 use parking_lot::Mutex;
@@ -28,7 +28,7 @@ use crate::link::{ExecutorLink, ExecutorReport, RowStream, TaskLaunch};
 use crate::memory::cached::CacheLimits;
 use crate::results::{ResultWriter, Results};
 use crate::task::{TaskRunner, own_failure};
-use crate::view::ExecutorView;
+use crate::view::{ExecutorView, usage};
 use crate::work_dir::WorkDir;
 
 /// Threads for file reads. Reads are queued beyond that, so this is no limit on scans.
@@ -141,6 +141,11 @@ impl Executor {
             shared.results.jobs(),
             &shared.blocks,
         )
+    }
+
+    /// What it has handed out and keeps of tables, as the driver shows it.
+    pub fn usage(&self) -> ExecutorUsage {
+        usage(&self.shared.blocks)
     }
 
     /// What other executors read from.
@@ -301,7 +306,9 @@ impl Shared {
                     .ok_or(ExecutorError::LaunchedTwice(task.attempt))?;
                 (stop, Some(writer))
             }
-            Sink::Exchange(_) | Sink::Files(_) | Sink::Discard => (CancellationToken::new(), None),
+            Sink::Exchange(_) | Sink::Files(_) | Sink::Discard | Sink::Cache => {
+                (CancellationToken::new(), None)
+            }
         };
         running.attempts.insert(task.attempt, stop.clone());
         self.running_count.send_modify(|n| *n += 1);

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use catalog::system::{CacheUse, CachedFile, ExecutorUsage};
-use job::{AttemptId, ExecutorId};
+use job::{AttemptId, CacheUse, CachedFile, ExecutorId, ExecutorUsage};
 
 use crate::blocks::BlockManager;
 use crate::config::ExecutorConfig;
@@ -50,8 +49,6 @@ pub struct CacheView {
     /// Chunks ever read from disk, and bytes ever written there.
     pub disk_hits: u64,
     pub disk_bytes_written: u64,
-    /// What is kept of files, those that take most.
-    pub files: Vec<CachedFile>,
 }
 
 /// The ledger's totals.
@@ -84,35 +81,6 @@ pub struct MemoryHolder {
 }
 
 impl ExecutorView {
-    /// What it has handed out, as the driver shows it.
-    pub fn usage(&self) -> ExecutorUsage {
-        let counts = self.cache.counts;
-        ExecutorUsage {
-            execution: self.memory.execution,
-            storage: self.memory.storage,
-            results: self.memory.results,
-            cached: self.memory.cached,
-            disk: self.spill_bytes,
-            memory_cache: CacheUse {
-                chunks: self.cache.chunks as u64,
-                bytes: self.memory.cached,
-                hits: counts.hits,
-                misses: counts.misses,
-                evictions: counts.evictions,
-                loaded_bytes: counts.loaded_bytes,
-            },
-            disk_cache: CacheUse {
-                chunks: self.cache.files.iter().map(|file| file.disk_chunks).sum(),
-                bytes: self.cache.disk_bytes,
-                hits: self.cache.disk_hits,
-                misses: 0,
-                evictions: 0,
-                loaded_bytes: self.cache.disk_bytes_written,
-            },
-            cached_files: self.cache.files.clone(),
-        }
-    }
-
     pub(crate) fn new(
         config: &ExecutorConfig,
         running_attempts: usize,
@@ -154,7 +122,6 @@ impl ExecutorView {
             moved_bytes: blocks.moved_bytes(),
             fetched_bytes: blocks.fetched_bytes(),
             cache: CacheView {
-                files: cached_files(blocks),
                 chunks: totals.cached_chunks,
                 disk_bytes: blocks.disk_chunks().bytes(),
                 counts,
@@ -162,6 +129,41 @@ impl ExecutorView {
                 disk_bytes_written,
             },
         }
+    }
+}
+
+/// What an executor has handed out, and keeps of tables.
+pub(crate) fn usage(blocks: &BlockManager) -> ExecutorUsage {
+    let ledger = blocks.ledger();
+    let totals = ledger.totals();
+    let counts = ledger.cache_counts();
+    drop(ledger);
+    let disk = blocks.disk_chunks();
+    let (disk_hits, disk_bytes_written) = disk.counts();
+    let cached_files = cached_files(blocks);
+    ExecutorUsage {
+        execution: totals.execution,
+        storage: totals.stored,
+        results: totals.results,
+        cached: totals.cached,
+        disk: blocks.disk().used_bytes(),
+        memory_cache: CacheUse {
+            chunks: totals.cached_chunks as u64,
+            bytes: totals.cached,
+            hits: counts.hits,
+            misses: counts.misses,
+            evictions: counts.evictions,
+            loaded_bytes: counts.loaded_bytes,
+        },
+        disk_cache: CacheUse {
+            chunks: cached_files.iter().map(|file| file.disk_chunks).sum(),
+            bytes: disk.bytes(),
+            hits: disk_hits,
+            misses: 0,
+            evictions: 0,
+            loaded_bytes: disk_bytes_written,
+        },
+        cached_files,
     }
 }
 

@@ -9,6 +9,7 @@ mod ids;
 mod outcome;
 mod protection;
 mod storage_level;
+mod usage;
 
 pub use error::{ErrorReport, SqlError, SqlState};
 pub use graph::{ExchangeKind, JobGraph, Reading, Slicing, Stage, StageInput, StageOutput};
@@ -19,3 +20,4 @@ pub use outcome::{
 };
 pub use protection::{Protection, UnknownProtection};
 pub use storage_level::{Caching, FileCaching, MemoryForm, StorageLevel};
+pub use usage::{CacheUse, CachedFile, ExecutorUsage};

@@ -32,6 +32,9 @@ pub enum Sink {
     Files(FileSpec),
     /// Counted and dropped: EXPLAIN ANALYZE.
     Discard,
+    /// Into the executors' caches of columns, as far as these want them: CACHE TABLE. Rows that scans find
+    /// or put there are not produced, and others are dropped.
+    Cache,
 }
 
 /// How rows are dealt to segments.

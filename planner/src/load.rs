@@ -50,7 +50,7 @@ impl Planner {
             .and_then(LogicalPlanBuilder::build)
             .map_err(|error| plan_error(&error, source))?;
         let job = self
-            .job(view, bound, empty_schema(), Sink::Discard, source)
+            .job(view, bound, empty_schema(), Sink::Cache, source)
             .await?;
         Ok(Some(job))
     }

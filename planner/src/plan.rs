@@ -138,7 +138,7 @@ pub(crate) async fn job(
 fn placement(bound: &Bound, sink: &Sink) -> datafusion::common::Result<Placement> {
     match sink {
         Sink::Rows(_) | Sink::Discard => {}
-        Sink::Exchange(_) | Sink::Files(_) => return Ok(Placement::Executors),
+        Sink::Exchange(_) | Sink::Files(_) | Sink::Cache => return Ok(Placement::Executors),
     }
     let mut driver = true;
     let reads_system = !bound.system.is_empty();

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::time::SystemTime;
 
-use catalog::system::ExecutorUsage;
 use catalog::{Catalog, CatalogError};
 use datafusion::error::DataFusionError;
 use datafusion::execution::cache::cache_manager::CacheManagerConfig;
@@ -16,7 +15,7 @@ use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use executor::{
     Executor, ExecutorConfig, ExecutorError, ExecutorLink, ExecutorServices, InlineRunner,
 };
-use job::{Epoch, ExecutorId, Protection};
+use job::{Epoch, ExecutorId, ExecutorUsage, Protection};
 use planner::Planner;
 use scheduler::SchedulerConfig;
 use tokio::net::TcpListener;
@@ -263,7 +262,7 @@ pub(crate) fn runtime_with_caches() -> Result<Arc<RuntimeEnv>, DataFusionError> 
 
 /// What the embedded executor has handed out, now.
 fn usage_of(executor: Arc<Executor>) -> Arc<dyn Fn() -> Option<ExecutorUsage> + Send + Sync> {
-    Arc::new(move || Some(executor.view().usage()))
+    Arc::new(move || Some(executor.usage()))
 }
 
 fn scheduler_config(config: &Config) -> SchedulerConfig {

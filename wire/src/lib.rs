@@ -7,6 +7,7 @@ mod plan;
 mod session;
 mod strangers;
 mod transport;
+mod usage;
 
 /// The messages and the gRPC stubs, generated from `proto/firesteel.proto`.
 pub mod proto {

@@ -5,6 +5,7 @@
 //! are asked that cost little and can't fail, on columns as they are, and only as long as they drop
 //! something. What filters of joins and TopKs say at the moment is asked, too: that only tightens.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -112,6 +113,14 @@ impl Learned {
                 == RETRIED_PIECES - 1
     }
 
+    /// How many rows of a thousand it drops; half of them, as long as nobody knows.
+    fn drops(&self) -> u64 {
+        let asked = self.asked.load(Ordering::Relaxed);
+        let left = self.left.load(Ordering::Relaxed);
+        let dropped = asked.saturating_sub(left) * 1000;
+        dropped.checked_div(asked).unwrap_or(500)
+    }
+
     fn note(&self, asked: usize, left: usize) {
         let mut asked = self.asked.load(Ordering::Relaxed) + asked as u64;
         let mut left = self.left.load(Ordering::Relaxed) + left as u64;
@@ -132,6 +141,8 @@ impl Learned {
 pub(super) struct RowFilter {
     scan: Arc<Scan>,
     conjuncts: Vec<FileConjunct>,
+    /// In which the conjuncts are asked: those that drop most for what they cost come first.
+    order: Vec<usize>,
 }
 
 struct FileConjunct {
@@ -155,6 +166,11 @@ fn current(expr: &Arc<dyn PhysicalExpr>) -> Result<Arc<dyn PhysicalExpr>> {
 impl FileConjunct {
     fn is_dynamic(&self) -> bool {
         self.tracking.contains_dynamic_filter()
+    }
+
+    /// Of asking about a row, next to a comparison: joins look into a hash table.
+    fn cost(&self) -> u64 {
+        if self.is_dynamic() { 4 } else { 1 }
     }
 
     /// Dropping a row spares its other columns; asking a join's hash table is done once more above.
@@ -182,6 +198,7 @@ impl RowFilter {
         let pays = spares || conjuncts.iter().any(FileConjunct::is_dynamic);
         Ok((pays && !conjuncts.is_empty()).then(|| Self {
             scan: Arc::clone(scan),
+            order: (0..conjuncts.len()).collect(),
             conjuncts,
         }))
     }
@@ -194,7 +211,13 @@ impl RowFilter {
         mut column: impl FnMut(usize, Option<&BooleanArray>) -> Result<ArrayRef>,
     ) -> Result<Option<BooleanArray>> {
         let mut passing: Option<BooleanArray> = None;
-        for conjunct in &mut self.conjuncts {
+        self.order.sort_by_cached_key(|index| {
+            let conjunct = &self.conjuncts[*index];
+            let learned = &self.scan.conjuncts[conjunct.index].learned;
+            Reverse(learned.drops() / conjunct.cost())
+        });
+        for index in &self.order {
+            let conjunct = &mut self.conjuncts[*index];
             let learned = &self.scan.conjuncts[conjunct.index].learned;
             if conjunct.tracking.watcher().is_some_and(|w| w.changed()) {
                 conjunct.current = current(&conjunct.expr)?;

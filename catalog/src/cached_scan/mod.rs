@@ -66,6 +66,8 @@ use open::Opened;
 #[derive(Debug, Clone)]
 pub(crate) struct ScanCache {
     pub(crate) chunks: Arc<dyn ChunkCache>,
+    /// Nobody wants the rows: they are read in order to be kept, and those that are, are not decoded.
+    pub(crate) only_loads: bool,
     pub(crate) counts: ScanCounts,
 }
 

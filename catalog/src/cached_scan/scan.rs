@@ -181,15 +181,23 @@ impl Rows {
     }
 
     async fn start(&mut self, row_group: usize) -> Result<Current> {
+        let only_loads = self.open.scan.cache.only_loads;
         let gain = [Prospect::Here, Prospect::OnDisk, Prospect::Welcome];
         if !self.open.has_any(row_group, &gain) {
-            return self.leave(row_group);
+            return if only_loads {
+                Ok(Current::None)
+            } else {
+                self.leave(row_group)
+            };
         }
         let pieces = Pieces::new(self.open.rows(row_group), &self.open.access[row_group]);
         if pieces.is_empty() {
             return Ok(Current::None);
         }
         let columns = self.bring(row_group, &pieces).await?;
+        if only_loads {
+            return Ok(Current::None);
+        }
         if columns.iter().all(Option::is_none) {
             return self.leave(row_group);
         }

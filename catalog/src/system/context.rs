@@ -6,7 +6,7 @@ use datafusion::common::Result;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
-use job::StorageLevel;
+use job::ExecutorUsage;
 
 use crate::names::Oid;
 use crate::snapshot::CatalogSnapshot;
@@ -145,30 +145,6 @@ pub struct ExecutorRow {
     pub usage: Option<ExecutorUsage>,
 }
 
-/// What an executor keeps of a file. Chunks are column chunks.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct CachedFile {
-    pub path: String,
-    /// Of the table it was last read for; none if nobody asked for it to be cached.
-    pub level: Option<StorageLevel>,
-    pub memory_chunks: u64,
-    pub memory_bytes: u64,
-    pub disk_chunks: u64,
-    pub disk_bytes: u64,
-}
-
-/// What one cache has, and has done since its executor started.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct CacheUse {
-    pub chunks: u64,
-    pub bytes: u64,
-    pub hits: u64,
-    pub misses: u64,
-    pub evictions: u64,
-    /// Bytes ever put in.
-    pub loaded_bytes: u64,
-}
-
 /// A cache of the driver's; what nobody counts is not told.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DriverCache {
@@ -178,26 +154,6 @@ pub struct DriverCache {
     pub hits: u64,
     pub misses: Option<u64>,
     pub evictions: Option<u64>,
-}
-
-/// Who has an executor's memory and disk, in bytes.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ExecutorUsage {
-    /// Operators.
-    pub execution: u64,
-    /// Map outputs.
-    pub storage: u64,
-    /// Encoded rows.
-    pub results: u64,
-    /// Columns of tables, which give way to the others.
-    pub cached: u64,
-    /// On disk.
-    pub disk: u64,
-    /// Cached columns in memory, and on disk.
-    pub memory_cache: CacheUse,
-    pub disk_cache: CacheUse,
-    /// Of these the files that take most.
-    pub cached_files: Vec<CachedFile>,
 }
 
 /// A row of `pg_prepared_statements`. The time is in microseconds since 1970, UTC.

@@ -2,11 +2,10 @@
 
 use arrow::array::RecordBatch;
 use datafusion::common::Result;
+use job::{CacheUse, CachedFile, ExecutorUsage};
 
 use super::cells::Cell;
-use super::context::{
-    CacheUse, CachedFile, DriverCache, ExecutorRow, ExecutorUsage, SystemContext,
-};
+use super::context::{DriverCache, ExecutorRow, SystemContext};
 use super::table::Columns;
 
 /// The rows of a relation; none if there is no such one.

@@ -23,8 +23,8 @@ mod table;
 mod types;
 
 pub use context::{
-    ActivityRow, AskForExecutors, CacheUse, CachedFile, CursorRow, DriverCache, ExecutorRow,
-    ExecutorUsage, PreparedStatementRow, Role, SettingRow, SystemContext,
+    ActivityRow, AskForExecutors, CursorRow, DriverCache, ExecutorRow, PreparedStatementRow, Role,
+    SettingRow, SystemContext,
 };
 pub use functions::system_function;
 pub use layout::system_relation_names;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema};
 use catalog::system::{
-    ActivityRow, ExecutorRow, ExecutorUsage, SettingRow, SystemContext, SystemNames, SystemTable,
+    ActivityRow, ExecutorRow, SettingRow, SystemContext, SystemNames, SystemTable,
     system_relation_names, system_table,
 };
 use catalog::{
@@ -14,7 +14,7 @@ use catalog::{
 use datafusion::catalog::MemorySchemaProvider;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use futures::FutureExt;
-use job::SessionId;
+use job::{ExecutorUsage, SessionId};
 
 use crate::support::{Fixture, batch, cells, new_table};
 

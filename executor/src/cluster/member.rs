@@ -7,6 +7,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use catalog::CachedFiles;
 use futures::StreamExt;
 use job::{Epoch, ExecutorId, FailureKind, JobId, Protection, TaskFailure, TaskOutcome};
 use operators::Sink;
@@ -24,12 +25,8 @@ use super::rows::WaitingRows;
 use super::service::{CurrentExecutor, blocks_server};
 use crate::config::{ExecutorConfig, ExecutorServices, Membership};
 use crate::error::ExecutorError;
-use catalog::CachedFiles;
-use catalog::system::{CacheUse, CachedFile};
-
 use crate::executor::Executor;
 use crate::link::{ExecutorLink, ExecutorReport, TaskLaunch};
-use crate::view::ExecutorView;
 
 /// The pause before the driver is dialled again; doubles up to the longest.
 const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
@@ -232,38 +229,6 @@ impl Member {
     }
 }
 
-fn usage(view: &ExecutorView) -> proto::Usage {
-    let usage = view.usage();
-    let cache = |cache: CacheUse| {
-        Some(proto::CacheUse {
-            chunks: cache.chunks,
-            bytes: cache.bytes,
-            hits: cache.hits,
-            misses: cache.misses,
-            evictions: cache.evictions,
-            loaded_bytes: cache.loaded_bytes,
-        })
-    };
-    let file = |file: CachedFile| proto::CachedFile {
-        path: file.path,
-        storage_level: file.level.map(|level| level.to_string()),
-        memory_chunks: file.memory_chunks,
-        memory_bytes: file.memory_bytes,
-        disk_chunks: file.disk_chunks,
-        disk_bytes: file.disk_bytes,
-    };
-    proto::Usage {
-        execution: usage.execution,
-        storage: usage.storage,
-        results: usage.results,
-        cached: usage.cached,
-        disk: usage.disk,
-        memory_cache: cache(usage.memory_cache),
-        disk_cache: cache(usage.disk_cache),
-        cached_files: usage.cached_files.into_iter().map(file).collect(),
-    }
-}
-
 /// Why there is no registration.
 enum Unregistered {
     /// For good: a wrong secret, another protocol version.
@@ -329,7 +294,7 @@ impl Registration {
                     if heard.elapsed() > timeout && Protection::Liveness.is_on() {
                         return Session::Broken(format!("it was silent for {timeout:?}"));
                     }
-                    let usage = Some(usage(&self.executor.view()));
+                    let usage = Some(self.executor.usage().into());
                     self.send(to_driver::Message::Heartbeat(proto::Heartbeat { usage }));
                 }
                 () = drain.cancelled(), if !draining => {

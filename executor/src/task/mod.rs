@@ -166,6 +166,7 @@ impl TaskRunner {
         rows: Option<ResultWriter>,
         partitions: &mut Partitions,
     ) -> Result<TaskStats, Stopped> {
+        let only_loads = matches!(launch.plan.sink, Sink::Cache);
         let plan = yielding(restrict(
             &launch.plan.plan,
             &launch.partitions,
@@ -176,7 +177,7 @@ impl TaskRunner {
                     pruned_pieces: counters.pruned_pieces,
                     filtered_rows: counters.filtered_rows,
                 };
-                catalog::cache_scan(source, self.chunks.as_ref()?, counts)
+                catalog::cache_scan(source, self.chunks.as_ref()?, only_loads, counts)
             },
         )?)?;
         let spilled = Arc::new(AtomicU64::new(0));
@@ -192,7 +193,7 @@ impl TaskRunner {
                 self.blocks
                     .begin_output(attempt.launch.attempt, spec.segments),
             ),
-            Sink::Rows(_) | Sink::Files(_) | Sink::Discard => None,
+            Sink::Rows(_) | Sink::Files(_) | Sink::Discard | Sink::Cache => None,
         };
         let done = attempt
             .run_partitions(output.as_ref(), rows.as_ref(), partitions)
@@ -296,7 +297,7 @@ impl Attempt {
                 let pool = self.context.memory_pool();
                 sink::file(stream, spec, self.launch.attempt, number, pool).await
             }
-            (Sink::Discard, _, _) => sink::discard(stream).await,
+            (Sink::Discard | Sink::Cache, _, _) => sink::discard(stream).await,
             (Sink::Exchange(_) | Sink::Rows(_), _, _) => Err(DataFusionError::Internal(
                 "a task without the writing end of its sink".to_owned(),
             )

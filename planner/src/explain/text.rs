@@ -72,7 +72,9 @@ fn stage_line(stage: &Stage, plan: &StagePlan, totals: Option<&StageTotals>) -> 
         }
         (StageOutput::Result, Sink::Rows(_)) => "rows for the client".to_owned(),
         (StageOutput::Result, Sink::Files(_)) => "files of a table".to_owned(),
-        (StageOutput::Result, Sink::Discard | Sink::Exchange(_)) => "result".to_owned(),
+        (StageOutput::Result, Sink::Discard | Sink::Cache | Sink::Exchange(_)) => {
+            "result".to_owned()
+        }
     };
     if let Some(totals) = totals {
         let _ = write!(line, "  (tasks={} rows={}", totals.tasks, totals.rows);
@@ -96,7 +98,7 @@ pub(super) fn exchange(kind: ExchangeKind, plan: &StagePlan) -> String {
         ExchangeKind::Hash => {
             let keys: Vec<String> = match &plan.sink {
                 Sink::Exchange(spec) => spec.hash_keys.iter().map(|k| k.to_string()).collect(),
-                Sink::Rows(_) | Sink::Files(_) | Sink::Discard => Vec::new(),
+                Sink::Rows(_) | Sink::Files(_) | Sink::Discard | Sink::Cache => Vec::new(),
             };
             format!("hash exchange on [{}]", keys.join(", "))
         }

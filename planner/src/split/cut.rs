@@ -234,7 +234,7 @@ impl Cut<'_> {
     fn push(&mut self, mut plan: Plan, sink: Sink) -> Result<StageId> {
         let keys: &[Arc<dyn PhysicalExpr>] = match &sink {
             Sink::Exchange(spec) => &spec.hash_keys,
-            Sink::Rows(_) | Sink::Files(_) | Sink::Discard => &[],
+            Sink::Rows(_) | Sink::Files(_) | Sink::Discard | Sink::Cache => &[],
         };
         let used = used_results(&plan, keys)?;
         for scalars in &self.scalars {

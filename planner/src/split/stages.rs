@@ -133,7 +133,7 @@ impl<'a> Stages<'a> {
                 kind: spec.kind,
                 segments: spec.segments,
             },
-            Sink::Rows(_) | Sink::Files(_) | Sink::Discard => StageOutput::Result,
+            Sink::Rows(_) | Sink::Files(_) | Sink::Discard | Sink::Cache => StageOutput::Result,
         };
         self.stages.push(Stage {
             id,

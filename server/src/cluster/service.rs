@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use catalog::system::{CacheUse, CachedFile, ExecutorUsage};
 use executor::{CurrentExecutor, ExecutorReport, Membership, blocks_server};
 use futures::StreamExt;
-use job::{Epoch, ExecutorId, Protection, StorageLevel};
+use job::{Epoch, ExecutorId, ExecutorUsage, Protection};
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -357,7 +356,7 @@ impl Listener {
             }
             Some(to_driver::Message::Heartbeat(heartbeat)) => {
                 if let Some(usage) = heartbeat.usage {
-                    *self.usage.lock() = Some(read_usage(usage));
+                    *self.usage.lock() = Some(usage.into());
                 }
             }
             Some(to_driver::Message::Registration(_)) => {
@@ -366,37 +365,5 @@ impl Listener {
             None => {}
         }
         Ok(())
-    }
-}
-
-fn read_usage(usage: proto::Usage) -> ExecutorUsage {
-    let cache = |cache: Option<proto::CacheUse>| {
-        let cache = cache.unwrap_or_default();
-        CacheUse {
-            chunks: cache.chunks,
-            bytes: cache.bytes,
-            hits: cache.hits,
-            misses: cache.misses,
-            evictions: cache.evictions,
-            loaded_bytes: cache.loaded_bytes,
-        }
-    };
-    let file = |file: proto::CachedFile| CachedFile {
-        level: file.storage_level.as_deref().and_then(StorageLevel::parse),
-        path: file.path,
-        memory_chunks: file.memory_chunks,
-        memory_bytes: file.memory_bytes,
-        disk_chunks: file.disk_chunks,
-        disk_bytes: file.disk_bytes,
-    };
-    ExecutorUsage {
-        execution: usage.execution,
-        storage: usage.storage,
-        results: usage.results,
-        cached: usage.cached,
-        disk: usage.disk,
-        memory_cache: cache(usage.memory_cache),
-        disk_cache: cache(usage.disk_cache),
-        cached_files: usage.cached_files.into_iter().map(file).collect(),
     }
 }

@@ -20,9 +20,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use catalog::CachedFiles;
-use catalog::system::{ExecutorRow, ExecutorUsage};
+use catalog::system::ExecutorRow;
 use executor::{ExecutorLink, ExecutorReport};
-use job::{Epoch, ErrorReport, ExecutorId, JobId, SqlState, StageId, TaskStats};
+use job::{Epoch, ErrorReport, ExecutorId, ExecutorUsage, JobId, SqlState, StageId, TaskStats};
 use planner::PlannedJob;
 use scheduler::{JobOptions, Scheduler, SchedulerConfig, SchedulerView};
 use tokio::sync::{mpsc, oneshot, watch};

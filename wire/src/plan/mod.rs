@@ -217,6 +217,7 @@ fn encode_sink(sink: &Sink, codec: &Codec) -> Result<proto::Sink> {
             directory: spec.directory.clone(),
         }),
         Sink::Discard => sink::Sink::Discard(proto::Unit {}),
+        Sink::Cache => sink::Sink::Cache(proto::Unit {}),
     };
     Ok(proto::Sink { sink: Some(sink) })
 }
@@ -270,5 +271,6 @@ fn decode_sink(
             directory: files.directory,
         }),
         sink::Sink::Discard(_) => Sink::Discard,
+        sink::Sink::Cache(_) => Sink::Cache,
     })
 }
