@@ -357,10 +357,15 @@ impl OpenFile {
             .chunks
             .survey(&wanted, self.level)
             .into_iter();
-        let mut gain = false;
+        // What had no room when the file was opened may have some when its turn comes.
+        let only_loads = self.scan.cache.only_loads;
+        let mut gain = only_loads;
         for row_group in row_groups {
             let mut prospects: Vec<Prospect> = found.by_ref().take(self.columns.len()).collect();
             for (prospect, column) in prospects.iter_mut().zip(&self.columns) {
+                if *prospect == Prospect::Elsewhere && only_loads {
+                    *prospect = Prospect::Welcome;
+                }
                 // A statement that wants only a few rows should not pay for decoding whole chunks.
                 if *prospect == Prospect::Welcome && (!column.warm || self.scan.limit.is_some()) {
                     *prospect = Prospect::Elsewhere;

@@ -1,6 +1,7 @@
 //! From row group to row group of an open file.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
@@ -183,21 +184,22 @@ impl Rows {
     async fn start(&mut self, row_group: usize) -> Result<Current> {
         let only_loads = self.open.scan.cache.only_loads;
         let gain = [Prospect::Here, Prospect::OnDisk, Prospect::Welcome];
-        if !self.open.has_any(row_group, &gain) {
-            return if only_loads {
-                Ok(Current::None)
-            } else {
-                self.leave(row_group)
-            };
+        if !only_loads && !self.open.has_any(row_group, &gain) {
+            return self.leave(row_group);
         }
         let pieces = Pieces::new(self.open.rows(row_group), &self.open.access[row_group]);
         if pieces.is_empty() {
             return Ok(Current::None);
         }
-        let columns = self.bring(row_group, &pieces).await?;
+        let all = 0..self.open.columns.len();
         if only_loads {
+            // Nobody needs them at once, and what is held or loaded must fit into the cache's floor.
+            for column in all {
+                self.bring(row_group, &pieces, column..column + 1).await?;
+            }
             return Ok(Current::None);
         }
+        let columns = self.bring(row_group, &pieces, all).await?;
         if columns.iter().all(Option::is_none) {
             return self.leave(row_group);
         }
@@ -227,17 +229,22 @@ impl Rows {
         })
     }
 
-    /// Holds the columns that are here, and loads those that are welcome.
-    async fn bring(&mut self, row_group: usize, pieces: &Pieces) -> Result<Vec<Option<HeldChunk>>> {
+    /// Holds those of some columns that are here, and loads those that are welcome.
+    async fn bring(
+        &mut self,
+        row_group: usize,
+        pieces: &Pieces,
+        wanted: Range<usize>,
+    ) -> Result<Vec<Option<HeldChunk>>> {
         let cache = self.open.scan.cache.clone();
         let rows = self.open.rows(row_group);
         let worth_loading = pieces.selected() * ROWS_PER_WANTED >= rows;
-        let mut held: Vec<Option<HeldChunk>> = Vec::with_capacity(self.open.columns.len());
+        let mut held: Vec<Option<HeldChunk>> = self.open.columns.iter().map(|_| None).collect();
         let mut to_load = Vec::new();
         let mut on_disk = Vec::new();
-        for (index, column) in self.open.columns.iter().enumerate() {
+        for index in wanted {
+            let column = &self.open.columns[index];
             let key = self.open.key(row_group, index);
-            held.push(None);
             match self.open.prospect(row_group, index) {
                 Prospect::Here => {
                     held[index] = cache

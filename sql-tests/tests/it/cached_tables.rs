@@ -140,6 +140,23 @@ fn what_does_not_fit_into_memory_is_on_disk_or_read_again() -> Result {
 }
 
 #[test]
+fn a_table_is_cached_whole_however_little_scans_may_hold() -> Result {
+    let folder = tempfile::tempdir()?;
+    tables(folder.path())?;
+    let mut cached = Vec::new();
+    for protected in ["25", "5"] {
+        let server = server("75", protected, 0, "64MiB")?;
+        let mut wire = server.connect()?;
+        create(&mut wire, folder.path())?;
+        wire.simple("CACHE TABLE t")?;
+        let sql = "SELECT sum(memory_chunks), sum(memory_bytes) FROM firesteel.blocks";
+        cached.push(rows(&mut wire, sql)?);
+    }
+    assert_eq!(cached[0], cached[1]);
+    Ok(())
+}
+
+#[test]
 fn executors_of_their_own_keep_cached_tables_and_forget_them() -> Result {
     let folder = tempfile::tempdir()?;
     tables(folder.path())?;
