@@ -20,6 +20,9 @@ pub struct ExecutorConfig {
     /// What execution, blocks and results may hold together. The process needs more than that:
     /// see [`ExecutorConfig::budget_within`].
     pub memory_bytes: u64,
+    /// What the process may hold in memory, all in all: an executor that has one to itself keeps to that. `None`:
+    /// nobody watches, as where several executors share a process.
+    pub process_bytes: Option<u64>,
     /// Of `memory_bytes`, what decoded column chunks of tables may take while nothing else needs
     /// it. Zero: none are kept.
     pub cache_bytes_max: u64,

@@ -26,6 +26,7 @@ use crate::config::{ExecutorConfig, ExecutorServices, Membership};
 use crate::error::ExecutorError;
 use crate::link::{ExecutorLink, ExecutorReport, RowStream, TaskLaunch};
 use crate::memory::cached::CacheLimits;
+use crate::memory::resident::SAMPLE_EVERY;
 use crate::results::{ResultWriter, Results};
 use crate::task::{TaskRunner, own_failure};
 use crate::view::{ExecutorView, usage};
@@ -84,7 +85,7 @@ impl Executor {
             max: config.cache_bytes_max.min(config.memory_bytes),
             floor: config.cache_bytes_protected.min(config.cache_bytes_max),
         };
-        let blocks = BlockManager::new(config.memory_bytes, cache, disk);
+        let blocks = BlockManager::new(config.memory_bytes, config.process_bytes, cache, disk);
         let runtime = Builder::new_multi_thread()
             .worker_threads(config.slots.max(1) as usize)
             .max_blocking_threads(BLOCKING_THREADS_MAX)
@@ -125,6 +126,10 @@ impl Executor {
             running: Mutex::new(Running::default()),
             running_count: watch::Sender::new(0),
         });
+        runtime.spawn(watch_memory(
+            Arc::clone(&shared.blocks),
+            shared.running_count.subscribe(),
+        ));
         Ok(Arc::new(Self {
             shared,
             handle: runtime.handle().clone(),
@@ -198,6 +203,16 @@ impl Owned {
         // Waiting for threads is not allowed in async code, which this may be called from.
         self.runtime.shutdown_background();
         drop(self.work_dir);
+    }
+}
+
+/// While attempts run, the ledger hears what the process holds beside it.
+async fn watch_memory(blocks: Arc<BlockManager>, mut running: watch::Receiver<usize>) {
+    while running.wait_for(|n| *n > 0).await.is_ok() && blocks.sample_resident() {
+        tokio::time::sleep(SAMPLE_EVERY).await;
+        if *running.borrow() == 0 {
+            blocks.forget_resident();
+        }
     }
 }
 

@@ -60,6 +60,8 @@ pub struct MemoryView {
     pub results: u64,
     /// Decoded column chunks of tables: free as soon as anything else needs it.
     pub cached: u64,
+    /// Held by the process, charged to nobody, and beyond what is left to that: the others have so much less.
+    pub unaccounted: u64,
     /// The operators that hold most, largest first.
     pub holders: Vec<MemoryHolder>,
 }
@@ -104,6 +106,7 @@ impl ExecutorView {
                 storage: totals.stored,
                 results: totals.results,
                 cached: totals.cached,
+                unaccounted: totals.unaccounted,
                 holders: holders
                     .into_iter()
                     .map(|share| MemoryHolder {

@@ -16,7 +16,9 @@ const MEMORY_BYTES_UNKNOWN: u64 = 1 << 30;
 /// Slots and memory, settled.
 pub(crate) struct ExecutorSize {
     pub(crate) slots: u32,
-    /// What it may hand out.
+    /// What the process may hold.
+    process_bytes: u64,
+    /// What of that it may hand out.
     pub(crate) memory_bytes: u64,
 }
 
@@ -26,14 +28,15 @@ pub(crate) fn executor_size(config: &Config) -> ExecutorSize {
         0 => machine::cores(),
         slots => u32::try_from(slots).unwrap_or(u32::MAX),
     };
-    let memory_bytes = match config.size(KeyId::Memory) as u64 {
+    let process_bytes = match config.size(KeyId::Memory) as u64 {
         0 => machine::memory_bytes()
             .map_or(MEMORY_BYTES_UNKNOWN, |all| all / 100 * MEMORY_SHARE_PERCENT),
         bytes => bytes,
     };
     ExecutorSize {
         slots,
-        memory_bytes: ExecutorConfig::budget_within(memory_bytes),
+        process_bytes,
+        memory_bytes: ExecutorConfig::budget_within(process_bytes),
     }
 }
 
@@ -46,6 +49,7 @@ impl ExecutorSize {
             epoch: Epoch(0),
             slots: self.slots,
             memory_bytes: self.memory_bytes,
+            process_bytes: Some(self.process_bytes),
             cache_bytes_max: percent(KeyId::CachePercent),
             cache_bytes_protected: percent(KeyId::CacheProtectedPercent),
             work_dir: work_dir(config, data_dir),

@@ -188,6 +188,11 @@ impl Page {
             view.memory.cached,
         );
         self.gauge(
+            "firesteel_memory_unaccounted_bytes",
+            "Memory the process holds beyond what anything is charged for and what is left to that.",
+            view.memory.unaccounted,
+        );
+        self.gauge(
             "firesteel_cached_chunks",
             "Column chunks of tables that are cached.",
             view.cache.chunks as u64,

@@ -47,6 +47,7 @@ pub(crate) use writer::{MapOutputHandle, SegmentWriter};
 
 use crate::memory::cached::CacheLimits;
 use crate::memory::ledger::{Grant, Ledger, MoveOrder};
+use crate::memory::resident::{Resident, anonymous_bytes};
 use map_output::{MapOutput, MoveObserver};
 
 /// Cached chunks take no more than this part of the disk quota.
@@ -54,6 +55,8 @@ const DISK_CACHE_PART: u64 = 2;
 
 pub(crate) struct BlockManager {
     ledger: Mutex<Ledger>,
+    /// What the process holds beside the ledger, if that is watched. Its lock comes before the ledger's.
+    resident: Option<Mutex<Resident>>,
     /// Signalled when a move ends.
     freed: Condvar,
     /// Signalled when nothing is charged to jobs any more.
@@ -84,9 +87,16 @@ pub(crate) struct Refusal {
 }
 
 impl BlockManager {
-    pub(crate) fn new(budget: u64, cache: CacheLimits, disk: Arc<DiskStore>) -> Arc<Self> {
+    /// `process_bytes` is what the process may hold, if that is to be watched.
+    pub(crate) fn new(
+        budget: u64,
+        process_bytes: Option<u64>,
+        cache: CacheLimits,
+        disk: Arc<DiskStore>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             ledger: Mutex::new(Ledger::new(budget, cache)),
+            resident: process_bytes.map(|bytes| Mutex::new(Resident::new(bytes, budget))),
             freed: Condvar::new(),
             empty: Notify::new(),
             outputs: Mutex::new(BTreeMap::new()),
@@ -153,6 +163,7 @@ impl BlockManager {
     /// Asks the ledger until it grants or refuses, moving blocks as it orders.
     pub(crate) fn acquire(&self, mut ask: impl FnMut(&mut Ledger) -> Grant) -> Result<(), Refusal> {
         let mut disk = None;
+        let mut looked_again = false;
         let mut ledger = self.ledger();
         loop {
             match ask(&mut ledger) {
@@ -168,8 +179,50 @@ impl BlockManager {
                     }
                 }
                 Grant::Wait => self.freed.wait(&mut ledger.0),
+                Grant::Refused { .. } if !looked_again && ledger.totals().unaccounted > 0 => {
+                    looked_again = true;
+                    drop(ledger);
+                    self.look_again();
+                    ledger = self.ledger();
+                }
                 Grant::Refused { available } => return Err(Refusal { available, disk }),
             }
+        }
+    }
+
+    /// Tells the ledger what the process holds beside it: for regular times. `false` if that is not watched, or
+    /// the system does not say.
+    pub(crate) fn sample_resident(&self) -> bool {
+        let Some(mut resident) = self.resident.as_ref().map(Mutex::lock) else {
+            return false;
+        };
+        let Some(bytes) = anonymous_bytes() else {
+            return false;
+        };
+        let mut ledger = self.ledger();
+        let unaccounted = resident.sample(bytes, ledger.totals().used());
+        ledger.note_unaccounted(unaccounted);
+        true
+    }
+
+    /// Nothing that was refused should be so for memory that went back to the system since the last look.
+    fn look_again(&self) {
+        let Some(mut resident) = self.resident.as_ref().map(Mutex::lock) else {
+            return;
+        };
+        if let Some(bytes) = anonymous_bytes() {
+            let mut ledger = self.ledger();
+            let totals = ledger.totals();
+            let less = resident.look_again(bytes, totals.used(), totals.unaccounted);
+            ledger.note_unaccounted(less);
+        }
+    }
+
+    /// Nothing runs: what is kept for a while longer is in nobody's way.
+    pub(crate) fn forget_resident(&self) {
+        if let Some(resident) = &self.resident {
+            resident.lock().forget();
+            self.ledger().note_unaccounted(0);
         }
     }
 

@@ -9,7 +9,7 @@
 //!
 //! It decides and never does: every call returns at once, touches no file and takes no lock.
 //! [`crate::blocks::BlockManager`] keeps it behind a mutex, performs the moves it orders and
-//! reports them back. Five rules:
+//! reports them back. Six rules:
 //!
 //! 1. Execution may push stored blocks to disk; storage never takes from execution.
 //! 2. A consumer that can spill may take more than its fair share only while a quarter of the
@@ -20,6 +20,9 @@
 //! 5. Cached chunks ([`CachedChunks`]) take only what is free, and give way to everything else, at
 //!    once and before anything goes to disk: down to their protected floor for what can spill, and
 //!    down to what scans hold for what can't.
+//! 6. What the process holds and nobody was charged for ([`Ledger::note_unaccounted`]) is not there to
+//!    be given out: for it, cached chunks and blocks give way and consumers spill, but no request fails that
+//!    a spill would not answer. It counts for half of the budget at most.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -107,6 +110,8 @@ pub(crate) struct Ledger {
     results: u64,
     /// Decoded column chunks of tables.
     cached: CachedChunks,
+    /// Held by the process, charged to nobody.
+    unaccounted: u64,
     /// Spillable consumers that hold at least `active_bytes`: those that share.
     active_spillers: u64,
     active_bytes: u64,
@@ -136,9 +141,11 @@ pub(crate) struct Totals {
     /// The part of `cached` that scans hold or load.
     pub(crate) cached_pinned: u64,
     pub(crate) cached_chunks: usize,
+    pub(crate) unaccounted: u64,
 }
 
 impl Totals {
+    /// What is charged to somebody.
     pub(crate) fn used(&self) -> u64 {
         self.execution + self.stored + self.results + self.cached
     }
@@ -161,6 +168,7 @@ impl Ledger {
             stored: 0,
             moving: 0,
             results: 0,
+            unaccounted: 0,
             active_spillers: 0,
             active_bytes: (budget / 256).max(1),
             move_bytes_min: (budget / 32).clamp(1, 32 << 20),
@@ -197,12 +205,16 @@ impl Ledger {
         let Some(consumer) = self.consumers.get(&id) else {
             return Grant::Refused { available: 0 };
         };
+        // Those have something to spill.
+        let gives_way = consumer.can_spill && consumer.reserved >= self.active_bytes;
+        let excused = if gives_way { 0 } else { self.unaccounted };
         if consumer.can_spill {
             let wanted = consumer.reserved.saturating_add(bytes);
             let others_active =
                 self.active_spillers - u64::from(consumer.reserved >= self.active_bytes);
-            let share = self.budget.saturating_sub(self.unspillable) / (others_active + 1);
-            let unspoilt = self.budget - self.budget / 4;
+            let there = self.budget - (self.unaccounted - excused);
+            let share = there.saturating_sub(self.unspillable) / (others_active + 1);
+            let unspoilt = there - there / 4;
             if wanted > share && self.execution.saturating_add(bytes) > unspoilt {
                 let available = share
                     .saturating_sub(consumer.reserved)
@@ -210,7 +222,7 @@ impl Ledger {
                 return Grant::Refused { available };
             }
         }
-        match self.make_room(bytes, self.budget, consumer.can_spill) {
+        match self.make_room(bytes, self.budget, consumer.can_spill, excused) {
             Grant::Granted => {
                 self.grow(id, bytes);
                 Grant::Granted
@@ -259,7 +271,7 @@ impl Ledger {
     /// A sixteenth of the budget is left to execution, so that its small requests don't each
     /// have to move something.
     pub(crate) fn try_store(&mut self, block: AttemptId, bytes: u64) -> Grant {
-        match self.make_room(bytes, self.storage_limit(), true) {
+        match self.make_room(bytes, self.storage_limit(), true, 0) {
             Grant::Granted => {
                 self.store(block, bytes);
                 Grant::Granted
@@ -380,8 +392,15 @@ impl Ledger {
         self.results -= bytes;
     }
 
-    /// Can `bytes` more fit under `limit`, and what has to move first?
-    fn make_room(&mut self, bytes: u64, limit: u64, can_spill: bool) -> Grant {
+    /// The process holds `bytes` more than was charged for and is left to that: what comes next
+    /// has so much less, and cached chunks make room at once.
+    pub(crate) fn note_unaccounted(&mut self, bytes: u64) {
+        self.unaccounted = bytes.min(self.budget / 2);
+        self.relieve();
+    }
+
+    /// Can `bytes` more fit under `limit`, or miss it by what is `excused`, and what has to move first?
+    fn make_room(&mut self, bytes: u64, limit: u64, can_spill: bool, excused: u64) -> Grant {
         let wanted = self.used() + bytes;
         let Some(missing) = wanted.checked_sub(limit).filter(|missing| *missing > 0) else {
             return Grant::Granted;
@@ -393,14 +412,15 @@ impl Ledger {
         }
         let movable: u64 = self.blocks.values().map(Stored::movable).sum();
         let can_go = evictable + movable + self.moving;
-        if can_go < missing {
+        if can_go + excused < missing {
             return Grant::Refused {
-                available: (limit + can_go).saturating_sub(self.used()),
+                available: (limit + can_go + excused).saturating_sub(self.used()),
             };
         }
         // Freed at once and without the disk, so it goes first; perhaps a bit more than asked for.
         self.cached.evict(evictable);
         let missing = (self.used() + bytes).saturating_sub(limit);
+        let missing = missing.min(movable + self.moving);
         if missing == 0 {
             return Grant::Granted;
         }
@@ -410,7 +430,7 @@ impl Ledger {
         Grant::MoveFirst(self.order_moves((missing - self.moving).max(self.move_bytes_min)))
     }
 
-    /// After memory was taken without asking: cached chunks make up for it.
+    /// After memory was taken without asking, or found missing: cached chunks make up for it.
     fn relieve(&mut self) {
         let over = self.used().saturating_sub(self.budget);
         if over > 0 {
@@ -536,7 +556,7 @@ impl Ledger {
     }
 
     fn used(&self) -> u64 {
-        self.execution + self.stored + self.results + self.cached.total()
+        self.execution + self.stored + self.results + self.cached.total() + self.unaccounted
     }
 
     pub(crate) fn totals(&self) -> Totals {
@@ -550,6 +570,7 @@ impl Ledger {
             cached: self.cached.total(),
             cached_pinned: self.cached.pinned(),
             cached_chunks: self.cached.len(),
+            unaccounted: self.unaccounted,
         }
     }
 

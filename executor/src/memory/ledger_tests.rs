@@ -566,6 +566,65 @@ fn one_version_of_a_file_takes_the_place_of_another() {
     ledger.check();
 }
 
+#[test]
+fn what_nobody_was_charged_for_is_not_there_to_be_given_out() {
+    let mut ledger = caching(1000 * MIB, 400 * MIB, 100 * MIB);
+    let block = attempt(1);
+    keep(&mut ledger, block, 300 * MIB);
+    for n in 0..20 {
+        assert!(scan(&mut ledger, n, 10 * MIB));
+    }
+    // There is room for it.
+    ledger.note_unaccounted(400 * MIB);
+    assert_eq!(ledger.totals().cached, 200 * MIB);
+    // Cached chunks make room at once, the block for the next who asks.
+    ledger.note_unaccounted(550 * MIB);
+    assert_eq!(ledger.totals().unaccounted, 500 * MIB, "half of the budget");
+    assert_eq!(ledger.totals().cached, 200 * MIB);
+    let join = consumer(&mut ledger, 1, false);
+    assert_eq!(ledger.try_grow(join, 200 * MIB), Grant::Granted);
+    assert_eq!(ledger.totals().cached, 0);
+    let Grant::MoveFirst(orders) = ledger.try_grow(join, 100 * MIB) else {
+        panic!("the block moves");
+    };
+    for order in orders {
+        carry_out(&mut ledger, order, order.bytes);
+    }
+    assert_eq!(ledger.try_grow(join, 100 * MIB), Grant::Granted);
+    // Whoever has something to spill is to do so.
+    let sort = consumer(&mut ledger, 2, true);
+    let Grant::MoveFirst(orders) = ledger.try_grow(sort, 150 * MIB) else {
+        panic!("the block moves");
+    };
+    for order in orders {
+        carry_out(&mut ledger, order, order.bytes);
+    }
+    assert_eq!(ledger.try_grow(sort, 150 * MIB), Grant::Granted);
+    let refused = ledger.try_grow(sort, 100 * MIB);
+    assert!(matches!(refused, Grant::Refused { .. }), "{refused:?}");
+    // Others have what was not handed out, when all that can move has moved.
+    let Grant::MoveFirst(orders) = ledger.try_grow(join, 400 * MIB) else {
+        panic!("the block moves");
+    };
+    for order in orders {
+        carry_out(&mut ledger, order, order.bytes);
+    }
+    assert_eq!(ledger.totals().stored, 0);
+    assert_eq!(ledger.try_grow(join, 400 * MIB), Grant::Granted);
+    let late = consumer(&mut ledger, 3, true);
+    assert_eq!(ledger.try_grow(late, 100 * MIB), Grant::Granted);
+    let available = 1000 * MIB - (300 + 150 + 400 + 100) * MIB;
+    assert_eq!(
+        ledger.try_grow(join, 60 * MIB),
+        Grant::Refused { available }
+    );
+    ledger.shrink(join, 600 * MIB);
+    // It went back to the system.
+    ledger.note_unaccounted(0);
+    assert_eq!(ledger.try_grow(sort, 300 * MIB), Grant::Granted);
+    ledger.check();
+}
+
 /// xorshift64*: enough for choosing operations, and the seed is the whole state.
 struct Rng(u64);
 
@@ -613,7 +672,7 @@ fn any_sequence_keeps_the_books() {
         for _ in 0..400 {
             let totals_before = ledger.totals();
             let before = totals_before.used();
-            match rng.below(14) {
+            match rng.below(15) {
                 0..=2 => {
                     let n = rng.below(held.len() as u64) as usize;
                     let bytes = 1 + rng.below(budget / 4);
@@ -622,7 +681,10 @@ fn any_sequence_keeps_the_books() {
                         Grant::Granted => {
                             held[n] += bytes;
                             granted += 1;
-                            assert!(ledger.totals().used() <= budget, "seed {seed}");
+                            let totals = ledger.totals();
+                            let can_give = n % 2 == 0 && held[n] - bytes >= (budget / 256).max(1);
+                            let counted = if can_give { totals.unaccounted } else { 0 };
+                            assert!(totals.used() + counted <= budget, "seed {seed}");
                         }
                         Grant::MoveFirst(new) => {
                             assert!(!new.is_empty(), "seed {seed}");
@@ -674,6 +736,21 @@ fn any_sequence_keeps_the_books() {
                         }
                     }
                 }
+                14 => {
+                    ledger.note_unaccounted(rng.below(3) * rng.below(budget) / 2);
+                    let totals = ledger.totals();
+                    assert!(totals.unaccounted <= budget / 2, "seed {seed}");
+                    let (over, stays) = (
+                        totals.used() + totals.unaccounted > budget,
+                        totals.cached_pinned,
+                    );
+                    assert!(!over || totals.cached == stays, "seed {seed}");
+                    assert_eq!(
+                        totals.used() - totals.cached,
+                        before - totals_before.cached,
+                        "seed {seed}"
+                    );
+                }
                 13 => {
                     let file = ["t/0", "t/1", "t"][rng.below(3) as usize];
                     if rng.below(4) == 0 {
@@ -698,7 +775,8 @@ fn any_sequence_keeps_the_books() {
                     match ledger.try_store(block, bytes) {
                         Grant::Granted => {
                             pinned.push((block, bytes));
-                            assert!(ledger.totals().used() <= budget, "seed {seed}");
+                            let totals = ledger.totals();
+                            assert!(totals.used() + totals.unaccounted <= budget, "seed {seed}");
                         }
                         Grant::MoveFirst(new) => orders.extend(new),
                         Grant::Wait => assert!(!orders.is_empty(), "seed {seed}"),

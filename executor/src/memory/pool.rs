@@ -85,7 +85,8 @@ impl AttemptPool {
         refusal: Refusal,
     ) -> DataFusionError {
         let ledger = self.blocks.ledger();
-        let budget = ledger.totals().budget;
+        let totals = ledger.totals();
+        let budget = totals.budget;
         let held = ledger.reserved(ConsumerId(consumer.id()));
         let largest = ledger.largest_consumers(HOLDERS_NAMED);
         drop(ledger);
@@ -99,8 +100,15 @@ impl AttemptPool {
             .iter()
             .map(|share| format!("{} {}", share.name, size(share.reserved)))
             .collect();
+        let beside = match totals.unaccounted {
+            bytes if bytes == 0 || !consumer.can_spill() => String::new(),
+            bytes => format!(
+                "; {} are taken by buffers that no operator accounts for",
+                size(bytes)
+            ),
+        };
         DataFusionError::ResourcesExhausted(format!(
-            "{} holds {} and asked for {} more, but only {} of the executor's {} is available (largest: {})",
+            "{} holds {} and asked for {} more, but only {} of the executor's {} is available (largest: {}{beside})",
             consumer.name(),
             size(held),
             size(asked as u64),

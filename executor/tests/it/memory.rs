@@ -1,5 +1,7 @@
 //! One budget: blocks give way, sorts and aggregates spill, and what can't fit says so.
 
+use std::time::Duration;
+
 use job::{FailureKind, TaskOutcome};
 
 use crate::support::*;
@@ -139,5 +141,57 @@ async fn operators_that_fill_the_disk_get_53100() {
     assert_eq!(failure.kind, FailureKind::Resources, "{failure:?}");
     assert_eq!(failure.error.sqlstate.as_str(), "53100", "{failure:?}");
     fixture.assert_nothing_left([1]).await;
+    fixture.end().await;
+}
+
+#[tokio::test]
+async fn what_the_process_holds_besides_makes_blocks_give_way_and_nothing_fail() {
+    if !std::path::Path::new("/proc/self/status").exists() {
+        return;
+    }
+    let held = vec![1_u8; 100 << 20];
+    let mut fixture = Fixture::watched(64 * MIB);
+    let context = session(1);
+    let endless = "SELECT value FROM generate_series(1, 1000000000000)";
+    let endless = stage(0, plan(&context, endless).await, rows_sink());
+    let id = attempt(1, 0, 0);
+    fixture.launch(id, &endless);
+    let noted = async {
+        // Half of the budget, however much it is.
+        while fixture.executor.view().memory.unaccounted < 32 * MIB {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), noted)
+        .await
+        .unwrap();
+    assert!(held.iter().all(|byte| *byte == 1));
+
+    // About 45 MB of rows, of which some have to go.
+    let stored = "SELECT value, repeat('x', 100) AS text FROM generate_series(1, 400000)";
+    let stored = plan(&context, stored).await;
+    let id = attempt(2, 0, 0);
+    fixture.launch(id, &stage(0, stored.clone(), hash_sink(&stored, 4)));
+    fixture.finished(id).await;
+    let view = fixture.executor.view();
+    assert!(view.memory.storage < 32 * MIB, "{view:?}");
+    assert!(view.moved_bytes > 0, "{view:?}");
+
+    // A join that has no room beside it, and can't spill.
+    let join = "SELECT count(*) FROM (SELECT value AS a, repeat('y', 40) AS t FROM generate_series(1, 500000)) l
+         JOIN (SELECT value + 1 AS b, repeat('z', 40) AS u FROM generate_series(1, 500000)) r
+         ON a = b WHERE t < u";
+    let (rows, _) = fixture.query(3, plan(&context, join).await).await.unwrap();
+    assert_eq!(rows, [["499999"]]);
+
+    fixture.assert_nothing_left([1, 2, 3]).await;
+    let forgotten = async {
+        while fixture.executor.view().memory.unaccounted > 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), forgotten)
+        .await
+        .unwrap();
     fixture.end().await;
 }

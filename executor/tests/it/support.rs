@@ -125,10 +125,25 @@ impl Fixture {
         Self::member(id, memory_bytes, spill_bytes_max, None)
     }
 
+    /// One that takes this process for its own, and all that it holds for too much.
+    pub(crate) fn watched(memory_bytes: u64) -> Self {
+        Self::start(1, memory_bytes, Some(memory_bytes), 1 << 40, None)
+    }
+
     /// One that may read from others.
     pub(crate) fn member(
         id: u64,
         memory_bytes: u64,
+        spill_bytes_max: u64,
+        membership: Option<Membership>,
+    ) -> Self {
+        Self::start(id, memory_bytes, None, spill_bytes_max, membership)
+    }
+
+    fn start(
+        id: u64,
+        memory_bytes: u64,
+        process_bytes: Option<u64>,
         spill_bytes_max: u64,
         membership: Option<Membership>,
     ) -> Self {
@@ -143,6 +158,7 @@ impl Fixture {
             epoch: Epoch(1),
             slots: 2,
             memory_bytes,
+            process_bytes,
             cache_bytes_max: 0,
             cache_bytes_protected: 0,
             work_dir: root.clone(),

@@ -223,7 +223,7 @@ keys! {
     Slots: "firesteel.slots", Executor, Kind::Int { min: 0, max: 4096 }, "0", Restart,
         "Partitions an executor runs at once. 0 means the machine's cores.";
     Memory: "firesteel.memory", Executor, Kind::Bytes { min: 0, max: 1024 * TIB }, "0", Restart,
-        "Memory an executor may use for operators, exchange and results. 0 means 60% of the machine's.";
+        "Memory of an executor's process; four fifths of it are for operators, exchange, results and cached columns. 0 means 60% of the machine's.";
     LocalExecutor: "firesteel.local_executor", Executor, Kind::Bool, "on", Restart,
         "Whether the driver process runs an embedded executor.";
     WorkDir: "firesteel.work_dir", Executor, Kind::Path, "", Restart,
