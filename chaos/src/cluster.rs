@@ -319,6 +319,10 @@ impl Cluster {
             let free = driver.get("cluster_slots_free");
             held.push(format!("{} of {slots} slots", slots.saturating_sub(free)));
         }
+        if driver.get("express_slots_held") > 0 {
+            let held_slots = driver.get("express_slots_held");
+            held.push(format!("{held_slots} express slots"));
+        }
         for (number, node) in self.nodes.iter().enumerate() {
             let executor = self.metrics_of(number)?;
             for name in [
@@ -358,12 +362,15 @@ impl Cluster {
     }
 }
 
-/// Takes all slots and uses none: the rows of a large result that nobody reads. Needs
-/// [`NO_SPOOL`].
+/// Takes all slots, also those for small statements only, and uses none: the rows of a result that
+/// is large, though what it reads is little, and that nobody reads. Needs [`NO_SPOOL`].
 pub fn block(cluster: &Cluster) -> Result<Vec<Wire>> {
     let mut blockers = Vec::new();
-    let free = |metrics: &Metrics| metrics.get("cluster_slots_free");
-    while free(&cluster.metrics()?) > 0 {
+    let is_full = |metrics: &Metrics| {
+        metrics.get("cluster_slots_free") == 0
+            && metrics.get("express_slots_held") == metrics.get("cluster_slots")
+    };
+    while !is_full(&cluster.metrics()?) {
         let mut wire = cluster.driver.connect()?;
         let before = cluster.metrics()?.get("attempts_launched_total");
         let mut body = LARGE.as_bytes().to_vec();

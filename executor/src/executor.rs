@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use catalog::CachedFiles;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
-use job::{AttemptId, Epoch, ExecutorId, ExecutorUsage, JobId, TaskOutcome};
+use job::{AttemptId, Epoch, ExecutorId, ExecutorUsage, JobId, Lane, TaskOutcome};
 use operators::Sink;
 use operators::exchange::ExchangeReader;
 use parking_lot::Mutex;
@@ -34,11 +34,16 @@ use crate::work_dir::WorkDir;
 
 /// Threads for file reads. Reads are queued beyond that, so this is no limit on scans.
 const BLOCKING_THREADS_MAX: usize = 64;
+/// The same for tasks of small jobs.
+const EXPRESS_BLOCKING_THREADS_MAX: usize = 16;
 
 /// Runs tasks and keeps their blocks until [`Executor::shutdown`].
 pub struct Executor {
     shared: Arc<Shared>,
     handle: Handle,
+    /// Runs tasks of small jobs: on threads of their own, so that the system shares the processor
+    /// between them and large ones, whose operators may keep a thread for long.
+    express: Handle,
     /// Taken by shutdown.
     owned: Mutex<Option<Owned>>,
 }
@@ -46,6 +51,7 @@ pub struct Executor {
 /// Goes with the executor; the directory last.
 struct Owned {
     runtime: Runtime,
+    express: Runtime,
     work_dir: WorkDir,
 }
 
@@ -86,13 +92,17 @@ impl Executor {
             floor: config.cache_bytes_protected.min(config.cache_bytes_max),
         };
         let blocks = BlockManager::new(config.memory_bytes, config.process_bytes, cache, disk);
-        let runtime = Builder::new_multi_thread()
-            .worker_threads(config.slots.max(1) as usize)
-            .max_blocking_threads(BLOCKING_THREADS_MAX)
-            .thread_name(format!("executor-{}", config.id))
-            .enable_all()
-            .build()
-            .map_err(start("compute threads"))?;
+        let threads = |name: &str, blocking| {
+            Builder::new_multi_thread()
+                .worker_threads(config.slots.max(1) as usize)
+                .max_blocking_threads(blocking)
+                .thread_name(format!("{name}-{}", config.id))
+                .enable_all()
+                .build()
+                .map_err(start("compute threads"))
+        };
+        let runtime = threads("executor", BLOCKING_THREADS_MAX)?;
+        let express = threads("express", EXPRESS_BLOCKING_THREADS_MAX)?;
         let membership = services.membership.clone();
         let env = environment(services).map_err(|error| ExecutorError::Start {
             what: "runtime environment",
@@ -133,7 +143,12 @@ impl Executor {
         Ok(Arc::new(Self {
             shared,
             handle: runtime.handle().clone(),
-            owned: Mutex::new(Some(Owned { runtime, work_dir })),
+            express: express.handle().clone(),
+            owned: Mutex::new(Some(Owned {
+                runtime,
+                express,
+                work_dir,
+            })),
         }))
     }
 
@@ -202,6 +217,7 @@ impl Owned {
     fn end(self) {
         // Waiting for threads is not allowed in async code, which this may be called from.
         self.runtime.shutdown_background();
+        self.express.shutdown_background();
         drop(self.work_dir);
     }
 }
@@ -229,7 +245,7 @@ fn environment(services: ExecutorServices) -> datafusion::error::Result<RuntimeE
 impl ExecutorLink for Executor {
     fn launch(&self, task: TaskLaunch) {
         let shared = Arc::clone(&self.shared);
-        let attempt = task.attempt;
+        let (attempt, lane) = (task.attempt, task.lane);
         let (stop, rows) = match shared.admit(&task) {
             Ok(admitted) => admitted,
             Err(error) => {
@@ -245,7 +261,11 @@ impl ExecutorLink for Executor {
             task_id = attempt.task.task,
             attempt = attempt.attempt,
         );
-        self.handle.spawn(
+        let threads = match lane {
+            Lane::Regular => &self.handle,
+            Lane::Express => &self.express,
+        };
+        threads.spawn(
             async move {
                 let outcome = shared.runner.run(task, rows, stop).await;
                 shared.ended(attempt, outcome);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use catalog::CachedFiles;
 use datafusion::prelude::SessionConfig;
 use futures::stream::BoxStream;
-use job::{AttemptId, Epoch, ErrorReport, ExecutorId, InputLocations, JobId, TaskOutcome};
+use job::{AttemptId, Epoch, ErrorReport, ExecutorId, InputLocations, JobId, Lane, TaskOutcome};
 use operators::StagePlan;
 
 /// Everything an executor needs to run one attempt.
@@ -16,6 +16,7 @@ pub struct TaskLaunch {
     /// The slice: ascending partitions of the stage's plan.
     pub partitions: Vec<u32>,
     pub slots: u32,
+    pub lane: Lane,
     pub plan: Arc<StagePlan>,
     pub inputs: Vec<Arc<InputLocations>>,
     pub session_config: Arc<SessionConfig>,

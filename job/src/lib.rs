@@ -6,6 +6,7 @@
 mod error;
 mod graph;
 mod ids;
+mod lane;
 mod outcome;
 mod protection;
 mod storage_level;
@@ -14,6 +15,7 @@ mod usage;
 pub use error::{ErrorReport, SqlError, SqlState};
 pub use graph::{ExchangeKind, JobGraph, Reading, Slicing, Stage, StageInput, StageOutput};
 pub use ids::{AttemptId, Epoch, ExecutorId, JobId, SessionId, StageId, TaskId};
+pub use lane::Lane;
 pub use outcome::{
     FailureKind, InputLocations, MapOutput, OperatorMetrics, TaskFailure, TaskOutcome, TaskStats,
     WrittenFile,

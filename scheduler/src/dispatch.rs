@@ -1,15 +1,17 @@
 //! Ready tasks onto free slots.
 //!
 //! Any task fits any executor with a free slot (where its data is, is a preference: `placing`), so the job whose turn it is (`pools`) can always be
-//! served while one is free: no scan for something that fits, and no slot idles beside work.
+//! served while one is free: no scan for something that fits, and no slot idles beside work. When
+//! none is left, small jobs get the express slots.
 
 use std::sync::Arc;
 
-use job::{AttemptId, InputLocations, JobId, StageId, TaskId};
+use job::{AttemptId, InputLocations, JobId, Lane, StageId, TaskId};
 
 use crate::executor_state::Held;
 use crate::executors::Room;
 use crate::placing::Next;
+use crate::pools::Pools;
 use crate::scheduler::Scheduler;
 use crate::stage_state::TaskState;
 use crate::{Action, Instant};
@@ -19,34 +21,43 @@ impl Scheduler {
     pub(crate) fn dispatch(&mut self) {
         self.readmit();
         self.admit();
-        while self.executors.free_slots() > 0 {
-            let Some(job) = self.pools.next() else {
+        self.fill(Lane::Regular, Pools::next);
+        // What is left to run has found no regular slot.
+        self.fill(Lane::Express, Pools::next_small);
+        self.find_stragglers();
+        if self.executors.free_slots(Lane::Regular) > 0 && !self.stragglers.is_empty() {
+            self.speculate();
+        }
+    }
+
+    fn fill(&mut self, lane: Lane, next: impl Fn(&Pools) -> Option<JobId>) {
+        while self.executors.free_slots(lane) > 0 {
+            let Some(job) = next(&self.pools) else {
                 break;
             };
-            if self.launch_next(job).is_none() {
+            if self.launch_next(job, lane).is_none() {
                 debug_assert!(false, "a queue names a job that has nothing to run");
                 break;
             }
-        }
-        self.find_stragglers();
-        if self.executors.free_slots() > 0 && !self.stragglers.is_empty() {
-            self.speculate();
         }
     }
 
     /// Launches the first pending task of a job's first ready stage, or cuts the next one, or puts
     /// the stage aside to wait for slots where its data is.
-    fn launch_next(&mut self, id: JobId) -> Option<()> {
-        let wait = self.may_wait();
+    fn launch_next(&mut self, id: JobId, lane: Lane) -> Option<()> {
+        let wait = match lane {
+            Lane::Regular => self.may_wait(),
+            Lane::Express => None,
+        };
         let job = self.jobs.get_mut(&id)?;
         let stage_id = *job.ready.first()?;
         let stage = job.stage_mut(stage_id);
         let (task, room, place) = match stage.pending.first().copied() {
             Some(task) => {
-                let (room, place) = stage.place_again(task, &mut self.executors)?;
+                let (room, place) = stage.place_again(task, &mut self.executors, lane)?;
                 (task, room, place)
             }
-            None => match stage.cut_next(&mut self.executors, self.now, wait)? {
+            None => match stage.cut_next(&mut self.executors, lane, self.now, wait)? {
                 Next::Launch { task, room, place } => (task, room, place),
                 Next::Wait { until } => {
                     self.set_aside(id, stage_id, until);
@@ -87,17 +98,19 @@ impl Scheduler {
             job.started = true;
             self.queued -= 1;
         }
-        let executor = room.executor;
-        let held = Held::new(slots, self.now, is_copy);
+        let Room { executor, lane, .. } = room;
+        let held = Held::new(slots, lane, self.now, is_copy);
         self.executors.hold(executor, attempt, held);
         job.holders.add(executor);
         self.pools.hold(id.job, job, slots);
         self.counters.launched += 1;
+        self.counters.launched_express += u64::from(lane == Lane::Express);
         self.actions.push(Action::LaunchTask {
             executor,
             attempt,
             partitions,
             slots,
+            lane,
             inputs,
             is_result,
         });

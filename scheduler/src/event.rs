@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use job::{
-    AttemptId, Epoch, ErrorReport, ExecutorId, InputLocations, JobGraph, JobId, TaskOutcome,
+    AttemptId, Epoch, ErrorReport, ExecutorId, InputLocations, JobGraph, JobId, Lane, TaskOutcome,
     TaskStats,
 };
 
@@ -129,6 +129,8 @@ pub enum Action {
         /// Slots it holds until its `TaskEnded`: at most one per partition of a slice, and fewer
         /// where fewer were free. A matter of speed and accounting, never of what the task reads.
         slots: u32,
+        /// What slots they are.
+        lane: Lane,
         /// Where to read each input of the stage, in the order of its `inputs`. Shared by all
         /// tasks launched between two losses, so it need be encoded only once.
         inputs: Vec<Arc<InputLocations>>,

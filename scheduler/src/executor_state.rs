@@ -4,7 +4,7 @@
 //! What reports look at is one line of the processor's cache, and the rest is elsewhere: a large
 //! cluster's records don't all fit into that cache, and each report is about another executor.
 
-use job::{AttemptId, Epoch, ExecutorId, JobId};
+use job::{AttemptId, Epoch, ExecutorId, JobId, Lane};
 
 use crate::{ExecutorState, Instant};
 
@@ -13,7 +13,7 @@ use crate::{ExecutorState, Instant};
 #[repr(align(64))]
 pub(crate) struct Executor {
     pub(crate) epoch: Epoch,
-    pub(crate) free: u32,
+    free: u32,
     pub(crate) state: ExecutorState,
     /// An attempt that holds slots: on most executors the only one.
     first: Option<Running>,
@@ -29,8 +29,9 @@ const _: () = assert!(size_of::<Executor>() == 64, "one line of the cache");
 struct Rest {
     id: ExecutorId,
     slots: u32,
+    express_free: u32,
     memory_bytes: u64,
-    /// The attempts beside the first, in order. At most one per slot.
+    /// The attempts beside the first, in order. At most one per slot of a lane.
     others: Vec<Running>,
 }
 
@@ -40,6 +41,7 @@ pub(crate) type Running = (AttemptId, Held);
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Held {
     pub(crate) slots: u32,
+    pub(crate) lane: Lane,
     pub(crate) since: Instant,
     /// It is a second attempt beside another one of its task.
     pub(crate) is_copy: bool,
@@ -51,9 +53,10 @@ pub(crate) struct Held {
 }
 
 impl Held {
-    pub(crate) fn new(slots: u32, since: Instant, is_copy: bool) -> Self {
+    pub(crate) fn new(slots: u32, lane: Lane, since: Instant, is_copy: bool) -> Self {
         Self {
             slots,
+            lane,
             since,
             is_copy,
             stopping: false,
@@ -73,6 +76,7 @@ impl Executor {
             rest: Box::new(Rest {
                 id,
                 slots,
+                express_free: slots,
                 memory_bytes,
                 others: Vec::new(),
             }),
@@ -85,6 +89,20 @@ impl Executor {
 
     pub(crate) fn slots(&self) -> u32 {
         self.rest.slots
+    }
+
+    pub(crate) fn free(&self, lane: Lane) -> u32 {
+        match lane {
+            Lane::Regular => self.free,
+            Lane::Express => self.rest.express_free,
+        }
+    }
+
+    pub(crate) fn free_mut(&mut self, lane: Lane) -> &mut u32 {
+        match lane {
+            Lane::Regular => &mut self.free,
+            Lane::Express => &mut self.rest.express_free,
+        }
     }
 
     pub(crate) fn memory_bytes(&self) -> u64 {

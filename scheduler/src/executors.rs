@@ -1,34 +1,29 @@
 //! Who is there, and who has room for a task.
 //!
-//! Owns the executors' registrations with what they run (`executor_state`), and the index
-//! that finds the executor with most free slots in logarithmic time.
+//! Owns the executors' registrations with what they run (`executor_state`), and the indexes
+//! that find the executor with most free slots in logarithmic time (`free_slots`).
 //!
-//! Invariants: an executor's free slots plus the slots its attempts hold are its slots; an
-//! executor is in the index if and only if it is active and has a free slot; `levels` counts the
-//! index by number of free slots, and `free_slots` is its sum.
+//! Invariants, for each lane: an executor's free slots plus the slots its attempts hold are its
+//! slots; an executor is in the index if and only if it is active and has a free slot.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
-use job::{AttemptId, Epoch, ExecutorId, JobId};
+use job::{AttemptId, Epoch, ExecutorId, JobId, Lane};
 
 use crate::ExecutorState;
 use crate::executor_state::{Executor, Held};
+use crate::free_slots::FreeSlots;
 use crate::ring::Ring;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Executors {
     /// The registered executors, in no order that means anything.
     records: Vec<Executor>,
     /// Where each one's record is.
     places: Places,
-    /// Active executors with a free slot by number of free slots; among equals the lowest id is
-    /// last.
-    by_free: BTreeSet<(u32, Reverse<ExecutorId>)>,
-    /// How many active executors have this many free slots, for numbers above zero.
-    levels: BTreeMap<u32, u32>,
-    free_slots: u64,
+    regular: FreeSlots,
+    express: FreeSlots,
     /// The active executors as homes of data, once somebody has asked.
     ring: Option<Ring>,
     /// How many executors are active, and their memory.
@@ -83,31 +78,45 @@ impl Places {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Room {
     pub(crate) executor: ExecutorId,
+    pub(crate) lane: Lane,
     pub(crate) free: u32,
     /// Executors with as many free slots, this one included.
     pub(crate) peers: u32,
 }
 
+impl Default for Executors {
+    fn default() -> Self {
+        Self {
+            records: Vec::new(),
+            places: Places::default(),
+            regular: FreeSlots::new(Lane::Regular),
+            express: FreeSlots::new(Lane::Express),
+            ring: None,
+            active: 0,
+            memory_bytes: 0,
+        }
+    }
+}
+
 impl Executors {
     /// Registers an executor that is not there.
     pub(crate) fn join(&mut self, executor: Executor) {
-        let (id, free) = (executor.id(), executor.free);
-        let memory = executor.memory_bytes();
+        let id = executor.id();
         self.places.set(id, Some(self.records.len()));
         self.records.push(executor);
-        self.activate(id, free, memory);
+        self.activate(id);
     }
 
     /// Removes an executor with all it ran and held.
     pub(crate) fn remove(&mut self, id: ExecutorId) -> Option<Executor> {
         let place = self.places.get(id)?;
+        if self.records.get(place)?.is_active() {
+            self.deactivate(id);
+        }
         let executor = self.records.swap_remove(place);
         self.places.set(id, None);
         if let Some(moved) = self.records.get(place) {
             self.places.set(moved.id(), Some(place));
-        }
-        if executor.is_active() {
-            self.deactivate(id, executor.free, executor.memory_bytes());
         }
         Some(executor)
     }
@@ -132,31 +141,58 @@ impl Executors {
         let was_active = executor.is_active();
         executor.state = state;
         let is_active = executor.is_active();
-        let (free, memory) = (executor.free, executor.memory_bytes());
         if was_active && !is_active {
-            self.deactivate(id, free, memory);
+            self.deactivate(id);
         } else if is_active && !was_active {
-            self.activate(id, free, memory);
+            self.activate(id);
         }
     }
 
-    fn activate(&mut self, id: ExecutorId, free: u32, memory: u64) {
+    /// Takes a registered executor up among those that get tasks.
+    fn activate(&mut self, id: ExecutorId) {
+        let Some(executor) = self.get(id) else {
+            return;
+        };
+        let (slots, memory) = (executor.slots(), executor.memory_bytes());
+        let free = Lane::ALL.map(|lane| (lane, executor.free(lane)));
         self.active += 1;
-        let slots = self.get(id).map_or(0, Executor::slots);
         if let Some(ring) = &mut self.ring {
             ring.add(id, slots);
         }
         self.memory_bytes = self.memory_bytes.saturating_add(memory);
-        self.enter(id, free);
+        for (lane, free) in free {
+            self.index_mut(lane).enter(id, free);
+        }
     }
 
-    fn deactivate(&mut self, id: ExecutorId, free: u32, memory: u64) {
+    fn deactivate(&mut self, id: ExecutorId) {
+        let Some(executor) = self.get(id) else {
+            return;
+        };
+        let memory = executor.memory_bytes();
+        let free = Lane::ALL.map(|lane| (lane, executor.free(lane)));
         self.active -= 1;
         if let Some(ring) = &mut self.ring {
             ring.remove(id);
         }
         self.memory_bytes = self.memory_bytes.saturating_sub(memory);
-        self.leave(id, free);
+        for (lane, free) in free {
+            self.index_mut(lane).leave(id, free);
+        }
+    }
+
+    fn index(&self, lane: Lane) -> &FreeSlots {
+        match lane {
+            Lane::Regular => &self.regular,
+            Lane::Express => &self.express,
+        }
+    }
+
+    fn index_mut(&mut self, lane: Lane) -> &mut FreeSlots {
+        match lane {
+            Lane::Regular => &mut self.regular,
+            Lane::Express => &mut self.express,
+        }
     }
 
     /// Memory of the active executors.
@@ -169,22 +205,14 @@ impl Executors {
         self.active
     }
 
-    pub(crate) fn free_slots(&self) -> u64 {
-        self.free_slots
+    /// Of the active executors.
+    pub(crate) fn free_slots(&self, lane: Lane) -> u64 {
+        self.index(lane).total()
     }
 
     /// The executor with most free slots; one of `avoid` only if no other has any.
-    pub(crate) fn freest(&self, avoid: &[ExecutorId]) -> Option<Room> {
-        // `avoid` is short (a task's last few failures), so this looks at a few entries at most.
-        let mut by_preference = self.by_free.iter().rev();
-        let &(free, Reverse(id)) = by_preference
-            .find(|(_, Reverse(id))| !avoid.contains(id))
-            .or_else(|| self.by_free.last())?;
-        Some(Room {
-            executor: id,
-            free,
-            peers: self.levels.get(&free).copied().unwrap_or(1),
-        })
+    pub(crate) fn freest(&self, lane: Lane, avoid: &[ExecutorId]) -> Option<Room> {
+        self.index(lane).freest(avoid)
     }
 
     /// Who is whose home.
@@ -198,24 +226,26 @@ impl Executors {
     }
 
     /// Active executors with a free slot, the freest first.
-    pub(crate) fn with_free_slots(&self) -> impl Iterator<Item = ExecutorId> {
-        self.by_free.iter().rev().map(|(_, Reverse(id))| *id)
+    pub(crate) fn with_free_slots(&self, lane: Lane) -> impl Iterator<Item = ExecutorId> {
+        self.index(lane).iter()
     }
 
     /// Whether a task that would like so many slots is better off here, where its data is, than at the
     /// freest executor: if that has no more than twice the slots for it.
-    pub(crate) fn has_room(&self, id: ExecutorId, wanted: u32, freest: u32) -> bool {
-        self.room(id).is_some_and(|room| {
-            u64::from(room.free.min(wanted)) * 2 >= u64::from(freest.min(wanted))
+    pub(crate) fn has_room(&self, id: ExecutorId, wanted: u32, freest: Room) -> bool {
+        self.room(freest.lane, id).is_some_and(|room| {
+            u64::from(room.free.min(wanted)) * 2 >= u64::from(freest.free.min(wanted))
         })
     }
 
     /// The free slots of an active executor; `None` if there are none.
-    pub(crate) fn room(&self, id: ExecutorId) -> Option<Room> {
+    pub(crate) fn room(&self, lane: Lane, id: ExecutorId) -> Option<Room> {
         let executor = self.get(id).filter(|executor| executor.is_active())?;
-        (executor.free > 0).then_some(Room {
+        let free = executor.free(lane);
+        (free > 0).then_some(Room {
             executor: id,
-            free: executor.free,
+            lane,
+            free,
             peers: 1,
         })
     }
@@ -236,50 +266,32 @@ impl Executors {
         let Some(executor) = self.get_mut(id) else {
             return;
         };
-        let slots = held.slots;
-        debug_assert!(slots <= executor.free);
+        let (lane, slots) = (held.lane, held.slots);
+        let before = executor.free(lane);
+        debug_assert!(slots <= before);
         executor.add(attempt, held);
-        let before = executor.free;
-        executor.free -= slots;
-        let (after, is_active) = (executor.free, executor.is_active());
-        if is_active {
-            self.leave(id, before);
-            self.enter(id, after);
-        }
+        *executor.free_mut(lane) -= slots;
+        self.reindex(id, lane, before);
     }
 
     /// Frees what an attempt holds. `None` if it holds nothing.
     pub(crate) fn free(&mut self, id: ExecutorId, attempt: AttemptId) -> Option<Held> {
         let executor = self.get_mut(id)?;
         let held = executor.remove(attempt)?;
-        let before = executor.free;
-        executor.free += held.slots;
-        debug_assert!(executor.free <= executor.slots());
-        let (after, is_active) = (executor.free, executor.is_active());
-        if is_active {
-            self.leave(id, before);
-            self.enter(id, after);
-        }
+        let before = executor.free(held.lane);
+        *executor.free_mut(held.lane) += held.slots;
+        debug_assert!(executor.free(held.lane) <= executor.slots());
+        self.reindex(id, held.lane, before);
         Some(held)
     }
 
-    fn enter(&mut self, id: ExecutorId, free: u32) {
-        if free > 0 {
-            self.free_slots += u64::from(free);
-            self.by_free.insert((free, Reverse(id)));
-            *self.levels.entry(free).or_default() += 1;
-        }
-    }
-
-    fn leave(&mut self, id: ExecutorId, free: u32) {
-        if self.by_free.remove(&(free, Reverse(id))) {
-            self.free_slots -= u64::from(free);
-            if let Some(count) = self.levels.get_mut(&free) {
-                *count -= 1;
-                if *count == 0 {
-                    self.levels.remove(&free);
-                }
-            }
+    /// An executor has more or fewer free slots than before.
+    fn reindex(&mut self, id: ExecutorId, lane: Lane, before: u32) {
+        if let Some(executor) = self.get(id).filter(|executor| executor.is_active()) {
+            let after = executor.free(lane);
+            let index = self.index_mut(lane);
+            index.leave(id, before);
+            index.enter(id, after);
         }
     }
 

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
-use job::ExecutorId;
+use job::{ExecutorId, Lane};
 
 use crate::Instant;
 use crate::executors::Executors;
@@ -74,11 +74,12 @@ impl StageHomes {
         &mut self,
         place: Place,
         executors: &Executors,
+        lane: Lane,
         has_room: impl Fn(ExecutorId) -> bool,
     ) -> Option<ExecutorId> {
         let (queues, of) = self.queues(place)?;
         // From both sides, so that it is short where few slots are free and where few homes are left.
-        let mut free = executors.with_free_slots();
+        let mut free = executors.with_free_slots(lane);
         for _ in 0..queues.queues.len() {
             let executor = free.next()?;
             if queues.names(executor, of) && has_room(executor) {

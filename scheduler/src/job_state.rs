@@ -40,6 +40,8 @@ pub(crate) struct JobState {
     pub(crate) started: bool,
     /// The client needs no blocks any more.
     pub(crate) released: bool,
+    /// It may take express slots.
+    pub(crate) is_small: bool,
     /// Its result is rows, which are lost with their executor until they are delivered.
     pub(crate) rows: bool,
     /// There is a plan for it that needs less memory.
@@ -95,6 +97,7 @@ impl JobState {
             phase: Phase::Active,
             started: false,
             released: false,
+            is_small: false,
             rows: false,
             other_plan: false,
             result,

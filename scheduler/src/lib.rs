@@ -80,6 +80,7 @@ mod event;
 mod exclusion;
 mod executor_state;
 mod executors;
+mod free_slots;
 mod holders;
 mod homes;
 mod job_state;

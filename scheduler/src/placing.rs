@@ -6,13 +6,15 @@
 //! does when too many wait. So homes cost a stage no more than that, and the time counts from its
 //! first refusal.
 //!
+//! A task that takes an express slot doesn't wait: its stage reads little.
+//!
 //! A job that loads a cache ([`Replica`](crate::Replica)) wants its own home and no other, and waits longer.
 //!
 //! A stage that is ready while a single executor is there has no homes, and none of this cost.
 
 use std::time::Duration;
 
-use job::{ExecutorId, JobId, Slicing, StageId};
+use job::{ExecutorId, JobId, Lane, Slicing, StageId};
 
 use crate::Instant;
 use crate::executors::{Executors, Room};
@@ -53,10 +55,11 @@ impl StageState {
     pub(crate) fn cut_next(
         &mut self,
         executors: &mut Executors,
+        lane: Lane,
         now: Instant,
         wait: Option<Waits>,
     ) -> Option<Next> {
-        let freest = executors.freest(&[])?;
+        let freest = executors.freest(lane, &[])?;
         let is_new = self.tasks.is_empty() && self.homes.is_none();
         if is_new && !self.spec.placement.is_empty() && executors.active() > 1 {
             let mut homes = executors.ring().assign(&self.spec.placement);
@@ -88,12 +91,12 @@ impl StageState {
         });
         let homes = self.homes.as_mut()?;
         let executors = &*executors;
-        let has_room = |executor| executors.has_room(executor, wanted, freest.free);
+        let has_room = |executor| executors.has_room(executor, wanted, freest);
         let found = [Place::Home, Place::SecondHome]
             .into_iter()
             .find_map(|place| {
-                let executor = homes.find(place, executors, has_room)?;
-                Some((place, executors.room(executor)?))
+                let executor = homes.find(place, executors, lane, has_room)?;
+                Some((place, executors.room(lane, executor)?))
             });
         let (place, room, partitions) = match found {
             Some((place, room)) => (place, room, homes.take(place, room.executor, room.free)),
@@ -121,9 +124,10 @@ impl StageState {
         &self,
         task: u32,
         executors: &mut Executors,
+        lane: Lane,
     ) -> Option<(Room, Place)> {
         let avoid = self.avoided(task);
-        let freest = executors.freest(avoid)?;
+        let freest = executors.freest(lane, avoid)?;
         if self.spec.placement.is_empty() || executors.active() <= 1 {
             return Some((freest, Place::Anywhere));
         }
@@ -145,8 +149,8 @@ impl StageState {
         .into_iter()
         .find_map(|(executor, place)| {
             let executor = executor.filter(|executor| !avoid.contains(executor))?;
-            let has_room = executors.has_room(executor, wanted, freest.free);
-            Some((executors.room(executor).filter(|_| has_room)?, place))
+            let has_room = executors.has_room(executor, wanted, freest);
+            Some((executors.room(lane, executor).filter(|_| has_room)?, place))
         });
         Some(at_home.unwrap_or((freest, Place::Elsewhere)))
     }

@@ -6,7 +6,9 @@
 //! equals, and a pool that holds nothing waits for a bounded number of launches, so that nobody
 //! starves beside minimum shares that add up to the whole cluster.
 //!
-//! Nothing is taken away from a job that runs: shares come about as tasks end.
+//! Nothing is taken away from a job that runs: shares come about as tasks end. So small jobs, which
+//! would wait for large ones' tasks, have slots of their own, in order of submission; these count as
+//! their pool's like any other.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,6 +26,8 @@ pub(crate) struct Pools {
     order: BTreeSet<Rank>,
     /// Those of them that hold nothing, by when they began to wait.
     hungry: BTreeSet<(u64, usize)>,
+    /// Small jobs with a ready stage, of all pools, by submission.
+    small: BTreeSet<(u64, JobId)>,
     /// Tasks launched so far: the clock of turns.
     launches: u64,
     /// Launches that a pool with nothing waits for at most.
@@ -84,6 +88,7 @@ impl Pools {
             by_name: BTreeMap::new(),
             order: BTreeSet::new(),
             hungry: BTreeSet::new(),
+            small: BTreeSet::new(),
             launches: 0,
             patience: u64::from(patience),
         };
@@ -128,6 +133,7 @@ impl Pools {
     pub(crate) fn is_idle(&self) -> bool {
         self.order.is_empty()
             && self.hungry.is_empty()
+            && self.small.is_empty()
             && self
                 .pools
                 .iter()
@@ -143,6 +149,11 @@ impl Pools {
             None => self.order.first()?.pool,
         };
         self.pools[pool].ready.first().map(|(_, job)| *job)
+    }
+
+    /// The job that gets the next express slot.
+    pub(crate) fn next_small(&self) -> Option<JobId> {
+        self.small.first().map(|(_, job)| *job)
     }
 
     /// When a job submitted now has its turn among jobs that hold as little.
@@ -172,15 +183,21 @@ impl Pools {
 
     /// Brings a job's place in its pool's queue up to date.
     pub(crate) fn requeue(&mut self, id: JobId, job: &mut JobState) {
-        let pool = &mut self.pools[job.pool];
         let runnable = job.admitted && !job.ready.is_empty();
-        let place = runnable.then_some(match pool.config.mode {
+        let mode = self.pools[job.pool].config.mode;
+        let place = runnable.then_some(match mode {
             PoolMode::Fifo => (0, 0, job.sequence),
             PoolMode::Fair => (job.held, job.turn, job.sequence),
         });
         if place == job.place {
             return;
         }
+        if job.is_small && runnable {
+            self.small.insert((job.sequence, id));
+        } else if job.is_small {
+            self.small.remove(&(job.sequence, id));
+        }
+        let pool = &mut self.pools[job.pool];
         let was_idle = pool.ready.is_empty();
         if let Some(old) = job.place {
             pool.ready.remove(&(old, id));

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use job::{ErrorReport, ExecutorId, JobGraph, JobId, SqlState, StageId, TaskId};
+use job::{ErrorReport, ExecutorId, JobGraph, JobId, Lane, SqlState, StageId, TaskId};
 
 use crate::admission::Reservations;
 use crate::exclusion::Exclusion;
@@ -144,10 +144,11 @@ impl Scheduler {
             && self.watched.is_empty()
             && self.stragglers.is_empty()
             && self.queued == 0
-            && self
-                .executors
-                .iter()
-                .all(|executor| executor.free == executor.slots())
+            && self.executors.iter().all(|executor| {
+                Lane::ALL
+                    .iter()
+                    .all(|lane| executor.free(*lane) == executor.slots())
+            })
     }
 
     fn submit(&mut self, id: JobId, graph: JobGraph, options: &JobOptions) {
@@ -173,6 +174,7 @@ impl Scheduler {
         for stage in &mut job.stages {
             stage.replica = options.replica;
         }
+        job.is_small = self.is_small(&job, options);
         job.rows = options.rows;
         job.other_plan = options.other_plan;
         self.jobs.insert(id, job);
@@ -196,6 +198,17 @@ impl Scheduler {
             .with_hint("Try again later, add executors, or raise the limit.");
             self.end_job(id, JobEnd::Failed(error));
         }
+    }
+
+    /// Whether a job may take express slots: it reads little, holds little, and nobody expects its tasks
+    /// at a certain place.
+    fn is_small(&self, job: &JobState, options: &JobOptions) -> bool {
+        let bytes = job.stages.iter().try_fold(0_u64, |sum, stage| {
+            Some(sum.saturating_add(stage.spec.estimated_bytes?))
+        });
+        bytes.is_some_and(|bytes| bytes < self.config.small_job_bytes)
+            && options.memory_bytes.is_none()
+            && options.replica.is_none()
     }
 
     fn cancel(&mut self, id: JobId, reason: ErrorReport) {

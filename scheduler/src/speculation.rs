@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use job::{AttemptId, ExecutorId, JobId, StageId, StageOutput, TaskId};
+use job::{AttemptId, ExecutorId, JobId, Lane, StageId, StageOutput, TaskId};
 
 use crate::scheduler::Scheduler;
 use crate::stage_state::{StageState, TaskState};
@@ -239,7 +239,7 @@ impl Scheduler {
             return false;
         }
         let avoid = self.avoided_by_copy(id);
-        let room = self.executors.freest(&avoid);
+        let room = self.executors.freest(Lane::Regular, &avoid);
         room.is_some_and(|room| !avoid.contains(&room.executor))
     }
 
@@ -268,7 +268,7 @@ impl Scheduler {
             // The one that runs is its last.
             return Some(());
         }
-        let room = self.executors.freest(&avoid)?;
+        let room = self.executors.freest(Lane::Regular, &avoid)?;
         let attempt = self.launch(id, room, true)?;
         let stage = self.jobs.get_mut(&id.job)?.stage_mut(id.stage);
         let copies = &mut stage.speculation.as_mut()?.copies;

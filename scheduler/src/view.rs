@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use job::{AttemptId, Epoch, ExecutorId, JobId, StageId};
+use job::{AttemptId, Epoch, ExecutorId, JobId, Lane, StageId};
 
 use crate::PoolConfig;
 use crate::executor_state::Executor;
@@ -49,6 +49,8 @@ pub struct Counters {
     pub launched_at_home: u64,
     pub launched_at_second_home: u64,
     pub launched_elsewhere: u64,
+    /// Attempts of small jobs launched beside as many others as there are slots.
+    pub launched_express: u64,
     /// Reports ignored because they came late, twice, or from a zombie.
     pub fenced: u64,
 }
@@ -154,6 +156,8 @@ pub struct ExecutorView {
     pub epoch: Epoch,
     pub slots: u32,
     pub slots_free: u32,
+    /// Of as many for small jobs that find no other slot.
+    pub express_free: u32,
     pub memory_bytes: u64,
     pub attempts: usize,
     pub state: ExecutorState,
@@ -235,7 +239,8 @@ impl Scheduler {
             executor: executor.id(),
             epoch: executor.epoch,
             slots: executor.slots(),
-            slots_free: executor.free,
+            slots_free: executor.free(Lane::Regular),
+            express_free: executor.free(Lane::Express),
             memory_bytes: executor.memory_bytes(),
             attempts: executor.attempts().count(),
             state: executor.state,

@@ -271,6 +271,7 @@ fn scheduler_config(config: &Config) -> SchedulerConfig {
         no_executor_timeout: config
             .duration(KeyId::NoExecutorTimeout)
             .unwrap_or_default(),
+        small_job_bytes: config.size(KeyId::SmallStatementSize) as u64,
         ..SchedulerConfig::default()
     };
     if !Protection::Retries.is_on() {

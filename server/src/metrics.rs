@@ -86,6 +86,15 @@ pub async fn render(services: Arc<Services>, executor: Option<Arc<Executor>>) ->
             "Slots of all executors that task attempts hold: until their ends are reported.",
             held.sum(),
         );
+        let held = view
+            .executors
+            .iter()
+            .map(|at| u64::from(at.slots - at.express_free));
+        page.gauge(
+            "firesteel_express_slots_held",
+            "Slots that task attempts of small statements hold beside as many others.",
+            held.sum(),
+        );
         page.scheduler(&view.counters);
     }
     if let Some(executor) = executor {
@@ -133,6 +142,10 @@ impl Page {
         let help = "Task attempts launched elsewhere, because there was no slot where what they read is kept.";
         let elsewhere = counters.launched_elsewhere;
         self.counter("firesteel_attempts_elsewhere", help, elsewhere);
+        let help =
+            "Task attempts of small statements launched beside as many others as there are slots.";
+        let express = counters.launched_express;
+        self.counter("firesteel_attempts_express", help, express);
         let help = "Second attempts of stragglers.";
         self.counter("firesteel_attempts_speculated", help, counters.speculated);
         let help = "Times that an executor got no tasks for a while because it failed too many.";

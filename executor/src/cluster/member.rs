@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use catalog::CachedFiles;
 use futures::StreamExt;
-use job::{Epoch, ExecutorId, FailureKind, JobId, Protection, TaskFailure, TaskOutcome};
+use job::{Epoch, ExecutorId, FailureKind, JobId, Lane, Protection, TaskFailure, TaskOutcome};
 use operators::Sink;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -383,6 +383,11 @@ impl Registration {
             attempt,
             partitions: launch.partitions,
             slots: launch.slots,
+            lane: if launch.express {
+                Lane::Express
+            } else {
+                Lane::Regular
+            },
             plan,
             inputs: inputs.collect(),
             session_config,

@@ -13,8 +13,8 @@ use executor::{
 };
 use futures::StreamExt;
 use job::{
-    AttemptId, Epoch, ErrorReport, ExchangeKind, ExecutorId, InputLocations, JobId, MapOutput,
-    StageId, TaskFailure, TaskId, TaskOutcome, TaskStats,
+    AttemptId, Epoch, ErrorReport, ExchangeKind, ExecutorId, InputLocations, JobId, Lane,
+    MapOutput, StageId, TaskFailure, TaskId, TaskOutcome, TaskStats,
 };
 use operators::exchange::{ExchangeSourceExec, Segments};
 use operators::rows::RowChunk;
@@ -191,6 +191,7 @@ impl Fixture {
         self.executor.launch(TaskLaunch {
             attempt,
             slots: partitions.len() as u32,
+            lane: Lane::Regular,
             partitions,
             plan: Arc::clone(plan),
             inputs,

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use job::{
     AttemptId, Epoch, ErrorReport, ExchangeKind, ExecutorId, FailureKind, InputLocations, JobGraph,
-    JobId, Reading, Slicing, SqlState, Stage, StageId, StageInput, StageOutput, TaskFailure,
+    JobId, Lane, Reading, Slicing, SqlState, Stage, StageId, StageInput, StageOutput, TaskFailure,
     TaskId, TaskOutcome, TaskStats,
 };
 use scheduler::{Action, Event, Instant, JobEnd, JobOptions, Scheduler, SchedulerConfig};
@@ -230,6 +230,7 @@ fn show(action: &Action) -> String {
             attempt,
             partitions,
             slots,
+            lane,
             inputs,
             is_result,
         } => {
@@ -241,9 +242,13 @@ fn show(action: &Action) -> String {
                 format!("{partitions:?}")
             };
             let inputs: String = inputs.iter().map(|input| show_input(input)).collect();
+            let lane = match lane {
+                Lane::Regular => "",
+                Lane::Express => "express ",
+            };
             let result = if *is_result { " (result)" } else { "" };
             format!(
-                "launch {attempt} on e{executor}: partitions {shown}, {slots} slots{inputs}{result}"
+                "launch {attempt} on e{executor}: partitions {shown}, {slots} {lane}slots{inputs}{result}"
             )
         }
         Action::CancelTask { executor, attempt } => format!("cancel {attempt} on e{executor}"),

@@ -10,8 +10,8 @@ use std::sync::{Arc, OnceLock, Weak};
 use catalog::CachedFiles;
 use executor::{ExecutorLink, ExecutorReport, RowStream, TaskLaunch, remote_rows};
 use job::{
-    AttemptId, Epoch, ErrorReport, ExecutorId, FailureKind, JobId, SqlError, StageId, TaskFailure,
-    TaskOutcome,
+    AttemptId, Epoch, ErrorReport, ExecutorId, FailureKind, JobId, Lane, SqlError, StageId,
+    TaskFailure, TaskOutcome,
 };
 use operators::StagePlan;
 use parking_lot::Mutex;
@@ -230,6 +230,7 @@ impl Sender {
             attempt: Some(task.attempt.into()),
             partitions: task.partitions.clone(),
             slots: task.slots,
+            express: task.lane == Lane::Express,
             inputs: task
                 .inputs
                 .iter()

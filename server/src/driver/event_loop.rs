@@ -369,6 +369,7 @@ impl EventLoop {
                 attempt,
                 partitions,
                 slots,
+                lane,
                 inputs,
                 is_result,
             } => {
@@ -396,6 +397,7 @@ impl EventLoop {
                     attempt,
                     partitions,
                     slots,
+                    lane,
                     plan: Arc::clone(plan),
                     inputs,
                     session_config: Arc::clone(&running.session_config),

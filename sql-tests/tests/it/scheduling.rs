@@ -17,13 +17,19 @@ const LARGE: &str = "SELECT count(a.l_comment || a.l_shipinstruct || a.l_shipmod
             || b.l_comment || b.l_shipinstruct || b.l_shipmode || b.l_returnflag || b.l_linestatus) \
      FROM lineitem a, lineitem b WHERE a.l_comment < b.l_comment";
 
+/// Needs no reservation, and reads little.
+const SMALL: &str = "SELECT count(*) FROM lineitem WHERE l_quantity < 5";
+
+/// Small statements wait like others.
+const ALL_WAIT: &str = "[cluster]\nsmall_statement_size = 0\n";
+
 /// A server with one slot and 128 MiB, and pools.
-fn server() -> Result<(Server, TempDir)> {
+fn server(config: &str) -> Result<(Server, TempDir)> {
     let directory = TempDir::with_prefix("firesteel-config-")?;
-    let config = directory.path().join("firesteel.toml");
+    let file = directory.path().join("firesteel.toml");
     let pools = "[pools.etl]\nmode = \"fair\"\nweight = 2\nmin_share = 1\n";
-    std::fs::write(&config, pools)?;
-    let config = config.display().to_string();
+    std::fs::write(&file, format!("{config}{pools}"))?;
+    let config = file.display().to_string();
     let arguments = [
         "--slots",
         "1",
@@ -81,6 +87,15 @@ fn until_waits(wire: &mut Wire, pid: i32, event: Option<&str>) -> Result {
     }
 }
 
+fn until_slots_are_held(server: &Server) -> Result {
+    let start = Instant::now();
+    while server.metric("firesteel_slots_held")? == 0 {
+        assert!(start.elapsed() < PATIENCE, "{}", server.log());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
 fn refused(
     answer: std::result::Result<Vec<sql_tests::wire::Answer>, WireError>,
 ) -> Result<WireError> {
@@ -89,7 +104,7 @@ fn refused(
 
 #[test]
 fn statements_run_in_pools_that_are_configured() -> Result {
-    let (server, _config) = server()?;
+    let (server, _config) = server("")?;
     let mut wire = server.connect()?;
     wire.simple("SET firesteel.pool = 'etl'")?;
     let count = wire.value("SELECT count(*) > 100000 FROM lineitem")?;
@@ -114,19 +129,14 @@ fn statements_run_in_pools_that_are_configured() -> Result {
 
 #[test]
 fn a_statement_that_waits_says_what_for_and_may_time_out() -> Result {
-    let (server, _config) = server()?;
+    let (server, _config) = server(ALL_WAIT)?;
     let mut wire = server.connect()?;
     let (first, key, running) = run(&server, "SELECT 1", LARGE)?;
-    let start = Instant::now();
-    while server.metric("firesteel_slots_held")? == 0 {
-        assert!(start.elapsed() < PATIENCE, "{}", server.log());
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    until_slots_are_held(&server)?;
     until_waits(&mut wire, first, None)?;
 
-    // It needs no reservation, and every slot is held.
-    let small = "SELECT count(*) FROM lineitem WHERE l_quantity < 5";
-    let (pid, _, slots) = run(&server, "SET statement_timeout = '3s'", small)?;
+    // Every slot is held.
+    let (pid, _, slots) = run(&server, "SET statement_timeout = '3s'", SMALL)?;
     until_waits(&mut wire, pid, Some("Scheduler Slots"))?;
     let (pid, _, memory) = run(&server, "SET statement_timeout = '3s'", LARGE)?;
     until_waits(&mut wire, pid, Some("Scheduler Memory"))?;
@@ -157,6 +167,28 @@ fn a_statement_that_waits_says_what_for_and_may_time_out() -> Result {
             .as_deref(),
         Some("57014")
     );
-    assert_eq!(wire.value(small)?.is_some(), true);
+    assert_eq!(wire.value(SMALL)?.is_some(), true);
+    Ok(())
+}
+
+#[test]
+fn a_small_statement_does_not_wait_for_a_large_one() -> Result {
+    let (server, _config) = server("")?;
+    let mut wire = server.connect()?;
+    let expected = wire.value(SMALL)?;
+    assert_eq!(server.metric("firesteel_attempts_express_total")?, 0);
+    let (first, key, running) = run(&server, "SELECT 1", LARGE)?;
+    until_slots_are_held(&server)?;
+    for exchange in ["off", "on"] {
+        wire.simple(&format!("SET firesteel.force_exchange = {exchange}"))?;
+        assert_eq!(wire.value(SMALL)?, expected);
+    }
+    assert!(server.metric("firesteel_attempts_express_total")? >= 3);
+    // The large one still runs, with the only slot.
+    assert_eq!(server.metric("firesteel_slots_held")?, 1);
+    until_waits(&mut wire, first, None)?;
+    Wire::cancel_request(server.port(), key)?;
+    let ended = running.join().map_err(|_| "the running thread panicked")?;
+    assert!(ended.is_err());
     Ok(())
 }

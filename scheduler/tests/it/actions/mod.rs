@@ -13,4 +13,5 @@ mod placing;
 mod pools;
 mod retry;
 mod running;
+mod small;
 mod speculation;

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use job::{AttemptId, Epoch, ExecutorId, InputLocations, JobId, SqlState};
+use job::{AttemptId, Epoch, ExecutorId, InputLocations, JobId, Lane, SqlState};
 use scheduler::{Action, JobEnd, Scheduler, SchedulerConfig, WaitReason};
 
 use super::model::{Drain, Ended, Held, Model, Registered, Status, TaskModel};
@@ -79,11 +79,12 @@ impl Checker {
                     attempt,
                     partitions,
                     slots,
+                    lane,
                     inputs,
                     is_result,
                 } => {
                     self.check_inputs(*attempt, inputs.iter().map(|input| &**input))?;
-                    self.launch(*executor, *attempt, partitions, *slots, *is_result)?;
+                    self.launch(*executor, *attempt, partitions, (*slots, *lane), *is_result)?;
                 }
                 Action::CancelTask { executor, attempt } => self.stop(*executor, *attempt)?,
                 Action::TaskAccepted { attempt, .. } => self.accept(*attempt)?,
@@ -120,7 +121,7 @@ impl Checker {
         executor: ExecutorId,
         attempt: AttemptId,
         partitions: &[u32],
-        slots: u32,
+        (slots, lane): (u32, Lane),
         is_result: bool,
     ) -> Checked {
         let id = attempt.task;
@@ -128,11 +129,14 @@ impl Checker {
         let is_copy = task.is_some_and(|task| matches!(task.status, Status::Running(_)));
         if is_copy {
             self.check_copy(executor, attempt)?;
+            must(lane == Lane::Regular, || {
+                format!("{attempt}, a copy, takes an express slot")
+            })?;
         } else {
-            self.check_turn(id.job)?;
-            self.check_home(executor, attempt, partitions)?;
+            self.check_turn(id.job, lane)?;
+            self.check_home(executor, lane, attempt, partitions)?;
         }
-        let free = self.model.free(executor);
+        let free = self.model.free(executor, lane);
         let registered = self.model.executors.get(&executor);
         must(registered.is_some(), || {
             format!("{attempt} launched on executor {executor}, which is not registered")
@@ -222,6 +226,7 @@ impl Checker {
         let held = Held {
             executor,
             slots,
+            lane,
             since: self.now,
             stopping: false,
         };
@@ -403,10 +408,13 @@ impl Checker {
         self.model.admit();
         self.note_hunger();
         self.check_running()?;
-        if self.model.any_free() {
+        let regular = self.model.any_free(Lane::Regular);
+        let express = self.model.any_free(Lane::Express);
+        if regular || express {
             for (id, job) in &self.model.jobs {
                 if job.ended.is_none()
                     && job.admitted
+                    && (regular || job.is_small(self.config.small_job_bytes))
                     && let Some(stage) = job.ready_stage(self.now)
                 {
                     return Err(Violation(format!(
@@ -439,7 +447,10 @@ impl Checker {
         let mut executors = view.executors.iter();
         must(
             view.executors.len() == self.model.executors.len()
-                && executors.all(|e| e.slots_free == self.model.free(e.executor)),
+                && executors.all(|e| {
+                    e.slots_free == self.model.free(e.executor, Lane::Regular)
+                        && e.express_free == self.model.free(e.executor, Lane::Express)
+                }),
             || format!("slots are miscounted: {:?}", view.executors),
         )?;
         let kept = self.model.jobs.values().filter(|job| match job.ended {

@@ -1,6 +1,6 @@
 //! Where tasks whose data is in memory somewhere may go, and how long they may wait for that.
 
-use job::{AttemptId, Epoch, ExecutorId, Slicing};
+use job::{AttemptId, Epoch, ExecutorId, Lane, Slicing};
 use scheduler::{Ring, SchedulerView};
 
 use super::checker::{Checked, Checker, must};
@@ -28,6 +28,7 @@ impl Checker {
     pub(super) fn check_home(
         &self,
         executor: ExecutorId,
+        lane: Lane,
         attempt: AttemptId,
         partitions: &[u32],
     ) -> Checked {
@@ -56,7 +57,7 @@ impl Checker {
             let homes = job.replica.map_or(homes, |replica| homes.only(replica));
             let homes = [homes.first, homes.second];
             let mut others = homes.into_iter().flatten();
-            let free = others.find(|home| self.model.free(*home) > 0);
+            let free = others.find(|home| self.model.free(*home, lane) > 0);
             must(homes.contains(&Some(executor)) || free.is_none(), || {
                 format!(
                     "{attempt} runs on {executor}, and partition {partition} has room at home, {free:?}"
@@ -68,7 +69,7 @@ impl Checker {
 
     /// Between events: no stage waits for its homes longer than it may.
     pub(super) fn check_waits(&mut self) -> Checked {
-        if !self.model.any_free() {
+        if !self.model.any_free(Lane::Regular) {
             return Ok(());
         }
         let now = self.now;
@@ -107,7 +108,7 @@ impl Checker {
                             job.job, stage.stage
                         )
                     })?;
-                    must(self.model.free(*home) == 0, || {
+                    must(self.model.free(*home, Lane::Regular) == 0, || {
                         format!(
                             "stage {}.{} waits for {home}, which has slots",
                             job.job, stage.stage

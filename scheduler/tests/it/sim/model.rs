@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use scheduler::{JobOptions, Replica, SchedulerConfig};
 
 use super::stragglers::Pace;
-use job::{AttemptId, Epoch, ExecutorId, JobGraph, JobId, Slicing, StageId, TaskId};
+use job::{AttemptId, Epoch, ExecutorId, JobGraph, JobId, Lane, Slicing, StageId, TaskId};
 
 #[derive(Default)]
 pub(crate) struct Model {
@@ -46,6 +46,7 @@ pub(crate) enum Drain {
 pub(crate) struct Held {
     pub(crate) executor: ExecutorId,
     pub(crate) slots: u32,
+    pub(crate) lane: Lane,
     pub(crate) since: u64,
     pub(crate) stopping: bool,
 }
@@ -113,15 +114,16 @@ pub(crate) enum Status {
 }
 
 impl Model {
-    pub(crate) fn free(&self, executor: ExecutorId) -> u32 {
+    pub(crate) fn free(&self, executor: ExecutorId, lane: Lane) -> u32 {
         let slots = self.executors.get(&executor).map_or(0, |e| e.slots);
-        let held = self.held.values().filter(|held| held.executor == executor);
+        let held = self.held.values();
+        let held = held.filter(|held| held.executor == executor && held.lane == lane);
         slots.saturating_sub(held.map(|held| held.slots).sum())
     }
 
-    pub(crate) fn any_free(&self) -> bool {
+    pub(crate) fn any_free(&self, lane: Lane) -> bool {
         let mut active = self.executors.iter().filter(|(_, e)| e.is_active());
-        active.any(|(executor, _)| self.free(*executor) > 0)
+        active.any(|(executor, _)| self.free(*executor, lane) > 0)
     }
 
     /// Whether an executor runs something, or holds what somebody will still read.
@@ -229,6 +231,17 @@ impl JobModel {
             aside_since: BTreeMap::new(),
             holders: BTreeSet::new(),
         }
+    }
+
+    /// Whether the planner says of all that it reads that it is little.
+    pub(crate) fn is_small(&self, bytes: u64) -> bool {
+        let stages = &self.graph.stages;
+        let known = stages.iter().all(|stage| stage.estimated_bytes.is_some());
+        let read: u64 = stages
+            .iter()
+            .filter_map(|stage| stage.estimated_bytes)
+            .sum();
+        known && read < bytes && self.memory_wanted.is_none() && self.replica.is_none()
     }
 
     pub(crate) fn is_result(&self, stage: StageId) -> bool {

@@ -94,10 +94,14 @@ pub(crate) enum Mutant {
     WaitsForHomes,
     /// Says that a job has finished as soon as one of its tasks has.
     FinishesEarly,
+    /// Gives express slots to all jobs of which it knows what they read.
+    TakesAllForSmall,
+    /// Gives express slots to nobody.
+    MakesSmallWait,
 }
 
 /// Each mutant with words of the violation that some seed must find.
-pub(crate) const BROKEN: [(Mutant, &str); 39] = [
+pub(crate) const BROKEN: [(Mutant, &str); 41] = [
     (Mutant::NoFencing, "accepted out of the blue"),
     (Mutant::IgnoresEpochs, "accepted out of the blue"),
     (Mutant::IgnoresLosses, "which is not registered"),
@@ -139,6 +143,8 @@ pub(crate) const BROKEN: [(Mutant, &str); 39] = [
     (Mutant::IgnoresLostRows, "slots are idle"),
     (Mutant::IgnoresHomes, "has room at home"),
     (Mutant::WaitsForHomes, "waits for its homes too long"),
+    (Mutant::TakesAllForSmall, "is not small"),
+    (Mutant::MakesSmallWait, "slots are idle"),
     (Mutant::FinishesEarly, "finished without all its results"),
 ];
 
@@ -162,6 +168,8 @@ impl Subject {
                 config.speculation.multiplier_percent = 0;
                 config.speculation.min_time = Duration::ZERO;
             }
+            Mutant::TakesAllForSmall => config.small_job_bytes = u64::MAX,
+            Mutant::MakesSmallWait => config.small_job_bytes = 0,
             Mutant::NeverExcludes => config.exclusion_failures = 0,
             Mutant::ExcludesTooLong => config.exclusion_time *= 100,
             Mutant::WaitsForHomes => {
@@ -339,6 +347,7 @@ impl Subject {
                 slots,
                 inputs,
                 is_result,
+                ..
             } = action
             {
                 if *is_result {

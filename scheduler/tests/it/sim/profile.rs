@@ -79,6 +79,7 @@ impl Profile {
             },
             locality_wait: Duration::from_millis(dice.between(0, 60)),
             load_wait: Duration::from_millis(dice.between(0, 300)),
+            small_job_bytes: dice.between(0, 20_000_000),
             pools: draw_pools(dice),
             pool_patience: dice.small(2, 100),
             ..SchedulerConfig::default()
@@ -184,6 +185,7 @@ pub(crate) fn draw_graph(dice: &mut Dice) -> JobGraph {
             });
         }
     }
+    let known = if dice.chance(0.5) { 1.0 } else { 0.3 };
     let stages = inputs.into_iter().enumerate().map(|(index, inputs)| {
         let whole = dice.chance(0.3);
         let partitions = if whole {
@@ -215,7 +217,7 @@ pub(crate) fn draw_graph(dice: &mut Dice) -> JobGraph {
                     segments: 8,
                 }
             },
-            estimated_bytes: dice.chance(0.3).then(|| dice.between(0, 20_000_000)),
+            estimated_bytes: dice.chance(known).then(|| dice.between(0, 20_000_000)),
         }
     });
     JobGraph {

@@ -1,9 +1,9 @@
 //! Whose turn it is and who may start, by the book: pools, shares, and reservations of memory.
 
-use job::JobId;
+use job::{JobId, Lane};
 use scheduler::{PoolConfig, PoolMode, SchedulerConfig};
 
-use super::checker::{Checked, Checker, must};
+use super::checker::{Checked, Checker, Violation, must};
 use super::model::{JobModel, Model};
 
 /// How often a waiting job may be passed.
@@ -137,7 +137,7 @@ impl Model {
 
 impl Checker {
     /// The next slot may go to this job.
-    pub(super) fn check_turn(&mut self, id: JobId) -> Checked {
+    pub(super) fn check_turn(&mut self, id: JobId, lane: Lane) -> Checked {
         self.model.admit();
         let Some(job) = self.model.jobs.get(&id) else {
             return Ok(());
@@ -145,6 +145,41 @@ impl Checker {
         must(job.admitted, || {
             format!("job {id} starts before its memory is free")
         })?;
+        let pool = job.pool;
+        let out_of_turn = match lane {
+            Lane::Regular => self.check_share(id, job)?,
+            Lane::Express => self.check_small(id, job).map(|()| false)?,
+        };
+        self.sharing.launches += 1;
+        self.sharing.served[pool] = self.sharing.launches;
+        self.sharing.hungry[pool] = None;
+        self.sharing.out_of_turn += u64::from(out_of_turn);
+        Ok(())
+    }
+
+    /// Express slots are for small jobs that find no other, in order of submission.
+    fn check_small(&self, id: JobId, job: &JobModel) -> Checked {
+        let is_small = |job: &JobModel| job.is_small(self.config.small_job_bytes);
+        must(is_small(job), || {
+            format!("job {id} takes express slots and is not small")
+        })?;
+        must(!self.model.any_free(Lane::Regular), || {
+            format!("job {id} takes express slots beside others that are free")
+        })?;
+        let mut others = self.model.jobs.iter();
+        let earlier = others.find(|(_, other)| {
+            other.sequence < job.sequence && is_small(other) && self.model.works(other, self.now)
+        });
+        must(earlier.is_none(), || {
+            format!(
+                "job {id} takes express slots before {:?}",
+                earlier.map(|(id, _)| id)
+            )
+        })
+    }
+
+    /// Whether it is served before others because its pool was starving.
+    fn check_share(&self, id: JobId, job: &JobModel) -> Result<bool, Violation> {
         let (pool, held) = (job.pool, self.model.pool_holds(job.pool));
         let sharing = &self.sharing;
         let mut hungry = sharing.hungry.iter().enumerate();
@@ -174,11 +209,7 @@ impl Checker {
                 out_of_turn = true;
             }
         }
-        self.sharing.launches += 1;
-        self.sharing.served[pool] = self.sharing.launches;
-        self.sharing.hungry[pool] = None;
-        self.sharing.out_of_turn += u64::from(out_of_turn);
-        Ok(())
+        Ok(out_of_turn)
     }
 
     /// Notes which pools have work and hold nothing.

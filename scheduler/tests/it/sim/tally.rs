@@ -48,6 +48,7 @@ tally! {
     at_home
     at_second_home
     elsewhere
+    express
     home_waits
     out_of_turn
     jobs_finished
@@ -76,5 +77,6 @@ impl Tally {
         self.at_home += counters.launched_at_home;
         self.at_second_home += counters.launched_at_second_home;
         self.elsewhere += counters.launched_elsewhere;
+        self.express += counters.launched_express;
     }
 }
