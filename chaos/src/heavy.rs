@@ -137,8 +137,8 @@ const EXISTS: &str = concat!(
 const EXISTS_SAME: &str = concat!(
     "SELECT count(*), ",
     all!("l", ""),
-    " FROM (SELECT l_orderkey AS k, max(l_linenumber) AS last FROM lineitem GROUP BY l_orderkey) \
-     JOIN lineitem l ON l_orderkey = k WHERE l_linenumber < last"
+    " FROM (SELECT *, max(l_linenumber) OVER (PARTITION BY l_orderkey) AS last FROM lineitem) l \
+     WHERE l_linenumber < last"
 );
 
 const NOT_IN: &str = "SELECT count(*), sum(o_totalprice), max(o_comment) FROM orders \

@@ -71,7 +71,9 @@ impl Oracle {
             let context = oracle::session(data).await?;
             let mut answers = BTreeMap::new();
             for (query, same) in questions {
-                let batches = context.sql(same).await?.collect().await?;
+                let failed = |error| format!("the oracle does not answer {same}: {error}");
+                let answer = async { context.sql(same).await?.collect().await };
+                let batches = answer.await.map_err(failed)?;
                 let mut rows = Vec::new();
                 for batch in batches {
                     rows.extend(oracle::rows(&batch)?);

@@ -74,6 +74,14 @@ impl FileWriter {
         self.writer.as_ref().map_or(0, ArrowWriter::memory_size)
     }
 
+    /// Writes the row group out as it is: what comes next begins another one. A no-op if it is empty.
+    pub fn end_row_group(&mut self) -> Result<()> {
+        if let Some(writer) = self.writer.as_mut() {
+            writer.flush()?;
+        }
+        Ok(())
+    }
+
     /// Ends the file and syncs it.
     pub fn finish(mut self) -> Result<WrittenFile> {
         if let Some(writer) = self.writer.take() {

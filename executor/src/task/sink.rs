@@ -23,6 +23,9 @@ use crate::results::{ReaderGone, ResultWriter};
 /// Batches are encoded in slices of about this size, so that wide rows don't pile up encoded.
 const ENCODE_BYTES: usize = 4 << 20;
 
+/// A row group ends early where memory is short, but no file is cut into crumbs.
+const ROW_GROUP_BYTES_MIN: usize = 1 << 20;
+
 /// What one partition of a task did.
 #[derive(Debug, Default)]
 pub(crate) struct PartitionDone {
@@ -133,7 +136,9 @@ pub(crate) async fn file(
     partition: u32,
     pool: &Arc<dyn MemoryPool>,
 ) -> Result<PartitionDone, Stopped> {
-    let buffered = MemoryConsumer::new(format!("FileWriter[{partition}]")).register(pool);
+    let buffered = MemoryConsumer::new(format!("FileWriter[{partition}]"))
+        .with_can_spill(true)
+        .register(pool);
     let mut writer = FileWriter::create(spec, attempt, partition, stream.schema())?;
     let mut rows = 0;
     while let Some(batch) = stream.next().await {
@@ -141,7 +146,13 @@ pub(crate) async fn file(
         rows += batch.num_rows() as u64;
         // Encoding is computation, so it has its place on a slot's thread.
         writer.write(&batch)?;
-        buffered.try_resize(writer.buffered_bytes())?;
+        if let Err(full) = buffered.try_resize(writer.buffered_bytes()) {
+            if writer.buffered_bytes() < ROW_GROUP_BYTES_MIN {
+                return Err(full.into());
+            }
+            writer.end_row_group()?;
+            buffered.try_resize(writer.buffered_bytes())?;
+        }
         tokio::task::consume_budget().await;
     }
     let file = writer.finish()?;

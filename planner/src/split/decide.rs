@@ -69,6 +69,15 @@ pub(super) fn too_large(partitions: Option<u32>, options: &SplitOptions) -> Buil
     }
 }
 
+/// The bytes that a sort with a limit may keep, as it cannot spill: a share like a build's. What was tried in
+/// vain keeps next to nothing.
+pub(super) fn top_bytes_max(options: &SplitOptions) -> u64 {
+    match options.joins {
+        Joins::Auto | Joins::SortMerge => share(options),
+        Joins::Spilling => options.memory_bytes / 64,
+    }
+}
+
 fn partitions(estimate: &Estimate, options: &SplitOptions) -> u32 {
     let by_bytes = estimate.scan_bytes.div_ceil(PARTITION_BYTES);
     let by_memory = estimate.largest_state_bytes.div_ceil(share(options));

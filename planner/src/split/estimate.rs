@@ -20,6 +20,7 @@ use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
 use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::joins::{CrossJoinExec, HashJoinExec, NestedLoopJoinExec};
 use datafusion::physical_plan::repartition::RepartitionExec;
+use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
 use datafusion::physical_plan::union::UnionExec;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
@@ -51,6 +52,14 @@ pub(crate) fn build_bytes(join: &HashJoinExec) -> u64 {
     let mut walk = Walk::default();
     let build = output(join.left(), &mut walk);
     to_bytes(held(join, build, &walk))
+}
+
+/// Memory that a sort takes that keeps so many rows: with room for what it has not yet let go of.
+pub(crate) fn top_bytes(sort: &SortExec, rows: usize) -> u64 {
+    let mut walk = Walk::default();
+    output(sort.input(), &mut walk);
+    let width = kept_width(&sort.schema(), &walk.stored) + ENTRY_BYTES;
+    to_bytes(rows as f64 * width * 2.0)
 }
 
 /// What the rows of a plan may take in memory at most, whatever filters keep; `None` if a row of

@@ -13,6 +13,7 @@
 mod cut;
 mod decide;
 mod estimate;
+mod large_tops;
 mod options;
 mod partition_joins;
 mod placement;
@@ -23,12 +24,15 @@ mod support;
 use std::sync::Arc;
 
 use datafusion::common::Result;
+use datafusion::common::tree_node::TreeNode;
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::SessionConfig;
 use job::JobGraph;
 use operators::{Sink, StagePlan};
+
+use partition_joins::Rule;
 
 pub use decide::Decision;
 pub use options::{Joins, SplitOptions};
@@ -45,6 +49,9 @@ pub struct SplitPlan {
 /// Hash tables of less than this need no reservation: there is always so much.
 const RESERVED_BYTES_MIN: u64 = 64 << 20;
 
+/// As many rows fit in any executor's memory.
+const TOP_ROWS_SMALL: usize = 8192;
+
 /// Plans `optimized` (already through `SessionState::optimize`) physically and splits it.
 ///
 /// Sets `target_partitions` itself, from `options`; it is cheapest (no copy of the state) when the
@@ -57,7 +64,7 @@ pub async fn plan_stages(
     options: &SplitOptions,
     sink: Sink,
 ) -> Result<SplitPlan> {
-    let fused = physical_plan(state, optimized, options.fused_partitions()).await?;
+    let fused = fused_plan(state, optimized, options).await?;
     let estimate = estimate::of(&fused);
     let decision = decide::decide(&estimate, options);
     tracing::debug!(?estimate, ?decision, "sized");
@@ -95,19 +102,39 @@ fn memory_bytes(estimate: &estimate::Estimate, stages: usize) -> Option<u64> {
     (bytes >= RESERVED_BYTES_MIN).then_some(bytes)
 }
 
-async fn physical_plan(
+/// Physical planning for one task: DataFusion's own. Only a statement that keeps many rows asks for a copy of
+/// the state.
+async fn fused_plan(
     state: &SessionState,
     optimized: &LogicalPlan,
-    partitions: usize,
+    options: &SplitOptions,
 ) -> Result<Arc<dyn ExecutionPlan>> {
-    if state.config().target_partitions() == partitions {
+    let partitions = options.fused_partitions();
+    let is_deep = keeps_many(optimized)?;
+    if state.config().target_partitions() == partitions && !is_deep {
         return create(state, optimized).await;
     }
-    let config = planning_config(state, partitions);
     let state = SessionStateBuilder::new_from_existing(state.clone())
-        .with_config(config)
+        .with_config(planning_config(state, partitions))
+        .with_physical_optimizer_rules(rules(state.physical_optimizers(), options))
         .build();
     create(&state, optimized).await
+}
+
+/// Whether a sort has a limit of more rows than a small sort would keep.
+fn keeps_many(optimized: &LogicalPlan) -> Result<bool> {
+    optimized.exists(|node| {
+        let fetch = match node {
+            LogicalPlan::Sort(sort) => sort.fetch,
+            _ => None,
+        };
+        Ok(fetch.is_some_and(|rows| rows > TOP_ROWS_SMALL))
+    })
+}
+
+/// What all plans of ours want beside DataFusion's rules.
+fn rules(rules: &[Rule], options: &SplitOptions) -> Vec<Rule> {
+    large_tops::with_rule(rules, decide::top_bytes_max(options))
 }
 
 /// Physical planning for stages: DataFusion's, with what a cut plan wants different.
@@ -123,7 +150,8 @@ async fn staged_plan(
     optimizer.hash_join_single_partition_threshold = BROADCAST_BYTES_MAX;
     optimizer.hash_join_single_partition_threshold_rows = BROADCAST_ROWS_MAX;
     let builds = decide::too_large(Some(partitions), options);
-    let rules = partition_joins::with_rule(state.physical_optimizers());
+    let rules = rules(state.physical_optimizers(), options);
+    let rules = partition_joins::with_rule(&rules);
     let state = SessionStateBuilder::new_from_existing(state.clone())
         .with_config(config)
         .with_physical_optimizer_rules(spilling_joins::with_rule(&rules, builds))
@@ -138,7 +166,8 @@ async fn uncut_plan(
     options: &SplitOptions,
 ) -> Result<Arc<dyn ExecutionPlan>> {
     let builds = decide::too_large(None, options);
-    let rules = spilling_joins::with_rule(state.physical_optimizers(), builds);
+    let rules = rules(state.physical_optimizers(), options);
+    let rules = spilling_joins::with_rule(&rules, builds);
     let state = SessionStateBuilder::new_from_existing(state.clone())
         .with_config(planning_config(state, options.fused_partitions()))
         .with_physical_optimizer_rules(rules)

@@ -8,6 +8,7 @@ mod cluster;
 mod copy;
 mod data_files;
 mod large_joins;
+mod large_sorts;
 mod lifecycle;
 mod modes;
 mod repeated;

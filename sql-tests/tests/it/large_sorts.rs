@@ -1,0 +1,60 @@
+//! Sorts that cannot keep in memory what they are asked for.
+
+use std::error::Error;
+
+use sql_tests::server::Server;
+use sql_tests::wire::{Wire, WireError};
+
+type Result<T = ()> = std::result::Result<T, Box<dyn Error>>;
+
+const MEMORY: &str = "56MiB";
+
+fn start() -> Result<(Server, Wire)> {
+    let server = Server::start_with(&["--slots", "2", "--memory", MEMORY])?;
+    let mut wire = server.connect()?;
+    wire.simple(
+        "CREATE TEMP TABLE t AS SELECT g AS id, md5(g::text) AS a, md5((g + 1)::text) || md5((g + 2)::text) AS b \
+         FROM generate_series(1, 600000) AS g",
+    )?;
+    Ok((server, wire))
+}
+
+fn rows(wire: &mut Wire, sql: &str) -> std::result::Result<Vec<Vec<Option<String>>>, WireError> {
+    let answers = wire.simple(sql)?;
+    Ok(answers.into_iter().flat_map(|answer| answer.rows).collect())
+}
+
+/// The first 500,005 rows take some 100 MB: they are sorted on disk, as a window's are.
+#[test]
+fn a_limit_far_into_a_table_does_not_keep_all_rows_before_it() -> Result {
+    let (_server, mut wire) = start()?;
+    for exchange in ["off", "on"] {
+        wire.simple(&format!("SET firesteel.force_exchange = {exchange}"))?;
+        for order in ["a, id", "b DESC, id"] {
+            let placed = rows(
+                &mut wire,
+                &format!(
+                    "SELECT id, a, b FROM (SELECT *, row_number() OVER (ORDER BY {order}) AS place FROM t) \
+                     WHERE place BETWEEN 500001 AND 500005 ORDER BY place"
+                ),
+            )?;
+            assert_eq!(placed.len(), 5);
+            let sql = format!("SELECT id, a, b FROM t ORDER BY {order} LIMIT 5 OFFSET 500000");
+            assert_eq!(rows(&mut wire, &sql)?, placed, "{exchange}, {order}");
+        }
+    }
+    Ok(())
+}
+
+/// Of a small limit nothing is written to disk.
+#[test]
+fn a_small_limit_keeps_its_rows_in_memory() -> Result {
+    let (_server, mut wire) = start()?;
+    let plan = rows(
+        &mut wire,
+        "EXPLAIN ANALYZE SELECT id, a, b FROM t ORDER BY a LIMIT 5",
+    )?;
+    let plan: String = plan.into_iter().flatten().flatten().collect();
+    assert!(plan.contains("TopK"), "{plan}");
+    Ok(())
+}
