@@ -56,23 +56,17 @@ impl Oracle {
     /// Answers [`QUERIES`] and [`WIDE`] over the tables below a folder.
     pub fn ask(data: &Path) -> Result<Self> {
         let queries = QUERIES.into_iter().chain([WIDE]);
-        Self::ask_for(data, queries.map(|query| (query, query)), &[])
+        Self::ask_for(data, queries.map(|query| (query, query)))
     }
 
-    /// Answers the first of each pair with what the second, the same question, gives after these settings.
+    /// Answers the first of each pair with what the second, the same question, gives.
     pub fn ask_for(
         data: &Path,
         questions: impl IntoIterator<Item = (&'static str, &'static str)>,
-        settings: &[&str],
     ) -> Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
+        let runtime = tokio::runtime::Runtime::new()?;
         runtime.block_on(async {
             let context = oracle::session(data).await?;
-            for setting in settings {
-                context.sql(setting).await?;
-            }
             let mut answers = BTreeMap::new();
             for (query, same) in questions {
                 let failed = |error| format!("the oracle does not answer {same}: {error}");

@@ -18,7 +18,7 @@ use crate::tpch::TABLES;
 pub type Row = Vec<Option<String>>;
 
 /// Sorts and aggregates of the oracle's go to disk when they need more.
-const MEMORY_BYTES: usize = 6 << 30;
+const MEMORY_BYTES: usize = 10 << 30;
 
 /// A session that knows the tables below a folder.
 pub async fn session(folder: &Path) -> Result<SessionContext> {

@@ -47,9 +47,6 @@ const SLOWER_MAX: u32 = 10;
 const SLOWER_BY_MAX: Duration = Duration::from_millis(250);
 const TAIL_SLOWER_BY_MAX: Duration = Duration::from_secs(1);
 
-/// The oracle's hash joins would need more memory than the machine has.
-const SPILLING: &str = "SET datafusion.optimizer.prefer_hash_join = false";
-
 /// Data of its own: more than other rows need.
 struct Tables {
     data: PathBuf,
@@ -70,7 +67,7 @@ impl Tables {
         let large = QUESTIONS.map(|question| (question.sql, question.same));
         let smalls = SMALLS.map(|small| (small, small));
         Ok(Self {
-            oracle: Oracle::ask_for(&data, large.into_iter().chain(smalls), &[SPILLING])?,
+            oracle: Oracle::ask_for(&data, large.into_iter().chain(smalls))?,
             data,
             _generated: generated,
         })

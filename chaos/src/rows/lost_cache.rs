@@ -35,11 +35,7 @@ pub(super) fn run(run: &Run) -> Result<Report> {
     let given = match data {
         Some(data) => {
             let queries = [JOIN, SHORT];
-            Some(Oracle::ask_for(
-                data,
-                queries.map(|query| (query, query)),
-                &[],
-            )?)
+            Some(Oracle::ask_for(data, queries.map(|query| (query, query)))?)
         }
         None => None,
     };

@@ -29,7 +29,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use futures::FutureExt;
 use job::{ErrorReport, SqlState, TaskFailure, TaskOutcome, TaskStats};
 use operators::exchange::{ExchangeReader, TaskInputs};
-use operators::{Sink, restrict, yielding};
+use operators::{Sink, by_partition, restrict, yielding};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
@@ -167,7 +167,7 @@ impl TaskRunner {
         partitions: &mut Partitions,
     ) -> Result<TaskStats, Stopped> {
         let only_loads = matches!(launch.plan.sink, Sink::Cache);
-        let plan = yielding(restrict(
+        let plan = restrict(
             &launch.plan.plan,
             &launch.partitions,
             catalog::change_parquet,
@@ -179,7 +179,8 @@ impl TaskRunner {
                 };
                 catalog::cache_scan(source, self.chunks.as_ref()?, only_loads, counts)
             },
-        )?)?;
+        )?;
+        let plan = yielding(by_partition(plan)?)?;
         let spilled = Arc::new(AtomicU64::new(0));
         let context = self.context(&launch, pool, Arc::clone(&spilled))?;
         let attempt = Arc::new(Attempt {

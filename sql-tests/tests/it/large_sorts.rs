@@ -1,4 +1,4 @@
-//! Sorts that cannot keep in memory what they are asked for.
+//! Sorts, and windows over what they sort, that cannot keep all of it in memory.
 
 use std::error::Error;
 
@@ -43,6 +43,47 @@ fn a_limit_far_into_a_table_does_not_keep_all_rows_before_it() -> Result {
             assert_eq!(rows(&mut wire, &sql)?, placed, "{exchange}, {order}");
         }
     }
+    Ok(())
+}
+
+/// Each of a thousand partitions fits, all together don't.
+#[test]
+fn a_window_keeps_one_partition_at_a_time() -> Result {
+    let (_server, mut wire) = start()?;
+    for exchange in ["off", "on"] {
+        wire.simple(&format!("SET firesteel.force_exchange = {exchange}"))?;
+        let found = rows(
+            &mut wire,
+            "SELECT count(*), sum(n), sum(total), sum(length(b)), count(DISTINCT k), min(first), max(last) FROM (\
+             SELECT b, id % 1000 AS k, count(*) OVER w AS n, sum(id) OVER w AS total, \
+             first_value(id) OVER (w ORDER BY id ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING) AS first, \
+             last_value(id) OVER (w ORDER BY id ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING) AS last \
+             FROM t WINDOW w AS (PARTITION BY id % 1000))",
+        )?;
+        let expected = rows(
+            &mut wire,
+            "SELECT sum(n), sum(n * n), sum(n * total), sum(b), count(*), min(first), max(last) FROM (\
+             SELECT count(*) AS n, sum(id) AS total, sum(length(b)) AS b, min(id) AS first, max(id) AS last \
+             FROM t GROUP BY id % 1000)",
+        )?;
+        assert_eq!(found, expected, "{exchange}");
+    }
+    Ok(())
+}
+
+/// Every row's answer needs all of them.
+#[test]
+fn a_window_that_does_not_fit_is_a_clear_error() -> Result {
+    let (_server, mut wire) = start()?;
+    match rows(&mut wire, "SELECT a, b, sum(id) OVER () FROM t") {
+        Err(WireError::Server(error)) => {
+            assert_eq!(error.sqlstate, "53200", "{error:?}");
+            let detail = error.detail.clone().unwrap_or_default();
+            assert!(detail.contains("WindowAggExec"), "{error:?}");
+        }
+        other => panic!("{:?}", other.map(|rows| rows.len())),
+    }
+    assert_eq!(rows(&mut wire, "SELECT count(*) FROM t")?.len(), 1);
     Ok(())
 }
 

@@ -1,0 +1,305 @@
+//! Windows over whole partitions (`PARTITION BY`), a few partitions at a time.
+//!
+//! DataFusion's `WindowAggExec`, for frames that reach to a partition's end, keeps all of its input, copies it
+//! into one batch, and tells no memory pool. Its input is sorted by the partitions' keys, so a
+//! partition is complete when the next one begins: [`by_partition`] puts an operator in its place that
+//! computes and lets go of what is complete, and asks for the memory of what it keeps. A partition that
+//! does not fit ends with an error, as its rows are needed at once.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use datafusion::arrow::array::{ArrayRef, RecordBatch};
+use datafusion::arrow::compute::{SortColumn, concat, concat_batches};
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::common::Result;
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
+use datafusion::common::utils::evaluate_partition_ranges;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet};
+use datafusion::physical_plan::spill::get_record_batch_memory_size;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::windows::WindowAggExec;
+use datafusion::physical_plan::{
+    DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, WindowExpr,
+};
+use futures::StreamExt;
+
+/// The plan with windows computed partition by partition. Positions of nodes stay as they are.
+pub fn by_partition(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+    plan.transform_up(|node| {
+        let replaced = node.downcast_ref::<WindowAggExec>().map(|window| {
+            Arc::new(WindowPartitionsExec::new(
+                Arc::clone(window.input()),
+                window.window_expr().to_vec(),
+                Arc::clone(node.properties()),
+                node.schema(),
+            )) as Arc<dyn ExecutionPlan>
+        });
+        Ok(replaced.map_or_else(|| Transformed::no(node), Transformed::yes))
+    })
+    .data()
+}
+
+#[derive(Debug)]
+struct WindowPartitionsExec {
+    input: Arc<dyn ExecutionPlan>,
+    /// All with the same partitions and order.
+    windows: Vec<Arc<dyn WindowExpr>>,
+    properties: Arc<PlanProperties>,
+    schema: SchemaRef,
+    metrics: ExecutionPlanMetricsSet,
+}
+
+impl WindowPartitionsExec {
+    fn new(
+        input: Arc<dyn ExecutionPlan>,
+        windows: Vec<Arc<dyn WindowExpr>>,
+        properties: Arc<PlanProperties>,
+        schema: SchemaRef,
+    ) -> Self {
+        Self {
+            input,
+            windows,
+            properties,
+            schema,
+            metrics: ExecutionPlanMetricsSet::new(),
+        }
+    }
+}
+
+impl DisplayAs for WindowPartitionsExec {
+    fn fmt_as(&self, _: DisplayFormatType, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let windows: Vec<&str> = self.windows.iter().map(|window| window.name()).collect();
+        write!(f, "WindowPartitionsExec: {}", windows.join(", "))
+    }
+}
+
+impl ExecutionPlan for WindowPartitionsExec {
+    fn name(&self) -> &str {
+        "WindowPartitionsExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn maintains_input_order(&self) -> Vec<bool> {
+        vec![true]
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        vec![&self.input]
+    }
+
+    fn apply_expressions(
+        &self,
+        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        // Put in when a plan is about to run: nobody looks for its expressions any more.
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        mut children: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        Ok(Arc::new(Self::new(
+            children.swap_remove(0),
+            self.windows.clone(),
+            Arc::clone(&self.properties),
+            Arc::clone(&self.schema),
+        )))
+    }
+
+    fn metrics(&self) -> Option<MetricsSet> {
+        Some(self.metrics.clone_inner())
+    }
+
+    fn execute(
+        &self,
+        partition: usize,
+        context: Arc<TaskContext>,
+    ) -> Result<SendableRecordBatchStream> {
+        let consumer = MemoryConsumer::new(format!("WindowAggExec[{partition}]"));
+        let windows = Windows {
+            input: Some(self.input.execute(partition, Arc::clone(&context))?),
+            windows: self.windows.clone(),
+            schema: Arc::clone(&self.schema),
+            batch_size: context.session_config().batch_size(),
+            kept: Vec::new(),
+            complete: 0,
+            last_key: None,
+            computed: VecDeque::new(),
+            computed_bytes: 0,
+            reservation: consumer.register(context.memory_pool()),
+            metrics: BaselineMetrics::new(&self.metrics, partition),
+        };
+        let batches = futures::stream::try_unfold(windows, |mut windows| async move {
+            Ok(windows.next().await?.map(|batch| (batch, windows)))
+        });
+        Ok(Box::pin(RecordBatchStreamAdapter::new(
+            Arc::clone(&self.schema),
+            batches,
+        )))
+    }
+}
+
+/// The rows of one input partition on their way.
+struct Windows {
+    /// Gone once it has ended.
+    input: Option<SendableRecordBatchStream>,
+    windows: Vec<Arc<dyn WindowExpr>>,
+    schema: SchemaRef,
+    batch_size: usize,
+    kept: Vec<RecordBatch>,
+    /// So many of the rows that are kept, the first ones, are of partitions that have ended.
+    complete: usize,
+    /// The keys of the last row, one row each.
+    last_key: Option<Vec<ArrayRef>>,
+    computed: VecDeque<RecordBatch>,
+    computed_bytes: usize,
+    reservation: MemoryReservation,
+    metrics: BaselineMetrics,
+}
+
+impl Windows {
+    async fn next(&mut self) -> Result<Option<RecordBatch>> {
+        loop {
+            if let Some(batch) = self.computed.pop_front() {
+                self.metrics.record_output(batch.num_rows());
+                return Ok(Some(batch));
+            }
+            let Some(input) = &mut self.input else {
+                return Ok(None);
+            };
+            match input.next().await {
+                Some(batch) => self.take(batch?)?,
+                None => {
+                    self.input = None;
+                    self.complete = self.kept.iter().map(RecordBatch::num_rows).sum();
+                    self.compute()?;
+                }
+            }
+        }
+    }
+
+    fn take(&mut self, batch: RecordBatch) -> Result<()> {
+        if batch.num_rows() == 0 {
+            return Ok(());
+        }
+        let before: usize = self.kept.iter().map(RecordBatch::num_rows).sum();
+        let keys = self.keys(&batch)?;
+        let ranges = evaluate_partition_ranges(batch.num_rows(), &columns(&keys))?;
+        let last = ranges.last().map_or(0, |range| range.start);
+        // Where the last partition begins, everything before it is complete.
+        if last > 0 || !self.goes_on(&keys)? {
+            self.complete = before + last;
+        }
+        let end = batch.num_rows() - 1;
+        self.last_key = Some(keys.iter().map(|key| key.slice(end, 1)).collect());
+        self.kept.push(batch);
+        self.reserve(0)?;
+        if self.complete >= self.batch_size {
+            self.compute()?;
+        }
+        Ok(())
+    }
+
+    /// Whether rows with these keys begin with the partition of the row before.
+    fn goes_on(&self, keys: &[ArrayRef]) -> Result<bool> {
+        let Some(last) = &self.last_key else {
+            return Ok(false);
+        };
+        let pairs = last.iter().zip(keys);
+        let pairs = pairs
+            .map(|(last, key)| Ok(concat(&[last.as_ref(), key.slice(0, 1).as_ref()])?))
+            .collect::<Result<Vec<_>>>()?;
+        Ok(evaluate_partition_ranges(2, &columns(&pairs))?.len() == 1)
+    }
+
+    fn keys(&self, batch: &RecordBatch) -> Result<Vec<ArrayRef>> {
+        let keys = self
+            .windows
+            .first()
+            .map_or(&[][..], |window| window.partition_by());
+        keys.iter()
+            .map(|key| key.evaluate(batch)?.into_array(batch.num_rows()))
+            .collect()
+    }
+
+    /// Takes the complete partitions off what is kept.
+    fn split_off(&mut self) -> Vec<RecordBatch> {
+        let (mut left, mut complete) = (std::mem::take(&mut self.complete), Vec::new());
+        for batch in std::mem::take(&mut self.kept) {
+            let rows = left.min(batch.num_rows());
+            left -= rows;
+            if rows > 0 {
+                complete.push(batch.slice(0, rows));
+            }
+            if rows < batch.num_rows() {
+                self.kept.push(batch.slice(rows, batch.num_rows() - rows));
+            }
+        }
+        complete
+    }
+
+    /// Computes the windows of the partitions that are complete.
+    fn compute(&mut self) -> Result<()> {
+        let complete = self.split_off();
+        let Some(first) = complete.first() else {
+            return self.reserve(0);
+        };
+        // The copy, beside what it is made of.
+        self.reserve(2 * bytes(&complete))?;
+        let elapsed = self.metrics.elapsed_compute().clone();
+        let _timer = elapsed.timer();
+        let batch = concat_batches(&first.schema(), &complete)?;
+        drop(complete);
+        let keys = self.keys(&batch)?;
+        let ranges = evaluate_partition_ranges(batch.num_rows(), &columns(&keys))?;
+        let mut results: Vec<Vec<ArrayRef>> = vec![Vec::new(); self.windows.len()];
+        for range in ranges {
+            let partition = batch.slice(range.start, range.end - range.start);
+            for (window, results) in self.windows.iter().zip(&mut results) {
+                results.push(window.evaluate(&partition)?);
+            }
+        }
+        let mut columns = batch.columns().to_vec();
+        for results in results {
+            let results: Vec<_> = results.iter().map(AsRef::as_ref).collect();
+            columns.push(concat(&results)?);
+        }
+        let batch = RecordBatch::try_new(Arc::clone(&self.schema), columns)?;
+        self.computed_bytes = get_record_batch_memory_size(&batch);
+        let rows = batch.num_rows();
+        self.computed = (0..rows)
+            .step_by(self.batch_size)
+            .map(|start| batch.slice(start, self.batch_size.min(rows - start)))
+            .collect();
+        self.reserve(0)
+    }
+
+    /// Asks for the memory of what is kept and computed, and some beside.
+    fn reserve(&mut self, beside: usize) -> Result<()> {
+        if self.computed.is_empty() {
+            self.computed_bytes = 0;
+        }
+        self.reservation
+            .try_resize(bytes(&self.kept) + self.computed_bytes + beside)
+    }
+}
+
+fn bytes(batches: &[RecordBatch]) -> usize {
+    batches.iter().map(get_record_batch_memory_size).sum()
+}
+
+fn columns(keys: &[ArrayRef]) -> Vec<SortColumn> {
+    let column = |key: &ArrayRef| SortColumn {
+        values: Arc::clone(key),
+        options: None,
+    };
+    keys.iter().map(column).collect()
+}
