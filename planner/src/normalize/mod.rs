@@ -18,6 +18,7 @@ mod operators;
 mod order;
 mod rows;
 mod using;
+mod windows;
 
 pub(crate) use build::{empty_query, select_star};
 pub(crate) use operators::binary as binary_operator;
@@ -25,9 +26,9 @@ pub(crate) use operators::binary as binary_operator;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, DataType, Distinct, Expr, GroupByExpr, Ident, NamedWindowExpr, ObjectName, Query,
-    Select, SelectItem, TableFactor, UnaryOperator, Value, ValueWithSpan, VisitMut, VisitorMut,
-    WindowType, visit_expressions,
+    AccessExpr, DataType, Distinct, Expr, GroupByExpr, Ident, ObjectName, Query, Select,
+    SelectItem, TableFactor, UnaryOperator, Value, ValueWithSpan, VisitMut, VisitorMut, WindowType,
+    visit_expressions,
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 use job::{ErrorReport, SqlState};
@@ -119,6 +120,7 @@ impl VisitorMut for Normalizer<'_> {
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<PlanError> {
         match clauses::clauses(query)
             .and_then(|()| order::input_names(query, self.source, self.depth == 0))
+            .and_then(|()| windows::write_out_in_order(query, self.source))
         {
             Ok(()) => {
                 self.depth += 1;
@@ -147,10 +149,8 @@ impl VisitorMut for Normalizer<'_> {
         if let Some(Distinct::On(exprs)) = &mut select.distinct {
             exprs.iter_mut().for_each(literals::protect);
         }
-        for window in &mut select.named_window {
-            if let NamedWindowExpr::WindowSpec(spec) = &mut window.1 {
-                literals::protect_frame(spec, true);
-            }
+        if let Err(error) = windows::write_out(select, self.source) {
+            return ControlFlow::Break(error);
         }
         if select.projection.is_empty() {
             select.projection = vec![SelectItem::ExprWithAlias {
@@ -166,15 +166,6 @@ impl VisitorMut for Normalizer<'_> {
             Err(error) => return ControlFlow::Break(error),
         };
         names::name_items(select, &own, self.style.unique_columns);
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<PlanError> {
-        for window in &mut select.named_window {
-            if let NamedWindowExpr::WindowSpec(spec) = &mut window.1 {
-                literals::protect_frame(spec, false);
-            }
-        }
         ControlFlow::Continue(())
     }
 
