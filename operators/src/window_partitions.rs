@@ -27,6 +27,8 @@ use datafusion::physical_plan::{
 };
 use futures::StreamExt;
 
+use crate::compact::compact;
+
 /// The plan with windows computed partition by partition. Positions of nodes stay as they are.
 pub fn by_partition(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
     plan.transform_up(|node| {
@@ -190,6 +192,8 @@ impl Windows {
         if batch.num_rows() == 0 {
             return Ok(());
         }
+        // A merge's views point into everything that it has merged.
+        let batch = compact(batch)?;
         let before: usize = self.kept.iter().map(RecordBatch::num_rows).sum();
         let keys = self.keys(&batch)?;
         let ranges = evaluate_partition_ranges(batch.num_rows(), &columns(&keys))?;

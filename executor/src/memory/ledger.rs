@@ -14,7 +14,8 @@
 //! 1. Execution may push stored blocks to disk; storage never takes from execution.
 //! 2. A consumer that can spill may take more than its fair share only while a quarter of the
 //!    budget stays free of execution: a lone sort uses most of the memory, and yet a hash join
-//!    or a second sort that comes later finds room.
+//!    or a second sort that comes later finds room. Its share of what others that can't spill have
+//!    left is not all of that, so that these may grow.
 //! 3. Nothing is moved for a request that could not be met anyway.
 //! 4. Pinned bytes (a writer still holds them) are charged but can't be moved.
 //! 5. Cached chunks ([`CachedChunks`]) take only what is free, and give way to everything else, at
@@ -205,6 +206,10 @@ impl Ledger {
         let Some(consumer) = self.consumers.get(&id) else {
             return Grant::Refused { available: 0 };
         };
+        if bytes == 0 {
+            // There is always so much, also when others have taken more than there is.
+            return Grant::Granted;
+        }
         // Those have something to spill.
         let gives_way = consumer.can_spill && consumer.reserved >= self.active_bytes;
         let excused = if gives_way { 0 } else { self.unaccounted };
@@ -213,8 +218,8 @@ impl Ledger {
             let others_active =
                 self.active_spillers - u64::from(consumer.reserved >= self.active_bytes);
             let there = self.budget - (self.unaccounted - excused);
-            let share = there.saturating_sub(self.unspillable) / (others_active + 1);
             let unspoilt = there - there / 4;
+            let share = self.spillable(there, gives_way) / (others_active + 1);
             if wanted > share && self.execution.saturating_add(bytes) > unspoilt {
                 let available = share
                     .saturating_sub(consumer.reserved)
@@ -228,6 +233,17 @@ impl Ledger {
                 Grant::Granted
             }
             other @ (Grant::MoveFirst(_) | Grant::Wait | Grant::Refused { .. }) => other,
+        }
+    }
+
+    /// What of `there` consumers that can spill may have together. One that has something to spill
+    /// leaves some to those that hold what they can't, such as a merge of what a sort has spilled.
+    fn spillable(&self, there: u64, gives_way: bool) -> u64 {
+        let left = there.saturating_sub(self.unspillable);
+        if gives_way && self.unspillable > 0 {
+            left - (there / 4).min(left / 2)
+        } else {
+            left
         }
     }
 

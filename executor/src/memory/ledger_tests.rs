@@ -218,6 +218,41 @@ fn a_greedy_sort_leaves_room_for_a_join() {
     ledger.check();
 }
 
+/// One sort has spilled and merges, which can't spill; the other still takes rows.
+#[test]
+fn a_sort_leaves_room_for_anothers_merge() {
+    let mut ledger = ledger(100 * MIB);
+    let merge = consumer(&mut ledger, 1, false);
+    assert_eq!(ledger.try_grow(merge, 30 * MIB), Grant::Granted);
+    let sort = consumer(&mut ledger, 2, true);
+    let mut taken = 0;
+    while ledger.try_grow(sort, MIB) == Grant::Granted {
+        taken += 1;
+    }
+    assert_eq!(taken, 45);
+    assert_eq!(ledger.try_grow(merge, 25 * MIB), Grant::Granted);
+    // However much others hold, a sort finds something.
+    let join = consumer(&mut ledger, 3, false);
+    ledger.shrink(sort, 45 * MIB);
+    assert_eq!(ledger.try_grow(join, 41 * MIB), Grant::Granted);
+    assert_eq!(ledger.try_grow(sort, 2 * MIB), Grant::Granted);
+    assert!(matches!(ledger.try_grow(sort, MIB), Grant::Refused { .. }));
+    ledger.check();
+}
+
+#[test]
+fn nothing_is_always_granted() {
+    let mut ledger = ledger(100 * MIB);
+    let join = consumer(&mut ledger, 1, false);
+    ledger.grow(join, 120 * MIB);
+    for (id, can_spill) in [(2, true), (3, false)] {
+        let late = consumer(&mut ledger, id, can_spill);
+        assert_eq!(ledger.try_grow(late, 0), Grant::Granted);
+        assert!(matches!(ledger.try_grow(late, 1), Grant::Refused { .. }));
+    }
+    ledger.check();
+}
+
 #[test]
 fn storage_never_takes_from_execution() {
     let mut ledger = ledger(160 * MIB);
