@@ -1,3 +1,5 @@
+//! The two kinds of slots.
+
 /// Which of an executor's slots a task holds: there are as many of each kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Lane {
