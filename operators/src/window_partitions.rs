@@ -132,6 +132,8 @@ impl ExecutionPlan for WindowPartitionsExec {
             schema: Arc::clone(&self.schema),
             batch_size: context.session_config().batch_size(),
             kept: Vec::new(),
+            kept_rows: 0,
+            kept_bytes: 0,
             complete: 0,
             last_key: None,
             computed: VecDeque::new(),
@@ -157,6 +159,8 @@ struct Windows {
     schema: SchemaRef,
     batch_size: usize,
     kept: Vec<RecordBatch>,
+    kept_rows: usize,
+    kept_bytes: usize,
     /// So many of the rows that are kept, the first ones, are of partitions that have ended.
     complete: usize,
     /// The keys of the last row, one row each.
@@ -181,7 +185,7 @@ impl Windows {
                 Some(batch) => self.take(batch?)?,
                 None => {
                     self.input = None;
-                    self.complete = self.kept.iter().map(RecordBatch::num_rows).sum();
+                    self.complete = self.kept_rows;
                     self.compute()?;
                 }
             }
@@ -194,22 +198,27 @@ impl Windows {
         }
         // A merge's views point into everything that it has merged.
         let batch = compact(batch)?;
-        let before: usize = self.kept.iter().map(RecordBatch::num_rows).sum();
         let keys = self.keys(&batch)?;
         let ranges = evaluate_partition_ranges(batch.num_rows(), &columns(&keys))?;
         let last = ranges.last().map_or(0, |range| range.start);
         // Where the last partition begins, everything before it is complete.
         if last > 0 || !self.goes_on(&keys)? {
-            self.complete = before + last;
+            self.complete = self.kept_rows + last;
         }
         let end = batch.num_rows() - 1;
         self.last_key = Some(keys.iter().map(|key| key.slice(end, 1)).collect());
-        self.kept.push(batch);
+        self.keep(batch);
         self.reserve(0)?;
         if self.complete >= self.batch_size {
             self.compute()?;
         }
         Ok(())
+    }
+
+    fn keep(&mut self, batch: RecordBatch) {
+        self.kept_rows += batch.num_rows();
+        self.kept_bytes += get_record_batch_memory_size(&batch);
+        self.kept.push(batch);
     }
 
     /// Whether rows with these keys begin with the partition of the row before.
@@ -237,6 +246,7 @@ impl Windows {
     /// Takes the complete partitions off what is kept.
     fn split_off(&mut self) -> Vec<RecordBatch> {
         let (mut left, mut complete) = (std::mem::take(&mut self.complete), Vec::new());
+        (self.kept_rows, self.kept_bytes) = (0, 0);
         for batch in std::mem::take(&mut self.kept) {
             let rows = left.min(batch.num_rows());
             left -= rows;
@@ -244,7 +254,7 @@ impl Windows {
                 complete.push(batch.slice(0, rows));
             }
             if rows < batch.num_rows() {
-                self.kept.push(batch.slice(rows, batch.num_rows() - rows));
+                self.keep(batch.slice(rows, batch.num_rows() - rows));
             }
         }
         complete
@@ -257,7 +267,8 @@ impl Windows {
             return self.reserve(0);
         };
         // The copy, beside what it is made of.
-        self.reserve(2 * bytes(&complete))?;
+        let bytes: usize = complete.iter().map(get_record_batch_memory_size).sum();
+        self.reserve(2 * bytes)?;
         let elapsed = self.metrics.elapsed_compute().clone();
         let _timer = elapsed.timer();
         let batch = concat_batches(&first.schema(), &complete)?;
@@ -292,12 +303,8 @@ impl Windows {
             self.computed_bytes = 0;
         }
         self.reservation
-            .try_resize(bytes(&self.kept) + self.computed_bytes + beside)
+            .try_resize(self.kept_bytes + self.computed_bytes + beside)
     }
-}
-
-fn bytes(batches: &[RecordBatch]) -> usize {
-    batches.iter().map(get_record_batch_memory_size).sum()
 }
 
 fn columns(keys: &[ArrayRef]) -> Vec<SortColumn> {
