@@ -54,8 +54,10 @@ impl World {
     }
 }
 
-/// Rows wait in their tasks for slow clients, not on disk: a statement can hold its slots.
-pub const NO_SPOOL: &str = "[executor]\nresult_spool = \"0\"\nresult_buffer = \"64KiB\"\n";
+/// What follows in `[cluster]` and after it, so that all slots can be held ([`block`]): small
+/// statements wait like others, and rows wait in their tasks for slow clients, not on disk.
+pub const BLOCKABLE: &str = "small_statement_size = 0\n\
+     [executor]\nresult_spool = \"0\"\nresult_buffer = \"64KiB\"\n";
 
 /// What a row wants of its cluster.
 #[derive(Debug, Clone)]
@@ -362,15 +364,12 @@ impl Cluster {
     }
 }
 
-/// Takes all slots, also those for small statements only, and uses none: the rows of a result that
-/// is large, though what it reads is little, and that nobody reads. Needs [`NO_SPOOL`].
+/// Takes all slots and uses none: the rows of a large result that nobody reads. Needs
+/// [`BLOCKABLE`].
 pub fn block(cluster: &Cluster) -> Result<Vec<Wire>> {
     let mut blockers = Vec::new();
-    let is_full = |metrics: &Metrics| {
-        metrics.get("cluster_slots_free") == 0
-            && metrics.get("express_slots_held") == metrics.get("cluster_slots")
-    };
-    while !is_full(&cluster.metrics()?) {
+    let free = |metrics: &Metrics| metrics.get("cluster_slots_free");
+    while free(&cluster.metrics()?) > 0 {
         let mut wire = cluster.driver.connect()?;
         let before = cluster.metrics()?.get("attempts_launched_total");
         let mut body = LARGE.as_bytes().to_vec();

@@ -4,7 +4,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use crate::client::{Asked, Outcome, ask};
-use crate::cluster::{Cluster, NO_SPOOL, Options, World, block};
+use crate::cluster::{BLOCKABLE, Cluster, Options, World, block};
 use crate::dice::Dice;
 use crate::network::{Counts, Faults};
 use crate::oracle::{JOIN, SORTED};
@@ -84,7 +84,7 @@ struct Case {
 pub(super) fn run(run: &Run) -> Result<Report> {
     let mut report = Report::new(2, "kill matrix", run);
     let mut cluster = Cluster::start(&Options {
-        config: format!("no_executor_timeout = \"5s\"\n{NO_SPOOL}"),
+        config: format!("no_executor_timeout = \"5s\"\n{BLOCKABLE}"),
         ..Options::new(run.seed, run.without)
     })?;
     let mut dice = Dice::new(run.seed);

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use sql_tests::wire::{Wire, WireError};
 
-use crate::cluster::{Cluster, NO_SPOOL, Options, World, block};
+use crate::cluster::{BLOCKABLE, Cluster, Options, World, block};
 use crate::oracle::SHORT;
 use crate::report::Report;
 use crate::{Result, Run};
@@ -21,7 +21,7 @@ pub(super) fn run(run: &Run) -> Result<Report> {
     let mut report = Report::new(13, "overload", run);
     let world = World::get()?;
     let cluster = Cluster::start(&Options {
-        config: format!("{NO_SPOOL}[connections]\nmax_connections = 2100\n"),
+        config: format!("{BLOCKABLE}[connections]\nmax_connections = 2100\n"),
         // A driver that plans two thousand statements at once may be silent for a second.
         short_timeouts: false,
         ..Options::new(run.seed, run.without)
