@@ -416,6 +416,10 @@ mod tests {
         let link = echo(&network)?;
         let bytes = vec![b'x'; 100_000];
         assert_eq!(there_and_back(&link, &bytes)?, bytes);
+        // Bytes are counted when they have gone on, and we may have them a moment before.
+        while Counts::read(&link.counts().back) < 100_000 {
+            std::thread::yield_now();
+        }
         assert_eq!(Counts::read(&link.counts().back), 100_000);
 
         link.set(Faults {
