@@ -9,63 +9,24 @@
 
 use std::sync::Arc;
 
-use datafusion::common::Result;
-use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
-use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::limit::LocalLimitExec;
 use datafusion::physical_plan::sorts::sort::SortExec;
 
 use super::estimate;
-use super::partition_joins::Rule;
+use super::rules::{Rule, insert_after, replacing};
 
-/// `rules` with ours added: a sort keeps rows of so many bytes at most.
-pub(super) fn with_rule(rules: &[Rule], bytes_max: u64) -> Vec<Rule> {
-    let mut rules = rules.to_vec();
-    let pushed = rules
-        .iter()
-        .rposition(|rule| rule.name() == "LimitPushdown");
-    rules.insert(
-        pushed.map_or(rules.len(), |at| at + 1),
-        Arc::new(LargeTops { bytes_max }),
-    );
-    rules
+/// Adds the rule: a sort keeps rows of so many bytes at most.
+pub(super) fn add_rule(rules: &mut Vec<Rule>, bytes_max: u64) {
+    let rule = replacing("large_tops", move |node| Ok(sort_all(node, bytes_max)));
+    insert_after(rules, &["LimitPushdown"], rule);
 }
 
-#[derive(Debug)]
-struct LargeTops {
-    bytes_max: u64,
-}
-
-impl PhysicalOptimizerRule for LargeTops {
-    fn optimize(
-        &self,
-        plan: Arc<dyn ExecutionPlan>,
-        _: &ConfigOptions,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        plan.transform_up(|node| {
-            let Some(sort) = node.downcast_ref::<SortExec>() else {
-                return Ok(Transformed::no(node));
-            };
-            match sort.fetch() {
-                Some(rows) if estimate::top_bytes(sort, rows) > self.bytes_max => {
-                    let all = Arc::new(sort.with_fetch(None));
-                    Ok(Transformed::yes(
-                        Arc::new(LocalLimitExec::new(all, rows)) as _
-                    ))
-                }
-                Some(_) | None => Ok(Transformed::no(node)),
-            }
-        })
-        .data()
-    }
-
-    fn name(&self) -> &str {
-        "large_tops"
-    }
-
-    fn schema_check(&self) -> bool {
-        true
-    }
+fn sort_all(node: &dyn ExecutionPlan, bytes_max: u64) -> Option<Arc<dyn ExecutionPlan>> {
+    let sort = node.downcast_ref::<SortExec>()?;
+    let rows = sort.fetch()?;
+    (estimate::top_bytes(sort, rows) > bytes_max).then(|| {
+        let all = Arc::new(sort.with_fetch(None));
+        Arc::new(LocalLimitExec::new(all, rows)) as _
+    })
 }

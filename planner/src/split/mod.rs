@@ -17,6 +17,7 @@ mod large_tops;
 mod options;
 mod partition_joins;
 mod placement;
+mod rules;
 mod spilling_joins;
 mod stages;
 mod support;
@@ -32,7 +33,7 @@ use datafusion::prelude::SessionConfig;
 use job::JobGraph;
 use operators::{Sink, StagePlan};
 
-use partition_joins::Rule;
+use rules::Rule;
 
 pub use decide::Decision;
 pub use options::{Joins, SplitOptions};
@@ -116,7 +117,7 @@ async fn fused_plan(
     }
     let state = SessionStateBuilder::new_from_existing(state.clone())
         .with_config(planning_config(state, partitions))
-        .with_physical_optimizer_rules(rules(state.physical_optimizers(), options))
+        .with_physical_optimizer_rules(rules(state, options))
         .build();
     create(&state, optimized).await
 }
@@ -133,8 +134,10 @@ fn keeps_many(optimized: &LogicalPlan) -> Result<bool> {
 }
 
 /// What all plans of ours want beside DataFusion's rules.
-fn rules(rules: &[Rule], options: &SplitOptions) -> Vec<Rule> {
-    large_tops::with_rule(rules, decide::top_bytes_max(options))
+fn rules(state: &SessionState, options: &SplitOptions) -> Vec<Rule> {
+    let mut rules = state.physical_optimizers().to_vec();
+    large_tops::add_rule(&mut rules, decide::top_bytes_max(options));
+    rules
 }
 
 /// Physical planning for stages: DataFusion's, with what a cut plan wants different.
@@ -150,11 +153,12 @@ async fn staged_plan(
     optimizer.hash_join_single_partition_threshold = BROADCAST_BYTES_MAX;
     optimizer.hash_join_single_partition_threshold_rows = BROADCAST_ROWS_MAX;
     let builds = decide::too_large(Some(partitions), options);
-    let rules = rules(state.physical_optimizers(), options);
-    let rules = partition_joins::with_rule(&rules);
+    let mut rules = rules(state, options);
+    partition_joins::add_rule(&mut rules);
+    spilling_joins::add_rule(&mut rules, builds);
     let state = SessionStateBuilder::new_from_existing(state.clone())
         .with_config(config)
-        .with_physical_optimizer_rules(spilling_joins::with_rule(&rules, builds))
+        .with_physical_optimizer_rules(rules)
         .build();
     create(&state, optimized).await
 }
@@ -166,8 +170,8 @@ async fn uncut_plan(
     options: &SplitOptions,
 ) -> Result<Arc<dyn ExecutionPlan>> {
     let builds = decide::too_large(None, options);
-    let rules = rules(state.physical_optimizers(), options);
-    let rules = spilling_joins::with_rule(&rules, builds);
+    let mut rules = rules(state, options);
+    spilling_joins::add_rule(&mut rules, builds);
     let state = SessionStateBuilder::new_from_existing(state.clone())
         .with_config(planning_config(state, options.fused_partitions()))
         .with_physical_optimizer_rules(rules)

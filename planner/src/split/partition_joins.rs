@@ -10,71 +10,45 @@
 use std::sync::Arc;
 
 use datafusion::common::Result;
-use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
-use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::joins::{HashJoinExec, PartitionMode};
 use operators::restrict::emits_build_rows;
 
 use super::estimate;
+use super::rules::{Rule, insert_after, replacing};
 
 /// Below this, one task with all slots beats two more exchanges.
 const PROBE_BYTES_MIN: u64 = 32 << 20;
 
-pub(super) type Rule = Arc<dyn PhysicalOptimizerRule + Send + Sync>;
-
 const PARTITION_JOINS: &str = "partition_joins";
 
-/// The session's rules with ours added.
-pub(super) fn with_rule(rules: &[Rule]) -> Vec<Rule> {
-    let mut rules = rules.to_vec();
-    let after = joins_are_chosen(&rules);
-    rules.insert(after, Arc::new(PartitionJoins));
-    rules
+/// After the last of these joins have their modes, and their inputs are as they were.
+pub(super) const JOINS_ARE_CHOSEN: [&str; 2] = ["join_selection", PARTITION_JOINS];
+
+/// Adds the rule.
+pub(super) fn add_rule(rules: &mut Vec<Rule>) {
+    insert_after(
+        rules,
+        &JOINS_ARE_CHOSEN,
+        replacing(PARTITION_JOINS, partitioned),
+    );
 }
 
-/// The place in a list of rules where joins have their modes, and their inputs are as they were.
-pub(super) fn joins_are_chosen(rules: &[Rule]) -> usize {
-    let chosen = |rule: &Rule| ["join_selection", PARTITION_JOINS].contains(&rule.name());
-    rules.iter().rposition(chosen).map_or(0, |at| at + 1)
-}
-
-#[derive(Debug)]
-struct PartitionJoins;
-
-impl PhysicalOptimizerRule for PartitionJoins {
-    fn optimize(
-        &self,
-        plan: Arc<dyn ExecutionPlan>,
-        _: &ConfigOptions,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        plan.transform_up(|node| {
-            let Some(join) = node.downcast_ref::<HashJoinExec>() else {
-                return Ok(Transformed::no(node));
-            };
-            let shared = *join.partition_mode() == PartitionMode::CollectLeft;
-            if !shared
-                || join.null_aware
-                || !emits_build_rows(*join.join_type())
-                || estimate::scan_bytes(join.right()) < PROBE_BYTES_MIN
-            {
-                return Ok(Transformed::no(node));
-            }
-            let join = join
-                .builder()
-                .with_partition_mode(PartitionMode::Partitioned)
-                .build()?;
-            Ok(Transformed::yes(Arc::new(join) as _))
-        })
-        .data()
+fn partitioned(node: &dyn ExecutionPlan) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+    let Some(join) = node.downcast_ref::<HashJoinExec>() else {
+        return Ok(None);
+    };
+    let shared = *join.partition_mode() == PartitionMode::CollectLeft;
+    if !shared
+        || join.null_aware
+        || !emits_build_rows(*join.join_type())
+        || estimate::scan_bytes(join.right()) < PROBE_BYTES_MIN
+    {
+        return Ok(None);
     }
-
-    fn name(&self) -> &str {
-        PARTITION_JOINS
-    }
-
-    fn schema_check(&self) -> bool {
-        true
-    }
+    let join = join
+        .builder()
+        .with_partition_mode(PartitionMode::Partitioned)
+        .build()?;
+    Ok(Some(Arc::new(join)))
 }

@@ -33,7 +33,8 @@ use datafusion::physical_plan::joins::{HashJoinExec, SortMergeJoinExec};
 use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
 
 use super::estimate;
-use super::partition_joins::{self, Rule};
+use super::partition_joins::JOINS_ARE_CHOSEN;
+use super::rules::{Rule, insert_after, replacing};
 
 /// Which builds the rule takes for too large.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,17 +45,20 @@ pub(super) enum Builds {
     All { but: u64 },
 }
 
-/// `rules` with ours added, after those that choose joins.
-pub(super) fn with_rule(rules: &[Rule], builds: Builds) -> Vec<Rule> {
-    let mut rules = rules.to_vec();
-    let after = partition_joins::joins_are_chosen(&rules);
-    rules.insert(after, Arc::new(SpillingJoins(builds)));
-    for rule in &mut rules {
+/// Adds the rule, after those that choose joins.
+pub(super) fn add_rule(rules: &mut Vec<Rule>, builds: Builds) {
+    let spilling = replacing("spilling_joins", move |node| {
+        match node.downcast_ref::<HashJoinExec>() {
+            Some(join) if builds.are_too_large(join) => sort_merge(join),
+            Some(_) | None => Ok(None),
+        }
+    });
+    insert_after(rules, &JOINS_ARE_CHOSEN, spilling);
+    for rule in rules {
         if rule.name() == "ProjectionPushdown" {
             *rule = Arc::new(KeepAboveConditions(Arc::clone(rule)));
         }
     }
-    rules
 }
 
 /// A rule that pushes projections down, where no sort-merge join has a condition.
@@ -83,34 +87,6 @@ impl PhysicalOptimizerRule for KeepAboveConditions {
 
     fn schema_check(&self) -> bool {
         self.0.schema_check()
-    }
-}
-
-#[derive(Debug)]
-struct SpillingJoins(Builds);
-
-impl PhysicalOptimizerRule for SpillingJoins {
-    fn optimize(
-        &self,
-        plan: Arc<dyn ExecutionPlan>,
-        _: &ConfigOptions,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        plan.transform_up(|node| {
-            let merging = match node.downcast_ref::<HashJoinExec>() {
-                Some(join) if self.0.are_too_large(join) => sort_merge(join)?,
-                Some(_) | None => None,
-            };
-            Ok(merging.map_or_else(|| Transformed::no(node), Transformed::yes))
-        })
-        .data()
-    }
-
-    fn name(&self) -> &str {
-        "spilling_joins"
-    }
-
-    fn schema_check(&self) -> bool {
-        true
     }
 }
 
