@@ -65,35 +65,28 @@ pub async fn render(services: Arc<Services>, executor: Option<Arc<Executor>>) ->
             "Executors that are registered.",
             view.executors.len() as u64,
         );
-        let slots = view.executors.iter().map(|at| u64::from(at.slots));
+        let over_all = |slots: fn(&scheduler::ExecutorView) -> u32| -> u64 {
+            view.executors.iter().map(|at| u64::from(slots(at))).sum()
+        };
         page.gauge(
             "firesteel_cluster_slots",
             "Slots of all executors.",
-            slots.sum(),
+            over_all(|at| at.slots),
         );
-        let free = view.executors.iter().map(|at| u64::from(at.slots_free));
         page.gauge(
             "firesteel_cluster_slots_free",
             "Slots that no attempt holds.",
-            free.sum(),
+            over_all(|at| at.slots_free),
         );
-        let held = view
-            .executors
-            .iter()
-            .map(|at| u64::from(at.slots - at.slots_free));
         page.gauge(
             "firesteel_slots_held",
             "Slots of all executors that task attempts hold: until their ends are reported.",
-            held.sum(),
+            over_all(|at| at.slots - at.slots_free),
         );
-        let held = view
-            .executors
-            .iter()
-            .map(|at| u64::from(at.slots - at.express_free));
         page.gauge(
             "firesteel_express_slots_held",
             "Slots that task attempts of small statements hold beside as many others.",
-            held.sum(),
+            over_all(|at| at.slots - at.express_free),
         );
         page.scheduler(&view.counters);
     }
