@@ -136,7 +136,8 @@ impl Executor {
             running: Mutex::new(Running::default()),
             running_count: watch::Sender::new(0),
         });
-        runtime.spawn(watch_memory(
+        // Where large statements keep nothing waiting.
+        express.spawn(watch_memory(
             Arc::clone(&shared.blocks),
             shared.running_count.subscribe(),
         ));
