@@ -149,6 +149,7 @@ pub(crate) fn usage(blocks: &BlockManager) -> ExecutorUsage {
         storage: totals.stored,
         results: totals.results,
         cached: totals.cached,
+        unaccounted: totals.unaccounted,
         disk: blocks.disk().used_bytes(),
         memory_cache: CacheUse {
             chunks: totals.cached_chunks as u64,

@@ -13,6 +13,8 @@ pub struct ExecutorUsage {
     pub results: u64,
     /// Columns of tables, which give way to the others.
     pub cached: u64,
+    /// What its process holds beside these, beyond what is left for that.
+    pub unaccounted: u64,
     /// On disk.
     pub disk: u64,
     /// Cached columns in memory, and on disk.

@@ -41,6 +41,7 @@ async fn executors(context: &SystemContext, target: &Columns<'_>) -> Result<Reco
             "storage_bytes" => used(|usage| usage.storage),
             "results_bytes" => used(|usage| usage.results),
             "cached_bytes" => used(|usage| usage.cached),
+            "unaccounted_bytes" => used(|usage| usage.unaccounted),
             "disk_bytes" => used(|usage| usage.disk),
             _ => Cell::Null,
         }

@@ -337,7 +337,8 @@ async fn executors_are_rows_also_before_they_said_what_they_use() {
                 storage: 20,
                 results: 30,
                 cached: 40,
-                disk: 50,
+                unaccounted: 50,
+                disk: 60,
                 ..ExecutorUsage::default()
             }),
             ..new.clone()
@@ -360,11 +361,14 @@ async fn executors_are_rows_also_before_they_said_what_they_use() {
     );
     let rows = query(
         &session,
-        "SELECT execution_bytes, storage_bytes, results_bytes, cached_bytes, disk_bytes \
-         FROM firesteel.executors ORDER BY executor_id",
+        "SELECT execution_bytes, storage_bytes, results_bytes, cached_bytes, unaccounted_bytes, \
+         disk_bytes FROM firesteel.executors ORDER BY executor_id",
     )
     .await;
-    assert_eq!(rows, [["", "", "", "", ""], ["10", "20", "30", "40", "50"]]);
+    assert_eq!(rows, [
+            ["", "", "", "", "", ""],
+            ["10", "20", "30", "40", "50", "60"]
+        ]);
 }
 
 /// The joins asyncpg's type introspection makes, without its functions.
