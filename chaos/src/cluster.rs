@@ -230,6 +230,14 @@ impl Cluster {
         Ok(Metrics::scrape(port.ok_or("the executor has no metrics")?)?)
     }
 
+    /// A counter or gauge, added up over these executors.
+    pub fn total(&self, name: &str, nodes: impl IntoIterator<Item = usize>) -> Result<u64> {
+        let values = nodes
+            .into_iter()
+            .map(|node| Ok(self.metrics_of(node)?.get(name)));
+        values.sum()
+    }
+
     pub fn kill(&mut self, node: usize) -> Result {
         let node = &mut self.nodes[node];
         node.executor.kill9()?;

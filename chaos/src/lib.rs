@@ -16,7 +16,7 @@ pub mod rows;
 pub mod watch;
 
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use report::Report;
 
@@ -49,6 +49,20 @@ impl Run {
         }
     }
 
+    /// The same run, begun after so long a preparation that is not part of it.
+    #[must_use]
+    pub fn later_by(self, preparation: Duration) -> Self {
+        Self {
+            until: self.until.map(|until| until + preparation),
+            ..self
+        }
+    }
+
+    /// Whether its time is up; never that of a short run.
+    pub fn is_over(&self) -> bool {
+        self.until.is_some_and(|until| Instant::now() >= until)
+    }
+
     /// Whether a round after `rounds` others is wanted.
     pub fn goes_on(&self, rounds: u64, short: u64) -> bool {
         match self.until {
@@ -56,7 +70,7 @@ impl Run {
             None if self.without.is_some() => rounds == 0,
             None => rounds < short,
             // One round at least, however long the others took.
-            Some(until) => rounds == 0 || Instant::now() < until,
+            Some(_) => rounds == 0 || !self.is_over(),
         }
     }
 

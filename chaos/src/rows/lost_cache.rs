@@ -11,7 +11,6 @@ use sql_tests::wire::Wire;
 use crate::client::{Outcome, Tally, ask};
 use crate::cluster::{Cluster, Options, World};
 use crate::dice::Dice;
-
 use crate::oracle::{JOIN, Oracle, SHORT};
 use crate::report::Report;
 use crate::{Result, Run};
@@ -182,13 +181,8 @@ fn lose(
 /// How many chunks CACHE TABLE does not find where they should be. Counting them is not enough: some may
 /// be there twice.
 fn missing(cluster: &Cluster, killed: usize, wire: &mut Wire) -> Result<u64> {
-    let misses = || -> Result<u64> {
-        let mut misses = 0;
-        for node in (0..EXECUTORS).filter(|node| *node != killed) {
-            misses += cluster.metrics_of(node)?.get("cache_misses_total");
-        }
-        Ok(misses)
-    };
+    let alive = (0..EXECUTORS).filter(|node| *node != killed);
+    let misses = || cluster.total("cache_misses_total", alive.clone());
     let before = misses()?;
     wire.simple("CACHE TABLE lineitem")?;
     Ok(misses()? - before)
