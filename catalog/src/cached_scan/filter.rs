@@ -6,8 +6,8 @@
 //! something. What filters of joins and TopKs say at the moment is asked, too: that only tightens.
 
 use std::cmp::Reverse;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::buffer::BooleanBuffer;
@@ -22,10 +22,13 @@ use datafusion::physical_expr::expressions::{
 };
 use datafusion::physical_expr::split_conjunction;
 use datafusion::physical_expr::utils::{collect_columns, reassign_expr_columns};
-use datafusion::physical_expr_common::physical_expr::snapshot_physical_expr;
+use datafusion::physical_expr_common::physical_expr::{
+    snapshot_generation, snapshot_physical_expr,
+};
 use datafusion::physical_plan::PhysicalExpr;
 
 use super::Scan;
+use super::keys::{self, KeyAnswers};
 use super::open::Column;
 use super::prune::without_cases;
 use crate::chunks::PIECE_ROWS;
@@ -45,6 +48,37 @@ const RETRIED_PIECES: u64 = 32;
 pub(super) struct Conjunct {
     expr: Arc<dyn PhysicalExpr>,
     learned: Learned,
+    answers: Mutex<Option<Answers>>,
+}
+
+/// What a version of a filter said of keys; `None` where that is not kept.
+struct Answers {
+    generation: u64,
+    of_keys: Option<Arc<KeyAnswers>>,
+}
+
+impl Conjunct {
+    /// Those of `now`, which is its expression at that generation in terms of any file: all its files
+    /// share them.
+    fn answers(
+        &self,
+        generation: u64,
+        now: &Arc<dyn PhysicalExpr>,
+        rows: u64,
+    ) -> Option<Arc<KeyAnswers>> {
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*answers {
+            Some(known) if known.generation == generation => known.of_keys.clone(),
+            _ => {
+                let of_keys = KeyAnswers::of(now, rows).map(Arc::new);
+                *answers = Some(Answers {
+                    generation,
+                    of_keys: of_keys.clone(),
+                });
+                of_keys
+            }
+        }
+    }
 }
 
 /// The conjuncts of a predicate that a scan may ask.
@@ -53,6 +87,7 @@ pub(super) fn conjuncts(predicate: Option<&Arc<dyn PhysicalExpr>>) -> Vec<Conjun
     let conjunct = |expr: &Arc<dyn PhysicalExpr>| Conjunct {
         expr: Arc::clone(expr),
         learned: Learned::default(),
+        answers: Mutex::default(),
     };
     let safe = parts.into_iter().filter(|part| is_safe(part));
     safe.map(conjunct).collect()
@@ -141,6 +176,8 @@ impl Learned {
 pub(super) struct RowFilter {
     scan: Arc<Scan>,
     conjuncts: Vec<FileConjunct>,
+    /// The scan's, about.
+    rows: u64,
     /// In which the conjuncts are asked: those that drop most for what they cost come first.
     order: Vec<usize>,
 }
@@ -153,17 +190,71 @@ struct FileConjunct {
     columns: Vec<usize>,
     schema: SchemaRef,
     tracking: DynamicFilterTracking,
-    /// What `expr` says at the moment.
-    current: Arc<dyn PhysicalExpr>,
+    /// Is it a filter on one key, in all files the same?
+    of_one_key: bool,
+    current: Current,
 }
 
-/// What an expression says now, as it is best asked.
-fn current(expr: &Arc<dyn PhysicalExpr>) -> Result<Arc<dyn PhysicalExpr>> {
-    let now = snapshot_physical_expr(Arc::clone(expr))?;
-    Ok(without_cases(&now, PARTITIONS_ASKED))
+/// What a conjunct says at the moment.
+struct Current {
+    /// As it is best asked.
+    expr: Arc<dyn PhysicalExpr>,
+    /// Does it look keys up of which there may be several the same?
+    looks_up: bool,
+    answers: Option<Arc<KeyAnswers>>,
+}
+
+impl Current {
+    /// Of a scan's conjunct, in terms of a file; the scan has about so many rows.
+    fn of(
+        conjunct: &Conjunct,
+        expr: &Arc<dyn PhysicalExpr>,
+        of_one_key: bool,
+        rows: u64,
+    ) -> Result<Self> {
+        let generation = snapshot_generation(expr);
+        let now = snapshot_physical_expr(Arc::clone(expr))?;
+        let is_that = snapshot_generation(expr) == generation;
+        let looks_up = of_one_key && keys::looks_up(&now);
+        let answers = (looks_up && is_that).then(|| conjunct.answers(generation, &now, rows));
+        Ok(Self {
+            expr: without_cases(&now, PARTITIONS_ASKED),
+            looks_up,
+            answers: answers.flatten(),
+        })
+    }
 }
 
 impl FileConjunct {
+    /// Which of so many rows of its columns pass; `None` if nothing is known of any.
+    fn ask(&self, columns: Vec<ArrayRef>, rows: usize) -> Result<Option<BooleanArray>> {
+        let Current {
+            expr,
+            looks_up,
+            answers,
+        } = &self.current;
+        if let ([keys], true) = (&columns[..], looks_up) {
+            let said = keys::ask(answers.as_deref(), keys, |keys| {
+                let verdict = expr.evaluate(&self.batch(vec![Arc::clone(keys)], keys.len())?)?;
+                definite(&verdict.into_array(keys.len())?)
+            });
+            return said.map(Some);
+        }
+        match expr.evaluate(&self.batch(columns, rows)?)? {
+            // A join that is not that far yet.
+            ColumnarValue::Scalar(ScalarValue::Boolean(Some(true))) => Ok(None),
+            verdict => definite(&verdict.into_array(rows)?).map(Some),
+        }
+    }
+
+    fn batch(&self, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        let schema = Arc::clone(&self.schema);
+        Ok(RecordBatch::try_new_with_options(
+            schema, columns, &options,
+        )?)
+    }
+
     fn is_dynamic(&self) -> bool {
         self.tracking.contains_dynamic_filter()
     }
@@ -180,18 +271,18 @@ impl FileConjunct {
 }
 
 impl RowFilter {
-    /// `adapt` puts a conjunct in terms of the file. `None`: there is nothing to gain.
+    /// `adapt` puts a conjunct in terms of the file. `None`: there is nothing to gain. `rows` are those
+    /// of all the scan's files, about.
     pub(super) fn new(
         scan: &Arc<Scan>,
         columns: &[Column],
+        rows: u64,
         adapt: impl Fn(Arc<dyn PhysicalExpr>) -> Result<Arc<dyn PhysicalExpr>>,
     ) -> Result<Option<Self>> {
         let mut conjuncts = Vec::with_capacity(scan.conjuncts.len());
         for (index, conjunct) in scan.conjuncts.iter().enumerate() {
             let expr = adapt(Arc::clone(&conjunct.expr))?;
-            if let Some(conjunct) = file_conjunct(index, expr, columns)? {
-                conjuncts.push(conjunct);
-            }
+            conjuncts.extend(file_conjunct(index, conjunct, expr, columns, rows)?);
         }
         let asked = |column: usize| conjuncts.iter().any(|c| c.columns.contains(&column));
         let spares = (0..columns.len()).any(|column| !asked(column));
@@ -200,6 +291,7 @@ impl RowFilter {
             scan: Arc::clone(scan),
             order: (0..conjuncts.len()).collect(),
             conjuncts,
+            rows,
         }))
     }
 
@@ -220,7 +312,12 @@ impl RowFilter {
             let conjunct = &mut self.conjuncts[*index];
             let learned = &self.scan.conjuncts[conjunct.index].learned;
             if conjunct.tracking.watcher().is_some_and(|w| w.changed()) {
-                conjunct.current = current(&conjunct.expr)?;
+                conjunct.current = Current::of(
+                    &self.scan.conjuncts[conjunct.index],
+                    &conjunct.expr,
+                    conjunct.of_one_key,
+                    self.rows,
+                )?;
                 learned.forget();
             }
             if !learned.pays(conjunct.left_max()) {
@@ -232,13 +329,8 @@ impl RowFilter {
             let asked = few.map_or(rows, BooleanArray::true_count);
             let columns = conjunct.columns.iter().map(|index| column(*index, few));
             let columns = columns.collect::<Result<Vec<_>>>()?;
-            let options = RecordBatchOptions::new().with_row_count(Some(asked));
-            let schema = Arc::clone(&conjunct.schema);
-            let batch = RecordBatch::try_new_with_options(schema, columns, &options)?;
-            let verdict = match conjunct.current.evaluate(&batch)? {
-                // A join that is not that far yet.
-                ColumnarValue::Scalar(ScalarValue::Boolean(Some(true))) => continue,
-                verdict => definite(&verdict.into_array(asked)?)?,
+            let Some(verdict) = conjunct.ask(columns, asked)? else {
+                continue;
             };
             let left = verdict.true_count();
             learned.note(asked, left);
@@ -261,8 +353,10 @@ impl RowFilter {
 
 fn file_conjunct(
     index: usize,
+    conjunct: &Conjunct,
     expr: Arc<dyn PhysicalExpr>,
     columns: &[Column],
+    rows: u64,
 ) -> Result<Option<FileConjunct>> {
     // In terms of the file there may be casts in it, or nothing but a constant.
     if !is_safe(&expr) {
@@ -289,10 +383,15 @@ fn file_conjunct(
     let expr = reassign_expr_columns(expr, &schema)?;
     // Before it is looked at: what changes from now on is seen.
     let tracking = DynamicFilterTracking::classify(&expr);
+    let is_key = matches!(&needed[..], [key] if keys::is_key(columns[*key].field.data_type()));
+    // Of a filter on two columns a file may have one, and for the other a constant of its own.
+    let of_one_key =
+        tracking.contains_dynamic_filter() && is_key && collect_columns(&conjunct.expr).len() == 1;
     Ok(Some(FileConjunct {
         index,
+        of_one_key,
         tracking,
-        current: current(&expr)?,
+        current: Current::of(conjunct, &expr, of_one_key, rows)?,
         expr,
         columns: needed,
         schema,

@@ -19,13 +19,14 @@
 //! where few rows of a piece can pass, these alone are; the filters above the scan stay what they are.
 //!
 //! `open` does what DataFusion's opener does up to the row groups, with the parts of it that are
-//! public; `prune` asks statistics, `filter` rows; `scan` goes through the row groups; `rows` puts out
+//! public; `prune` asks statistics, `filter` rows, with what `keys` knows of joins' keys; `scan` goes through the row groups; `rows` puts out
 //! what is in memory. What DataFusion's
 //! reader can do and this can't (filtering rows, nested columns, virtual columns, row groups in a
 //! sort's order) is left to it, file by file.
 
 mod estimate;
 mod filter;
+mod keys;
 mod open;
 mod prune;
 mod rows;
@@ -102,6 +103,8 @@ struct Scan {
     batch_size: usize,
     limit: Option<usize>,
     partition: usize,
+    /// In this partition.
+    files: u64,
     /// Names of the file columns that the scan needs.
     wanted: Vec<String>,
 }
@@ -162,6 +165,10 @@ pub(crate) fn with_chunks(
         batch_size,
         limit: config.limit,
         partition,
+        files: config
+            .file_groups
+            .get(partition)
+            .map_or(1, |files| files.len() as u64),
         wanted: wanted.into_iter().collect(),
     })))
 }

@@ -171,7 +171,11 @@ pub(super) async fn open(
     }
 
     let output = new_output(&scan, &projection, &columns)?;
-    let filter = RowFilter::new(&scan, &columns, |conjunct| adapt(literal(conjunct)?))?;
+    // Files of a table are about the same.
+    let row_groups = access.row_group_indexes().into_iter();
+    let rows = row_groups.map(|group| reading.metadata().row_group(group).num_rows());
+    let rows = rows.sum::<i64>().cast_unsigned().saturating_mul(scan.files);
+    let filter = RowFilter::new(&scan, &columns, rows, |conjunct| adapt(literal(conjunct)?))?;
     let mut open = OpenFile {
         scan,
         file,

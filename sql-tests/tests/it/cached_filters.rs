@@ -110,6 +110,26 @@ fn write(path: &Path, from: u64, statistics: EnabledStatistics) -> Result {
                     .map(|id| (id % 17 != 3).then(|| (id * 7_919 % 50) as i32)),
             )),
         ),
+        // Keys that come again: all over the table, in runs, and in runs far apart.
+        (
+            "part",
+            Arc::new(Int32Array::from_iter(ids.iter().map(|id| {
+                let part = (id * 7_919 % 5_003) as i32 - 2_500;
+                (*id < FILE_ROWS || id % 11 != 0).then_some(part)
+            }))),
+        ),
+        (
+            "run",
+            Arc::new(Int64Array::from_iter_values(
+                ids.iter().map(|id| *id as i64 / 4 - 9_000),
+            )),
+        ),
+        (
+            "far",
+            Arc::new(Int64Array::from_iter_values(
+                ids.iter().map(|id| (*id as i64 / 3 - 9_000) << 45),
+            )),
+        ),
         ("f", Arc::new(floats)),
         ("s", Arc::new(texts)),
         ("d", Arc::new(decimals.with_precision_and_scale(15, 2)?)),
@@ -219,12 +239,13 @@ fn condition(random: &mut Random, depth: u32) -> String {
 fn statements() -> Vec<String> {
     let mut random = Random(20_261_122);
     let mut statements = Vec::new();
-    for _ in 0..70 {
+    for _ in 0..100 {
         let (one, other) = (condition(&mut random, 2), condition(&mut random, 2));
         let all = "count(*), sum(t.id), count(t.f), min(t.s), max(t.s), sum(t.d), min(t.day), \
             max(t.ts), count(t.b), sum(t.small)";
         let number = random.below(40);
-        statements.push(match random.below(9) {
+        let key = *random.one(&["part", "run", "far"]);
+        statements.push(match random.below(13) {
             0..3 => format!("SELECT {all} FROM t WHERE {one} AND {other}"),
             3 => format!("SELECT t.id, t.s, t.f, t.b FROM t WHERE {one} ORDER BY t.id LIMIT 40"),
             // Filters that come while the scan runs.
@@ -239,9 +260,20 @@ fn statements() -> Vec<String> {
             7 => format!(
                 "SELECT {all} FROM t WHERE {one} AND t.id IN (SELECT id + 1 FROM t WHERE {other} AND t.small < 4)"
             ),
-            _ => format!(
+            8 => format!(
                 "SELECT {all} FROM t WHERE {one} AND NOT EXISTS \
                  (SELECT FROM t k WHERE k.id = t.id + {number} AND k.s = t.s)"
+            ),
+            9 | 10 => format!(
+                "SELECT {all}, sum(k.n), count(*) FROM t JOIN (SELECT {key}, count(*) AS n FROM t \
+                 WHERE t.small = {number} AND {other} GROUP BY {key}) k ON t.{key} = k.{key} WHERE {one}"
+            ),
+            11 => format!(
+                "SELECT {all} FROM t WHERE {one} AND {key} IN (SELECT {key} FROM t WHERE t.id % 90 = {number})"
+            ),
+            _ => format!(
+                "SELECT {all} FROM t JOIN (SELECT DISTINCT {key} FROM t WHERE t.small = {number}) k \
+                 ON t.{key} IS NOT DISTINCT FROM k.{key} WHERE {one}"
             ),
         });
     }
