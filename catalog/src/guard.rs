@@ -14,9 +14,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use arrow::array::RecordBatch;
-use datafusion::common::Result;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
+use datafusion::common::{Result, internal_datafusion_err};
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
 use datafusion::datasource::physical_plan::{
@@ -41,7 +41,7 @@ use futures::{FutureExt, Stream, StreamExt};
 use job::ErrorReport;
 use object_store::ObjectStore;
 
-use crate::cached_scan::{ScanCache, ScanCounts, with_chunks};
+use crate::cached_scan::{ScanCache, ScanCounts, reorders_row_groups, with_chunks};
 use crate::chunks::ChunkCache;
 use crate::error::find_report;
 use crate::external::FileKind;
@@ -60,6 +60,16 @@ pub struct GuardedSource {
     batch_size: Option<usize>,
     /// Where a scan of Parquet files finds columns in memory.
     cache: Option<ScanCache>,
+    /// The order that a sort above told it.
+    order: Option<Arc<PushedOrder>>,
+    /// Of one execution: a plan that is executed again and again would collect those of all.
+    metrics: ExecutionPlanMetricsSet,
+}
+
+#[derive(Debug)]
+struct PushedOrder {
+    order: Vec<PhysicalSortExpr>,
+    properties: EquivalenceProperties,
 }
 
 impl GuardedSource {
@@ -73,6 +83,59 @@ impl GuardedSource {
             inner,
             ..self.clone()
         })
+    }
+
+    fn with_order(
+        &self,
+        inner: Arc<dyn FileSource>,
+        order: &[PhysicalSortExpr],
+        properties: &EquivalenceProperties,
+    ) -> Arc<dyn FileSource> {
+        Arc::new(Self {
+            inner,
+            order: Some(Arc::new(PushedOrder {
+                order: order.to_vec(),
+                properties: properties.clone(),
+            })),
+            ..self.clone()
+        })
+    }
+
+    /// The same source as [`Self::inner`] for one execution. Copies of a Parquet source share its metrics, of which
+    /// each file that is opened adds some twenty, so it is made anew.
+    fn for_execution(&self) -> Result<Arc<dyn FileSource>> {
+        let Some(parquet) = self.inner.downcast_ref::<ParquetSource>() else {
+            return Ok(Arc::clone(&self.inner));
+        };
+        // Whoever decoded it was told the order; nobody executes that plan twice.
+        if self.order.is_none() && reorders_row_groups(parquet) {
+            return Ok(Arc::clone(&self.inner));
+        }
+        let mut source = ParquetSource::new(parquet.table_schema().clone())
+            .with_table_parquet_options(parquet.table_parquet_options().clone());
+        if let Some(filter) = parquet.filter() {
+            source = source.with_predicate(filter);
+        }
+        if let Some(readers) = parquet.parquet_file_reader_factory() {
+            source = source.with_parquet_file_reader_factory(Arc::clone(readers));
+        }
+        let mut source: Arc<dyn FileSource> = Arc::new(source);
+        if let Some(batch_size) = self.batch_size {
+            source = source.with_batch_size(batch_size);
+        }
+        if let Some(projection) = parquet.projection() {
+            source = source
+                .try_pushdown_projection(projection)?
+                .ok_or_else(|| internal_datafusion_err!("a scan lost its projection"))?;
+        }
+        let Some(pushed) = &self.order else {
+            return Ok(source);
+        };
+        match source.try_pushdown_sort(&pushed.order, &pushed.properties)? {
+            SortOrderPushdownResult::Exact { inner }
+            | SortOrderPushdownResult::Inexact { inner } => Ok(inner),
+            SortOrderPushdownResult::Unsupported => Ok(source),
+        }
     }
 }
 
@@ -106,6 +169,8 @@ pub(crate) fn guard_scan(
         kind,
         batch_size: None,
         cache: None,
+        order: None,
+        metrics: ExecutionPlanMetricsSet::new(),
     };
     FileScanConfigBuilder::from(scan)
         .with_source(Arc::new(guarded))
@@ -195,7 +260,7 @@ impl FileSource for GuardedSource {
         base_config: &FileScanConfig,
         partition: usize,
     ) -> Result<Arc<dyn FileOpener>> {
-        self.inner.create_file_opener(
+        self.for_execution()?.create_file_opener(
             Arc::clone(&self.store) as Arc<dyn ObjectStore>,
             base_config,
             partition,
@@ -208,7 +273,7 @@ impl FileSource for GuardedSource {
         base_config: &FileScanConfig,
         partition: usize,
     ) -> Result<Box<dyn Morselizer>> {
-        let inner = self.inner.create_morselizer(
+        let inner = self.for_execution()?.create_morselizer(
             Arc::clone(&self.store) as Arc<dyn ObjectStore>,
             base_config,
             partition,
@@ -236,10 +301,12 @@ impl FileSource for GuardedSource {
         self.inner.table_schema()
     }
 
+    /// What DataFusion asks for first when a scan is executed.
     fn with_batch_size(&self, batch_size: usize) -> Arc<dyn FileSource> {
         Arc::new(Self {
             inner: self.inner.with_batch_size(batch_size),
             batch_size: Some(batch_size),
+            metrics: ExecutionPlanMetricsSet::new(),
             ..self.clone()
         })
     }
@@ -253,7 +320,7 @@ impl FileSource for GuardedSource {
     }
 
     fn metrics(&self) -> &ExecutionPlanMetricsSet {
-        self.inner.metrics()
+        &self.metrics
     }
 
     fn file_type(&self) -> &str {
@@ -309,10 +376,10 @@ impl FileSource for GuardedSource {
     ) -> Result<SortOrderPushdownResult<Arc<dyn FileSource>>> {
         Ok(match self.inner.try_pushdown_sort(order, eq_properties)? {
             SortOrderPushdownResult::Exact { inner } => SortOrderPushdownResult::Exact {
-                inner: self.with_inner(inner),
+                inner: self.with_order(inner, order, eq_properties),
             },
             SortOrderPushdownResult::Inexact { inner } => SortOrderPushdownResult::Inexact {
-                inner: self.with_inner(inner),
+                inner: self.with_order(inner, order, eq_properties),
             },
             SortOrderPushdownResult::Unsupported => SortOrderPushdownResult::Unsupported,
         })

@@ -174,7 +174,7 @@ pub(crate) fn with_chunks(
 }
 
 /// Does the source read row groups in the order a sort above wants? Only its display tells.
-fn reorders_row_groups(source: &ParquetSource) -> bool {
+pub(crate) fn reorders_row_groups(source: &ParquetSource) -> bool {
     struct Extra<'a>(&'a ParquetSource);
     impl fmt::Display for Extra<'_> {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -134,7 +134,8 @@ impl ExecutorLink for RemoteExecutor {
     }
 }
 
-/// Plans as messages, shared by all executors. An entry lives as long as its plan.
+/// Plans as messages, shared by all executors. An entry lives until an executor is told to drop its
+/// job, or until its plan is gone: plans may be kept for other jobs.
 #[derive(Default)]
 pub(super) struct EncodedPlans(Mutex<HashMap<(JobId, StageId), Entry>>);
 
@@ -164,6 +165,11 @@ impl EncodedPlans {
         };
         cell.get_or_init(encode).clone()
     }
+
+    /// Who launches more of the job encodes its plans again.
+    fn forget(&self, job: JobId) {
+        self.0.lock().retain(|(of, _), _| *of != job);
+    }
 }
 
 /// Turns orders into messages until one end is gone.
@@ -179,8 +185,16 @@ pub(super) struct Sender {
 
 impl Sender {
     pub(super) async fn run(mut self) {
-        // Plans that this executor has.
         let mut sent = BTreeSet::new();
+        self.forward(&mut sent).await;
+        // What it will not be told to drop any more.
+        for (job, _) in sent {
+            self.plans.forget(job);
+        }
+    }
+
+    /// `sent` are plans that this executor has.
+    async fn forward(&mut self, sent: &mut BTreeSet<(JobId, StageId)>) {
         while let Some(order) = self.orders.recv().await {
             let message = match order {
                 Order::Launch(task) => {
@@ -203,6 +217,7 @@ impl Sender {
                 Order::Cancel(attempt) => to_executor::Message::Cancel(attempt.into()),
                 Order::DropJob(job) => {
                     sent.retain(|(of, _)| *of != job);
+                    self.plans.forget(job);
                     to_executor::Message::DropJob(proto::DropJob { job: job.0 })
                 }
                 Order::Drained => to_executor::Message::Drained(proto::Drained {}),

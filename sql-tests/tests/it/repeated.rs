@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use sql_tests::server::Server;
+use sql_tests::tpch;
 use sql_tests::wire::{Message, Wire, framed, push_text};
 
 use super::cached_columns::{rows, settle};
@@ -579,5 +580,34 @@ fn plans_that_ran_are_as_good_as_new() -> Result {
         let found = handle.join().map_err(|_| "a thread panicked")?;
         assert_eq!(found.as_ref(), Some(&want));
     }
+    Ok(())
+}
+
+/// What an execution leaves behind in a plan that is kept stays for as long as that is said.
+#[test]
+fn a_statement_said_thousands_of_times_takes_no_more_memory() -> Result {
+    let http = ["--slots", "2", "--http-listen", "127.0.0.1:0"];
+    takes_no_more_memory(&Server::start_with(&http)?)?;
+    takes_no_more_memory(&Server::start_cluster(2, &http)?)
+}
+
+fn takes_no_more_memory(server: &Server) -> Result {
+    let mut wire = server.connect()?;
+    let data = server.scratch().join("tpch");
+    tpch::generate(&data, 0.01)?;
+    tpch::create_tables(&mut wire, &data)?;
+    let sql = "SELECT n_name, r_name FROM nation JOIN region ON n_regionkey = r_regionkey ORDER BY n_name LIMIT 9";
+    let mut resident = |times: usize| -> Result<u64> {
+        for _ in 0..times {
+            assert_eq!(rows(&mut wire, sql)?.len(), 9);
+        }
+        Ok(server.metric("firesteel_resident_bytes")?)
+    };
+    let before = resident(1_000)?;
+    let after = resident(3_000)?;
+    assert!(server.metric(PLAN_HITS)? > 3_900);
+    // It was 20 KB for each, and 6 KB in a driver without an executor.
+    let grown = after.saturating_sub(before);
+    assert!(grown < 8 << 20, "{grown} bytes more than {before}");
     Ok(())
 }
