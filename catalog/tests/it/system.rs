@@ -365,10 +365,13 @@ async fn executors_are_rows_also_before_they_said_what_they_use() {
          disk_bytes FROM firesteel.executors ORDER BY executor_id",
     )
     .await;
-    assert_eq!(rows, [
+    assert_eq!(
+        rows,
+        [
             ["", "", "", "", "", ""],
             ["10", "20", "30", "40", "50", "60"]
-        ]);
+        ]
+    );
 }
 
 /// The joins asyncpg's type introspection makes, without its functions.
