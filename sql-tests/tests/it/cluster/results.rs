@@ -1,7 +1,7 @@
 //! Rows of a result between executors and client, when an executor dies or the client has had enough.
 //!
 //! Which executor runs what is made certain by freezing one of two: it was given one of the eight
-//! tasks, and the other one does the rest.
+//! tasks (no statement is small), and the other one does the rest.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,7 +24,7 @@ const ENDLESS: &str = "SELECT count(*) FROM lineitem a, lineitem b WHERE a.l_com
 fn cluster() -> Result<(Server, TempDir)> {
     let directory = TempDir::with_prefix("firesteel-config-")?;
     let config = directory.path().join("firesteel.toml");
-    std::fs::write(&config, "[cluster]\nexecutor_timeout = \"2min\"\n")?;
+    std::fs::write(&config, "[cluster]\nexecutor_timeout = \"2min\"\nsmall_statement_size = 0\n")?;
     let config = config.display().to_string();
     let arguments = [
         "--slots",
