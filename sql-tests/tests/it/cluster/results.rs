@@ -24,7 +24,10 @@ const ENDLESS: &str = "SELECT count(*) FROM lineitem a, lineitem b WHERE a.l_com
 fn cluster() -> Result<(Server, TempDir)> {
     let directory = TempDir::with_prefix("firesteel-config-")?;
     let config = directory.path().join("firesteel.toml");
-    std::fs::write(&config, "[cluster]\nexecutor_timeout = \"2min\"\nsmall_statement_size = 0\n")?;
+    std::fs::write(
+        &config,
+        "[cluster]\nexecutor_timeout = \"2min\"\nsmall_statement_size = 0\n",
+    )?;
     let config = config.display().to_string();
     let arguments = [
         "--slots",
