@@ -41,7 +41,7 @@ pub struct SchedulerConfig {
     pub load_wait: Duration,
     /// A job that reads less than this, as far as the planner knows, need not wait for slots that
     /// large ones hold: each executor runs as many tasks of such jobs beside the others as it has
-    /// slots. A slot reads as much in less than half a second. Zero: all jobs wait.
+    /// slots. As much as a slot reads in a tenth of a second. Zero: all jobs wait.
     pub small_job_bytes: u64,
     /// Whether reports of attempts that hold no slots are ignored. Only the simulator's positive
     /// control turns this off, to see that the simulator notices.
@@ -125,7 +125,7 @@ impl Default for SchedulerConfig {
             speculation: SpeculationConfig::default(),
             locality_wait: Duration::from_millis(30),
             load_wait: Duration::from_secs(10),
-            small_job_bytes: 256 << 20,
+            small_job_bytes: 32 << 20,
             fencing: true,
         }
     }

@@ -34,7 +34,7 @@ const FAULTS: [&str; 3] = ["MB spilled", "planned again", "ended with 53200"];
 const RESIDENT_PERCENT_MAX: u64 = 125;
 /// What it may have beside that, however little memory it has: code, pages being decoded, batches on
 /// their way.
-const BESIDE_BYTES_MAX: u64 = 512 << 20;
+const BESIDE_BYTES_MAX: u64 = 768 << 20;
 /// Of the ledger: operators may take a little without asking, and each task some batches.
 const OVERDRAFT_PERCENT_MAX: u64 = 25;
 const OVERDRAFT_BYTES_MAX: u64 = 16 << 20;

@@ -211,7 +211,7 @@ keys! {
         "Client connections at once. One more is refused with SQLSTATE 53300.";
     AuthenticationTimeout: "authentication_timeout", Connections, Kind::Duration { min: 1_000, max: 600_000 }, "60s", Restart,
         "How long a client may take to complete the start-up exchange.";
-    MessageSizeMax: "firesteel.message_size_max", Connections, Kind::Bytes { min: 64 * KIB, max: GIB - 1 }, "256MiB", Restart,
+    MessageSizeMax: "firesteel.message_size_max", Connections, Kind::Bytes { min: 64 * KIB, max: GIB - 1 }, "32MiB", Restart,
         "Largest message accepted from a client. A longer one ends the connection.";
     PipelineSizeMax: "firesteel.pipeline_size_max", Connections, Kind::Bytes { min: 8 * KIB, max: GIB }, "1MiB", Restart,
         "Bytes read ahead from a client while a statement runs. Then its socket is left unread.";
