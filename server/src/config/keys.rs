@@ -211,7 +211,7 @@ keys! {
         "Client connections at once. One more is refused with SQLSTATE 53300.";
     AuthenticationTimeout: "authentication_timeout", Connections, Kind::Duration { min: 1_000, max: 600_000 }, "60s", Restart,
         "How long a client may take to complete the start-up exchange.";
-    MessageSizeMax: "firesteel.message_size_max", Connections, Kind::Bytes { min: 64 * KIB, max: GIB - 1 }, "32MiB", Restart,
+    MessageSizeMax: "firesteel.message_size_max", Connections, Kind::Bytes { min: 64 * KIB, max: GIB - 1 }, "256MiB", Restart,
         "Largest message accepted from a client. A longer one ends the connection.";
     PipelineSizeMax: "firesteel.pipeline_size_max", Connections, Kind::Bytes { min: 8 * KIB, max: GIB }, "1MiB", Restart,
         "Bytes read ahead from a client while a statement runs. Then its socket is left unread.";
@@ -267,7 +267,7 @@ keys! {
         "How long `firesteel executor` stays after SIGTERM, when its tasks are done, for statements that still need what it holds. Then they compute that again, or fail if some of their rows were sent. 0 means as long as they need it.";
     NoExecutorTimeout: "firesteel.no_executor_timeout", Cluster, TIMEOUT, "20s", Restart,
         "How long statements wait while no executor is there, before they fail. 0 means for ever.";
-    SmallStatementSize: "firesteel.small_statement_size", Cluster, Kind::Bytes { min: 0, max: 1024 * TIB }, "256MiB", Restart,
+    SmallStatementSize: "firesteel.small_statement_size", Cluster, Kind::Bytes { min: 0, max: 1024 * TIB }, "32MiB", Restart,
         "Statements that read less than this, as far as is known, don't wait for slots that others hold: each executor runs as many of their tasks beside the others as it has slots. 0 lets all wait.";
 
     ForceExchange: "firesteel.force_exchange", Planner, Kind::Bool, "off", Session,
