@@ -92,7 +92,7 @@ pub(super) fn run(run: &Run) -> Result<Report> {
     let (memory, given) = run.large.unzip();
     let asked = Instant::now();
     let tables = Tables::get(given)?;
-    // The oracle takes half an hour over large tables.
+    // The oracle takes minutes over large tables.
     let run = &run.later_by(asked.elapsed());
     let mut cluster = Cluster::start(&Options {
         executors: EXECUTORS,
