@@ -20,7 +20,7 @@ use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use datafusion::prelude::SessionConfig;
 use futures::StreamExt;
 use operators::rows::RowChunk;
-use operators::{RowSpec, Sink, StagePlan, by_partition, yielding};
+use operators::{RowSpec, Sink, StagePlan, lean_windows, yielding};
 
 use crate::RowStream;
 use crate::config::ExecutorServices;
@@ -129,7 +129,7 @@ impl Rows {
         if self.next_partition == 0 {
             // Operators keep state (a join's build side, metrics): this run gets its own.
             // The task is the connection's, which must notice a cancel request.
-            self.plan = yielding(by_partition(reset_plan_states(Arc::clone(&self.plan))?)?)?;
+            self.plan = yielding(lean_windows(reset_plan_states(Arc::clone(&self.plan))?)?)?;
         }
         if self.next_partition == self.plan.output_partitioning().partition_count() {
             return Ok(false);

@@ -10,12 +10,12 @@ pub mod restrict;
 pub mod rows;
 mod scalar_subqueries;
 mod stage_plan;
-mod window_partitions;
+mod windows;
 mod yielding;
 
 pub use filters::{ChangeParquet, strip_foreign_filters};
 pub use restrict::restrict;
 pub use scalar_subqueries::ScalarSubqueriesExec;
 pub use stage_plan::{ExchangeSpec, FileSpec, RowForm, RowSpec, Sink, StagePlan};
-pub use window_partitions::by_partition;
+pub use windows::lean_windows;
 pub use yielding::yielding;

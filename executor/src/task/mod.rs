@@ -29,7 +29,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use futures::FutureExt;
 use job::{ErrorReport, SqlState, TaskFailure, TaskOutcome, TaskStats};
 use operators::exchange::{ExchangeReader, TaskInputs};
-use operators::{Sink, by_partition, restrict, yielding};
+use operators::{Sink, lean_windows, restrict, yielding};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
@@ -180,7 +180,7 @@ impl TaskRunner {
                 catalog::cache_scan(source, self.chunks.as_ref()?, only_loads, counts)
             },
         )?;
-        let plan = yielding(by_partition(plan)?)?;
+        let plan = yielding(lean_windows(plan)?)?;
         let spilled = Arc::new(AtomicU64::new(0));
         let context = self.context(&launch, pool, Arc::clone(&spilled))?;
         let attempt = Arc::new(Attempt {

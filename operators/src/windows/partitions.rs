@@ -2,9 +2,9 @@
 //!
 //! DataFusion's `WindowAggExec`, for frames that reach to a partition's end, keeps all of its input, copies it
 //! into one batch, and tells no memory pool. Its input is sorted by the partitions' keys, so a
-//! partition is complete when the next one begins: [`by_partition`] puts an operator in its place that
-//! computes and lets go of what is complete, and asks for the memory of what it keeps. A partition that
-//! does not fit ends with an error, as its rows are needed at once.
+//! partition is complete when the next one begins: the operator here computes and lets go of what is
+//! complete, and asks for the memory of what it keeps. A partition that does not fit ends with an
+//! error, as its rows are needed at once.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use datafusion::arrow::array::{ArrayRef, RecordBatch};
 use datafusion::arrow::compute::{SortColumn, concat, concat_batches};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::Result;
-use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::utils::evaluate_partition_ranges;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
@@ -29,24 +29,8 @@ use futures::StreamExt;
 
 use crate::compact::compact;
 
-/// The plan with windows computed partition by partition. Positions of nodes stay as they are.
-pub fn by_partition(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
-    plan.transform_up(|node| {
-        let replaced = node.downcast_ref::<WindowAggExec>().map(|window| {
-            Arc::new(WindowPartitionsExec::new(
-                Arc::clone(window.input()),
-                window.window_expr().to_vec(),
-                Arc::clone(node.properties()),
-                node.schema(),
-            )) as Arc<dyn ExecutionPlan>
-        });
-        Ok(replaced.map_or_else(|| Transformed::no(node), Transformed::yes))
-    })
-    .data()
-}
-
 #[derive(Debug)]
-struct WindowPartitionsExec {
+pub(super) struct WindowPartitionsExec {
     input: Arc<dyn ExecutionPlan>,
     /// All with the same partitions and order.
     windows: Vec<Arc<dyn WindowExpr>>,
@@ -56,17 +40,13 @@ struct WindowPartitionsExec {
 }
 
 impl WindowPartitionsExec {
-    fn new(
-        input: Arc<dyn ExecutionPlan>,
-        windows: Vec<Arc<dyn WindowExpr>>,
-        properties: Arc<PlanProperties>,
-        schema: SchemaRef,
-    ) -> Self {
+    /// In the place of `whole`.
+    pub(super) fn of(whole: &WindowAggExec) -> Self {
         Self {
-            input,
-            windows,
-            properties,
-            schema,
+            input: Arc::clone(whole.input()),
+            windows: whole.window_expr().to_vec(),
+            properties: Arc::clone(whole.properties()),
+            schema: whole.schema(),
             metrics: ExecutionPlanMetricsSet::new(),
         }
     }
@@ -108,12 +88,13 @@ impl ExecutionPlan for WindowPartitionsExec {
         self: Arc<Self>,
         mut children: Vec<Arc<dyn ExecutionPlan>>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(Arc::new(Self::new(
-            children.swap_remove(0),
-            self.windows.clone(),
-            Arc::clone(&self.properties),
-            Arc::clone(&self.schema),
-        )))
+        Ok(Arc::new(Self {
+            input: children.swap_remove(0),
+            windows: self.windows.clone(),
+            properties: Arc::clone(&self.properties),
+            schema: Arc::clone(&self.schema),
+            metrics: ExecutionPlanMetricsSet::new(),
+        }))
     }
 
     fn metrics(&self) -> Option<MetricsSet> {
