@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// Of all executors' memory, what a small job may read: several run at once beside large ones.
+const SMALL_SHARE_OF_MEMORY: u64 = 8;
+
 /// Read once by [`crate::Scheduler::new`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SchedulerConfig {
@@ -41,8 +44,11 @@ pub struct SchedulerConfig {
     pub load_wait: Duration,
     /// A job that reads less than this, as far as the planner knows, need not wait for slots that
     /// large ones hold: each executor runs as many tasks of such jobs beside the others as it has
-    /// slots. As much as a slot reads in a tenth of a second. Zero: all jobs wait.
+    /// slots. Zero: all jobs wait. See [`SchedulerConfig::small_bytes`] for executors with little memory.
     pub small_job_bytes: u64,
+    /// What counts as little however little memory there is: as much as a slot reads in a tenth of
+    /// a second.
+    pub small_job_floor_bytes: u64,
     /// Whether reports of attempts that hold no slots are ignored. Only the simulator's positive
     /// control turns this off, to see that the simulator notices.
     #[doc(hidden)]
@@ -125,7 +131,8 @@ impl Default for SchedulerConfig {
             speculation: SpeculationConfig::default(),
             locality_wait: Duration::from_millis(30),
             load_wait: Duration::from_secs(10),
-            small_job_bytes: 32 << 20,
+            small_job_bytes: 256 << 20,
+            small_job_floor_bytes: 32 << 20,
             fencing: true,
         }
     }
@@ -137,6 +144,14 @@ impl SchedulerConfig {
     pub(crate) fn attempts_total_max(&self) -> u32 {
         self.task_attempts_max
             .saturating_mul(self.stage_reruns_max.saturating_add(1))
+    }
+
+    /// What jobs may read and still be small, where executors have so much memory together: small
+    /// jobs run beside others, and hold some multiple of what they read while they do.
+    pub(crate) fn small_bytes(&self, memory_bytes: u64) -> u64 {
+        let share = memory_bytes / SMALL_SHARE_OF_MEMORY;
+        self.small_job_bytes
+            .min(share.max(self.small_job_floor_bytes))
     }
 
     /// The pause after a task's `failures`-th failure in a row, counted from 1.

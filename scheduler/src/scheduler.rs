@@ -201,12 +201,13 @@ impl Scheduler {
     }
 
     /// Whether a job may take express slots: it reads little, holds little, and nobody expects its tasks
-    /// at a certain place.
+    /// at a certain place. Settled when it comes, by the memory there is then.
     fn is_small(&self, job: &JobState, options: &JobOptions) -> bool {
         let bytes = job.stages.iter().try_fold(0_u64, |sum, stage| {
             Some(sum.saturating_add(stage.spec.estimated_bytes?))
         });
-        bytes.is_some_and(|bytes| bytes < self.config.small_job_bytes)
+        let small = self.config.small_bytes(self.executors.memory_bytes());
+        bytes.is_some_and(|bytes| bytes < small)
             && options.memory_bytes.is_none()
             && options.replica.is_none()
     }

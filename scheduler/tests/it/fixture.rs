@@ -71,6 +71,15 @@ impl Fixture {
 
     /// An executor registers, each time with a newer epoch.
     pub(crate) fn join(&mut self, executor: u64, slots: u32) -> Vec<String> {
+        self.join_with(executor, slots, MEMORY)
+    }
+
+    pub(crate) fn join_with(
+        &mut self,
+        executor: u64,
+        slots: u32,
+        memory_bytes: u64,
+    ) -> Vec<String> {
         let executor = ExecutorId(executor);
         let epoch = self.epochs.entry(executor).or_insert(Epoch(0));
         epoch.0 += 1;
@@ -79,7 +88,7 @@ impl Fixture {
             executor,
             epoch,
             slots,
-            memory_bytes: MEMORY,
+            memory_bytes,
         })
     }
 

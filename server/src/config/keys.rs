@@ -267,8 +267,8 @@ keys! {
         "How long `firesteel executor` stays after SIGTERM, when its tasks are done, for statements that still need what it holds. Then they compute that again, or fail if some of their rows were sent. 0 means as long as they need it.";
     NoExecutorTimeout: "firesteel.no_executor_timeout", Cluster, TIMEOUT, "20s", Restart,
         "How long statements wait while no executor is there, before they fail. 0 means for ever.";
-    SmallStatementSize: "firesteel.small_statement_size", Cluster, Kind::Bytes { min: 0, max: 1024 * TIB }, "32MiB", Restart,
-        "Statements that read less than this, as far as is known, don't wait for slots that others hold: each executor runs as many of their tasks beside the others as it has slots. 0 lets all wait.";
+    SmallStatementSize: "firesteel.small_statement_size", Cluster, Kind::Bytes { min: 0, max: 1024 * TIB }, "256MiB", Restart,
+        "Statements that read less than this, as far as is known, don't wait for slots that others hold: each executor runs as many of their tasks beside the others as it has slots. Where executors have little memory it is less: an eighth of what they have together, but at least 32MiB. 0 lets all wait.";
 
     ForceExchange: "firesteel.force_exchange", Planner, Kind::Bool, "off", Session,
         "Splits every statement at exchanges, even where one process could run it whole.";

@@ -92,6 +92,22 @@ fn all_it_reads_counts_and_what_nobody_knows_is_large() {
     assert!(it.submit(3, graph(unknown)).is_empty());
 }
 
+/// 256 MiB at most, an eighth of all memory, and 32 MiB where that is less.
+#[test]
+fn what_is_little_depends_on_the_executors_memory() {
+    const MIB: u64 = 1 << 20;
+    for (memory, little) in [(40, 32), (512, 128), (4096, 256)] {
+        for (bytes, launches) in [(little * MIB - 1, 1), (little * MIB, 0)] {
+            let mut it = Fixture::new();
+            it.join_with(1, 2, memory * MIB);
+            it.join_with(2, 2, memory * MIB);
+            it.submit(1, graph([sliced(8, &[])]));
+            let lines = it.submit(2, graph([reads(bytes, whole(1, &[]))]));
+            assert_eq!(lines.len(), launches, "{bytes} of {memory} MiB: {lines:?}");
+        }
+    }
+}
+
 #[test]
 fn a_job_that_reserves_memory_is_large() {
     let mut it = busy();

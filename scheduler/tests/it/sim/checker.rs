@@ -414,7 +414,7 @@ impl Checker {
             for (id, job) in &self.model.jobs {
                 if job.ended.is_none()
                     && job.admitted
-                    && (regular || job.is_small(self.config.small_job_bytes))
+                    && (regular || job.is_small)
                     && let Some(stage) = job.ready_stage(self.now)
                 {
                     return Err(Violation(format!(

@@ -29,10 +29,12 @@ impl Checker {
                 let sequence = model.jobs.len() as u64;
                 let pool = self.sharing.find(options.pool.as_deref());
                 let cluster = model.cluster();
+                let memory = model.memory_bytes();
                 let job = model.jobs.entry(*job);
-                job.or_insert_with(|| JobModel {
-                    cluster,
-                    ..JobModel::new(graph.clone(), sequence, pool, options)
+                job.or_insert_with(|| {
+                    let mut job = JobModel::new(graph.clone(), sequence, pool, options);
+                    job.is_small = job.reads_little(&self.config, memory);
+                    JobModel { cluster, ..job }
                 });
                 // The scheduler admits what fits before it looks whether too many wait.
                 model.admit();

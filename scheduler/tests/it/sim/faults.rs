@@ -3,7 +3,7 @@
 use job::{AttemptId, Epoch, ExecutorId};
 use scheduler::Event;
 
-use super::profile::SECOND;
+use super::profile::{MB, SECOND};
 use super::world::{Happening, LAST, Process, World};
 
 impl World {
@@ -17,7 +17,7 @@ impl World {
             executor,
             epoch,
             slots,
-            memory_bytes: self.dice.between(50, 150),
+            memory_bytes: self.dice.between(50, 150) * MB,
         };
         // Never doubled: the driver numbers registrations itself. Losses may be, because a
         // stream and a heartbeat can both tell.

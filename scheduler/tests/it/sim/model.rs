@@ -55,6 +55,8 @@ pub(crate) struct JobModel {
     pub(crate) graph: JobGraph,
     /// How many jobs came before.
     pub(crate) sequence: u64,
+    /// It may take express slots.
+    pub(crate) is_small: bool,
     pub(crate) pool: usize,
     pub(crate) memory_wanted: Option<u64>,
     pub(crate) admitted: bool,
@@ -211,6 +213,7 @@ impl JobModel {
         Self {
             graph,
             sequence,
+            is_small: false,
             pool,
             memory_wanted: options.memory_bytes,
             admitted: options.memory_bytes.is_none(),
@@ -233,8 +236,11 @@ impl JobModel {
         }
     }
 
-    /// Whether the planner says of all that it reads that it is little.
-    pub(crate) fn is_small(&self, bytes: u64) -> bool {
+    /// Whether the planner says of all that it reads that it is little, for executors with so much
+    /// memory.
+    pub(crate) fn reads_little(&self, config: &SchedulerConfig, memory: u64) -> bool {
+        let bytes = (memory / 8).max(config.small_job_floor_bytes);
+        let bytes = bytes.min(config.small_job_bytes);
         let stages = &self.graph.stages;
         let known = stages.iter().all(|stage| stage.estimated_bytes.is_some());
         let read: u64 = stages

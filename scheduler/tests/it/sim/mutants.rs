@@ -96,12 +96,14 @@ pub(crate) enum Mutant {
     FinishesEarly,
     /// Gives express slots to all jobs of which it knows what they read.
     TakesAllForSmall,
+    /// Gives express slots to jobs that read much for the memory there is.
+    ForgetsMemory,
     /// Gives express slots to nobody.
     MakesSmallWait,
 }
 
 /// Each mutant with words of the violation that some seed must find.
-pub(crate) const BROKEN: [(Mutant, &str); 41] = [
+pub(crate) const BROKEN: [(Mutant, &str); 42] = [
     (Mutant::NoFencing, "accepted out of the blue"),
     (Mutant::IgnoresEpochs, "accepted out of the blue"),
     (Mutant::IgnoresLosses, "which is not registered"),
@@ -144,6 +146,7 @@ pub(crate) const BROKEN: [(Mutant, &str); 41] = [
     (Mutant::IgnoresHomes, "has room at home"),
     (Mutant::WaitsForHomes, "waits for its homes too long"),
     (Mutant::TakesAllForSmall, "is not small"),
+    (Mutant::ForgetsMemory, "is not small"),
     (Mutant::MakesSmallWait, "slots are idle"),
     (Mutant::FinishesEarly, "finished without all its results"),
 ];
@@ -168,7 +171,11 @@ impl Subject {
                 config.speculation.multiplier_percent = 0;
                 config.speculation.min_time = Duration::ZERO;
             }
-            Mutant::TakesAllForSmall => config.small_job_bytes = u64::MAX,
+            Mutant::TakesAllForSmall => {
+                config.small_job_bytes = u64::MAX;
+                config.small_job_floor_bytes = u64::MAX;
+            }
+            Mutant::ForgetsMemory => config.small_job_floor_bytes = u64::MAX,
             Mutant::MakesSmallWait => config.small_job_bytes = 0,
             Mutant::NeverExcludes => config.exclusion_failures = 0,
             Mutant::ExcludesTooLong => config.exclusion_time *= 100,

@@ -47,6 +47,8 @@ pub(crate) struct Profile {
 
 /// One second.
 pub(crate) const SECOND: u64 = 1_000_000;
+/// In bytes.
+pub(crate) const MB: u64 = 1_000_000;
 
 impl Profile {
     pub(crate) fn draw(dice: &mut Dice) -> Self {
@@ -79,7 +81,8 @@ impl Profile {
             },
             locality_wait: Duration::from_millis(dice.between(0, 60)),
             load_wait: Duration::from_millis(dice.between(0, 300)),
-            small_job_bytes: dice.between(0, 20_000_000),
+            small_job_bytes: dice.between(0, 20) * MB,
+            small_job_floor_bytes: dice.between(0, 10) * MB,
             pools: draw_pools(dice),
             pool_patience: dice.small(2, 100),
             ..SchedulerConfig::default()
@@ -153,7 +156,7 @@ pub(crate) fn draw_options(dice: &mut Dice) -> JobOptions {
             .chance(0.8)
             .then(|| dice.pick(&POOLS).map(|name| (*name).to_owned()))
             .flatten(),
-        memory_bytes: dice.chance(0.4).then(|| dice.between(1, 250)),
+        memory_bytes: dice.chance(0.4).then(|| dice.between(1, 250) * MB),
         rows: dice.chance(0.7),
         speculation: dice.chance(0.7),
         other_plan: dice.chance(0.3),
@@ -217,7 +220,7 @@ pub(crate) fn draw_graph(dice: &mut Dice) -> JobGraph {
                     segments: 8,
                 }
             },
-            estimated_bytes: dice.chance(known).then(|| dice.between(0, 20_000_000)),
+            estimated_bytes: dice.chance(known).then(|| dice.between(0, 20 * MB)),
         }
     });
     JobGraph {

@@ -91,11 +91,16 @@ impl Model {
         }
     }
 
+    /// Of the executors that get tasks.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        let active = self.executors.values().filter(|e| e.is_active());
+        active.map(|e| e.memory_bytes).sum()
+    }
+
     /// Admits what fits: the oldest first, one pool's jobs in order.
     pub(crate) fn admit(&mut self) {
         self.unreserve();
-        let active = self.executors.values().filter(|e| e.is_active());
-        let memory: u64 = active.map(|e| e.memory_bytes).sum();
+        let memory = self.memory_bytes();
         'again: loop {
             let mut waiting: Vec<(u64, JobId)> = self
                 .jobs
@@ -159,8 +164,7 @@ impl Checker {
 
     /// Express slots are for small jobs that find no other, in order of submission.
     fn check_small(&self, id: JobId, job: &JobModel) -> Checked {
-        let is_small = |job: &JobModel| job.is_small(self.config.small_job_bytes);
-        must(is_small(job), || {
+        must(job.is_small, || {
             format!("job {id} takes express slots and is not small")
         })?;
         must(!self.model.any_free(Lane::Regular), || {
@@ -168,7 +172,7 @@ impl Checker {
         })?;
         let mut others = self.model.jobs.iter();
         let earlier = others.find(|(_, other)| {
-            other.sequence < job.sequence && is_small(other) && self.model.works(other, self.now)
+            other.sequence < job.sequence && other.is_small && self.model.works(other, self.now)
         });
         must(earlier.is_none(), || {
             format!(
