@@ -62,6 +62,8 @@ pub struct GuardedSource {
     cache: Option<ScanCache>,
     /// The order that a sort above told it.
     order: Option<Arc<PushedOrder>>,
+    /// Does it read row groups in such an order, whoever told it?
+    reorders: bool,
     /// Of one execution: a plan that is executed again and again would collect those of all.
     metrics: ExecutionPlanMetricsSet,
 }
@@ -92,6 +94,7 @@ impl GuardedSource {
         properties: &EquivalenceProperties,
     ) -> Arc<dyn FileSource> {
         Arc::new(Self {
+            reorders: reorders_row_groups(&inner),
             inner,
             order: Some(Arc::new(PushedOrder {
                 order: order.to_vec(),
@@ -108,7 +111,7 @@ impl GuardedSource {
             return Ok(Arc::clone(&self.inner));
         };
         // Whoever decoded it was told the order; nobody executes that plan twice.
-        if self.order.is_none() && reorders_row_groups(parquet) {
+        if self.order.is_none() && self.reorders {
             return Ok(Arc::clone(&self.inner));
         }
         let mut source = ParquetSource::new(parquet.table_schema().clone())
@@ -164,6 +167,7 @@ pub(crate) fn guard_scan(
         None => Arc::clone(scan.file_source()),
     };
     let guarded = GuardedSource {
+        reorders: reorders_row_groups(&inner),
         inner,
         store: Arc::clone(store),
         kind,
@@ -279,7 +283,7 @@ impl FileSource for GuardedSource {
             partition,
         )?;
         let inner = match &self.cache {
-            Some(cache) => with_chunks(
+            Some(cache) if !self.reorders => with_chunks(
                 inner,
                 &self.inner,
                 &self.store,
@@ -288,7 +292,7 @@ impl FileSource for GuardedSource {
                 partition,
                 self.batch_size,
             ),
-            None => inner,
+            _ => inner,
         };
         Ok(Box::new(GuardedMorselizer {
             inner,

@@ -109,7 +109,8 @@ struct Scan {
     wanted: Vec<String>,
 }
 
-/// The Parquet reader `inner` of `source`, with chunks from memory where that can be.
+/// The Parquet reader `inner` of `source`, which reads row groups as they come, with chunks from memory
+/// where that can be.
 pub(crate) fn with_chunks(
     inner: Box<dyn Morselizer>,
     source: &Arc<dyn FileSource>,
@@ -133,8 +134,7 @@ pub(crate) fn with_chunks(
     };
     let unsupported = options.pushdown_filters
         || options.coerce_int96.is_some()
-        || !table.virtual_columns().is_empty()
-        || reorders_row_groups(parquet);
+        || !table.virtual_columns().is_empty();
     let file_columns = table.file_schema().fields();
     let wanted = projection
         .expr_iter()
@@ -173,8 +173,8 @@ pub(crate) fn with_chunks(
     })))
 }
 
-/// Does the source read row groups in the order a sort above wants? Only its display tells.
-pub(crate) fn reorders_row_groups(source: &ParquetSource) -> bool {
+/// Does a Parquet source read row groups in the order a sort above wants? Only its display tells.
+pub(crate) fn reorders_row_groups(source: &Arc<dyn FileSource>) -> bool {
     struct Extra<'a>(&'a ParquetSource);
     impl fmt::Display for Extra<'_> {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -186,6 +186,9 @@ pub(crate) fn reorders_row_groups(source: &ParquetSource) -> bool {
             bare.fmt_extra(DisplayFormatType::Default, f)
         }
     }
+    let Some(source) = source.downcast_ref() else {
+        return false;
+    };
     let extra = Extra(source).to_string();
     extra.contains("sort_order_for_reorder") || extra.contains("reverse_row_groups")
 }
