@@ -7,10 +7,12 @@
 
 use std::fmt;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash, Hasher};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use arrow::array::{ArrayRef, BooleanArray};
+use arrow::buffer::{BooleanBuffer, Buffer};
 use arrow::compute::filter;
 use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
@@ -139,6 +141,37 @@ pub trait Piece: fmt::Debug + Send + Sync {
     fn selected(&self, rows: &BooleanArray) -> Result<ArrayRef, ArrowError> {
         filter(&self.array()?, rows)
     }
+
+    /// Which rows have an integer of a range, and are not null: in arrays of integers, decimals, dates
+    /// and times as such. `None`: the form they are kept in does not tell.
+    fn within(&self, _range: &RangeInclusive<i128>) -> Option<BooleanBuffer> {
+        None
+    }
+
+    /// The values that rows have, none of them null, and for each row the index of its own: unsigned
+    /// integers of one or two bytes, or null. `None`: they are not kept in that form.
+    fn dictionary(&self) -> Option<(&ArrayRef, &ArrayRef)> {
+        None
+    }
+}
+
+/// For each of some codes, whether it passes.
+pub fn mask<C: Copy>(codes: &[C], passes: impl Fn(C) -> bool) -> BooleanBuffer {
+    /// Of eight bytes that are 0 or 1, their bits: each lands in the highest byte, at its own place.
+    const GATHER: u64 = 0x0102_0408_1020_4080;
+    let word = |codes: &[C]| {
+        let mut bytes = [0; 64];
+        for (byte, code) in bytes.iter_mut().zip(codes) {
+            *byte = u8::from(passes(*code));
+        }
+        let (eights, _) = bytes.as_chunks::<8>();
+        let bits = eights
+            .iter()
+            .map(|eight| u64::from_le_bytes(*eight).wrapping_mul(GATHER) >> 56);
+        bits.rev().fold(0, |word, bits| word << 8 | bits)
+    };
+    let words: Vec<u64> = codes.chunks(64).map(word).collect();
+    BooleanBuffer::new(Buffer::from_vec(words), 0, codes.len())
 }
 
 /// A decoded column chunk.
@@ -214,6 +247,11 @@ impl Chunk {
             return Err(no_piece(index));
         }
         Ok(array)
+    }
+
+    /// One piece as it is kept.
+    pub fn kept(&self, index: usize) -> Option<&dyn Piece> {
+        self.pieces.get(index).map(AsRef::as_ref)
     }
 
     pub fn rows(&self) -> usize {
@@ -299,6 +337,21 @@ mod tests {
     use chrono::DateTime;
 
     use super::*;
+
+    #[test]
+    fn a_mask_has_the_bit_of_each_code() {
+        for rows in [0, 1, 7, 8, 63, 64, 65, 200, 8192] {
+            let codes: Vec<u16> = (0..rows).map(|row| row * 7_919 % 11).collect();
+            for least in [0, 3, 9, 11] {
+                let found = mask(&codes, |code| code >= least);
+                assert!(
+                    found.iter().eq(codes.iter().map(|code| *code >= least)),
+                    "{rows} {least}"
+                );
+                assert_eq!(found.len(), codes.len());
+            }
+        }
+    }
 
     fn meta() -> ObjectMeta {
         ObjectMeta {

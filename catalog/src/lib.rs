@@ -55,7 +55,7 @@ pub use catalog::Catalog;
 pub use chunk_statistics::ChunkStatistics;
 pub use chunks::{
     CachedFiles, Chunk, ChunkCache, ChunkKey, ChunkSlot, FileIdentity, HeldChunk, PIECE_ROWS,
-    Piece, Prospect, Wanted, hash_of,
+    Piece, Prospect, Wanted, hash_of, mask,
 };
 pub use ddl::{CommentTarget, DdlOutcome, DropBehavior, IfExists};
 pub use error::{CatalogError, Result, find_report};

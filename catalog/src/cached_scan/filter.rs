@@ -28,10 +28,11 @@ use datafusion::physical_expr_common::physical_expr::{
 use datafusion::physical_plan::PhysicalExpr;
 
 use super::Scan;
+use super::codes::OfCodes;
 use super::keys::{self, KeyAnswers};
 use super::open::Column;
 use super::prune::without_cases;
-use crate::chunks::PIECE_ROWS;
+use crate::chunks::{PIECE_ROWS, Piece};
 
 /// If at most one row of so many is left, the next conjunct is asked about these alone.
 const ROWS_PER_LEFT: usize = 5;
@@ -58,6 +59,32 @@ struct Answers {
 }
 
 impl Conjunct {
+    /// What it says now, in terms of a file; the scan has about so many rows.
+    fn current(
+        &self,
+        in_file: &Arc<dyn PhysicalExpr>,
+        schema: &SchemaRef,
+        of_one_key: bool,
+        rows: u64,
+    ) -> Result<Current> {
+        let generation = snapshot_generation(in_file);
+        let now = snapshot_physical_expr(Arc::clone(in_file))?;
+        let is_that = snapshot_generation(in_file) == generation;
+        let looks_up = of_one_key && keys::looks_up(&now);
+        let answers = (looks_up && is_that).then(|| self.answers(generation, &now, rows));
+        let expr = without_cases(&now, PARTITIONS_ASKED);
+        let of_codes = match schema.fields().iter().as_slice() {
+            [column] if !looks_up => OfCodes::new(&expr, column.data_type()),
+            _ => None,
+        };
+        Ok(Current {
+            expr,
+            looks_up,
+            answers: answers.flatten(),
+            of_codes,
+        })
+    }
+
     /// Those of `now`, which is its expression at that generation in terms of any file: all its files
     /// share them.
     fn answers(
@@ -202,27 +229,17 @@ struct Current {
     /// Does it look keys up of which there may be several the same?
     looks_up: bool,
     answers: Option<Arc<KeyAnswers>>,
+    /// How codes of its one column are asked.
+    of_codes: Option<OfCodes>,
 }
 
-impl Current {
-    /// Of a scan's conjunct, in terms of a file; the scan has about so many rows.
-    fn of(
-        conjunct: &Conjunct,
-        expr: &Arc<dyn PhysicalExpr>,
-        of_one_key: bool,
-        rows: u64,
-    ) -> Result<Self> {
-        let generation = snapshot_generation(expr);
-        let now = snapshot_physical_expr(Arc::clone(expr))?;
-        let is_that = snapshot_generation(expr) == generation;
-        let looks_up = of_one_key && keys::looks_up(&now);
-        let answers = (looks_up && is_that).then(|| conjunct.answers(generation, &now, rows));
-        Ok(Self {
-            expr: without_cases(&now, PARTITIONS_ASKED),
-            looks_up,
-            answers: answers.flatten(),
-        })
-    }
+/// The columns of a piece.
+pub(super) trait PieceColumns {
+    /// The rows of one, or those that are selected.
+    fn rows(&mut self, column: usize, selected: Option<&BooleanArray>) -> Result<ArrayRef>;
+
+    /// One as it is kept.
+    fn kept(&self, column: usize) -> Option<&dyn Piece>;
 }
 
 impl FileConjunct {
@@ -232,36 +249,50 @@ impl FileConjunct {
             expr,
             looks_up,
             answers,
+            ..
         } = &self.current;
         if let ([keys], true) = (&columns[..], looks_up) {
             let said = keys::ask(answers.as_deref(), keys, |keys| {
-                let verdict = expr.evaluate(&self.batch(vec![Arc::clone(keys)], keys.len())?)?;
+                let verdict =
+                    expr.evaluate(&batch(&self.schema, vec![Arc::clone(keys)], keys.len())?)?;
                 definite(&verdict.into_array(keys.len())?)
             });
             return said.map(Some);
         }
-        match expr.evaluate(&self.batch(columns, rows)?)? {
+        match expr.evaluate(&batch(&self.schema, columns, rows)?)? {
             // A join that is not that far yet.
             ColumnarValue::Scalar(ScalarValue::Boolean(Some(true))) => Ok(None),
             verdict => definite(&verdict.into_array(rows)?).map(Some),
         }
     }
 
-    fn batch(&self, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
-        let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        let schema = Arc::clone(&self.schema);
-        Ok(RecordBatch::try_new_with_options(
-            schema, columns, &options,
-        )?)
+    /// The same of all rows of a piece by their codes; `None` if they have none that tell.
+    fn ask_codes(&mut self, columns: &impl PieceColumns) -> Result<Option<BooleanArray>> {
+        let (Some(of_codes), [column]) = (&mut self.current.of_codes, &self.columns[..]) else {
+            return Ok(None);
+        };
+        let Some(piece) = columns.kept(*column) else {
+            return Ok(None);
+        };
+        let (expr, schema) = (&self.current.expr, &self.schema);
+        of_codes.ask(piece, |values| {
+            let rows = values.len();
+            let verdict = expr.evaluate(&batch(schema, vec![values], rows)?)?;
+            definite(&verdict.into_array(rows)?)
+        })
     }
 
     fn is_dynamic(&self) -> bool {
         self.tracking.contains_dynamic_filter()
     }
 
-    /// Of asking about a row, next to a comparison: joins look into a hash table.
+    /// Of asking about a row, next to comparing codes: joins look into a hash table.
     fn cost(&self) -> u64 {
-        if self.is_dynamic() { 4 } else { 1 }
+        match self.current.of_codes {
+            Some(_) => 1,
+            None if self.is_dynamic() => 8,
+            None => 2,
+        }
     }
 
     /// Dropping a row spares its other columns; asking a join's hash table is done once more above.
@@ -295,12 +326,11 @@ impl RowFilter {
         }))
     }
 
-    /// Which of so many rows may pass; `None`: all. `column` gives the rows of a column, or those that
-    /// are selected.
+    /// Which of so many rows, all of a piece, may pass; `None`: all.
     pub(super) fn passing(
         &mut self,
         rows: usize,
-        mut column: impl FnMut(usize, Option<&BooleanArray>) -> Result<ArrayRef>,
+        columns: &mut impl PieceColumns,
     ) -> Result<Option<BooleanArray>> {
         let mut passing: Option<BooleanArray> = None;
         self.order.sort_by_cached_key(|index| {
@@ -310,11 +340,12 @@ impl RowFilter {
         });
         for index in &self.order {
             let conjunct = &mut self.conjuncts[*index];
-            let learned = &self.scan.conjuncts[conjunct.index].learned;
+            let shared = &self.scan.conjuncts[conjunct.index];
+            let learned = &shared.learned;
             if conjunct.tracking.watcher().is_some_and(|w| w.changed()) {
-                conjunct.current = Current::of(
-                    &self.scan.conjuncts[conjunct.index],
+                conjunct.current = shared.current(
                     &conjunct.expr,
+                    &conjunct.schema,
                     conjunct.of_one_key,
                     self.rows,
                 )?;
@@ -326,12 +357,24 @@ impl RowFilter {
             let few = passing
                 .as_ref()
                 .filter(|passing| passing.true_count() * ROWS_PER_LEFT <= rows);
-            let asked = few.map_or(rows, BooleanArray::true_count);
-            let columns = conjunct.columns.iter().map(|index| column(*index, few));
-            let columns = columns.collect::<Result<Vec<_>>>()?;
-            let Some(verdict) = conjunct.ask(columns, asked)? else {
+            let (few, verdict) = match conjunct.ask_codes(&*columns)? {
+                Some(of_codes) => (None, Some(of_codes)),
+                None => {
+                    let asked = conjunct
+                        .columns
+                        .iter()
+                        .map(|index| columns.rows(*index, few));
+                    let asked = asked.collect::<Result<Vec<_>>>()?;
+                    (
+                        few,
+                        conjunct.ask(asked, few.map_or(rows, BooleanArray::true_count))?,
+                    )
+                }
+            };
+            let Some(verdict) = verdict else {
                 continue;
             };
+            let asked = verdict.len();
             let left = verdict.true_count();
             learned.note(asked, left);
             if left == asked {
@@ -391,11 +434,19 @@ fn file_conjunct(
         index,
         of_one_key,
         tracking,
-        current: Current::of(conjunct, &expr, of_one_key, rows)?,
+        current: conjunct.current(&expr, &schema, of_one_key, rows)?,
         expr,
         columns: needed,
         schema,
     }))
+}
+
+fn batch(schema: &SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    let schema = Arc::clone(schema);
+    Ok(RecordBatch::try_new_with_options(
+        schema, columns, &options,
+    )?)
 }
 
 /// A verdict that is null drops a row.

@@ -24,6 +24,7 @@
 //! reader can do and this can't (filtering rows, nested columns, virtual columns, row groups in a
 //! sort's order) is left to it, file by file.
 
+mod codes;
 mod estimate;
 mod filter;
 mod keys;

@@ -11,10 +11,10 @@ use datafusion::datasource::physical_plan::parquet::RowGroupAccess;
 use parquet::arrow::arrow_reader::RowSelection;
 
 use super::ScanCounts;
-use super::filter::RowFilter;
+use super::filter::{PieceColumns, RowFilter};
 use super::open::{Column, Output};
 use super::prune::{PieceStatistics, Pruner};
-use crate::chunks::{HeldChunk, PIECE_ROWS};
+use crate::chunks::{HeldChunk, PIECE_ROWS, Piece};
 
 /// Which pieces of a row group are wanted, in order. Pruning by pages leaves a piece out if it leaves
 /// out all its rows; the others come whole, since what filters is above the scan anyway.
@@ -111,6 +111,30 @@ impl HeldColumn {
             Some((at, array)) if *at == piece => filter(array, rows)?,
             _ => self.chunk.chunk().selected(piece, rows)?,
         })
+    }
+}
+
+/// One piece of all columns.
+struct HeldPiece<'a> {
+    columns: &'a mut [Option<HeldColumn>],
+    piece: usize,
+}
+
+impl PieceColumns for HeldPiece<'_> {
+    fn rows(&mut self, column: usize, selected: Option<&BooleanArray>) -> Result<ArrayRef> {
+        match (&mut self.columns[column], selected) {
+            (Some(held), Some(rows)) => held.selected(self.piece, rows),
+            (Some(held), None) => Ok(ArrayRef::clone(held.piece(self.piece)?)),
+            (None, _) => internal_err!("a column is not in memory"),
+        }
+    }
+
+    fn kept(&self, column: usize) -> Option<&dyn Piece> {
+        self.columns[column]
+            .as_ref()?
+            .chunk
+            .chunk()
+            .kept(self.piece)
     }
 }
 
@@ -212,13 +236,7 @@ impl PieceRows {
     fn passing(&mut self, piece: usize, filter: &mut RowFilter) -> Result<Option<BooleanArray>> {
         let rows = self.pieces.range(piece).len();
         let columns = &mut self.columns;
-        filter.passing(rows, |column, rows| match &mut columns[column] {
-            Some(held) => match rows {
-                Some(rows) => held.selected(piece, rows),
-                None => Ok(ArrayRef::clone(held.piece(piece)?)),
-            },
-            None => internal_err!("a column is not in memory"),
-        })
+        filter.passing(rows, &mut HeldPiece { columns, piece })
     }
 
     /// The next rows, beside the first ones of `read`; and how many these were.

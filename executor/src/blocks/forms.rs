@@ -8,6 +8,7 @@
 //! | whole | what gains nothing: the array as it came | nothing |
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -19,7 +20,7 @@ use arrow::compute::{cast, filter, take};
 use arrow::datatypes::{ArrowNativeType, DataType, Field, Schema};
 use arrow::error::ArrowError;
 use arrow::ipc::CompressionType;
-use catalog::Piece;
+use catalog::{Piece, mask};
 use datafusion::common::HashMap;
 use job::MemoryForm;
 
@@ -322,6 +323,36 @@ impl Piece for Narrow {
         }
         .array()
     }
+
+    fn within(&self, range: &RangeInclusive<i128>) -> Option<BooleanBuffer> {
+        // Distances, as codes are; below the smallest value there is none.
+        let low = range.start().saturating_sub(self.base).max(0);
+        let high = range.end().saturating_sub(self.base);
+        let passing = match &self.codes {
+            _ if high < low => BooleanBuffer::new_unset(self.rows),
+            Codes::None if low > 0 => BooleanBuffer::new_unset(self.rows),
+            Codes::None => BooleanBuffer::new_set(self.rows),
+            Codes::One(codes) => codes_within(codes, low, high),
+            Codes::Two(codes) => codes_within(codes, low, high),
+            Codes::Four(codes) => codes_within(codes, low, high),
+        };
+        Some(match &self.nulls {
+            Some(valid) => &passing & valid.inner(),
+            None => passing,
+        })
+    }
+}
+
+fn codes_within<C>(codes: &[C], low: i128, high: i128) -> BooleanBuffer
+where
+    C: Copy + Ord + TryFrom<i128>,
+{
+    match (C::try_from(low), C::try_from(high)) {
+        (Ok(low), Ok(high)) => mask(codes, |code| low <= code && code <= high),
+        // Beyond the largest that a code can be, as neither is below 0.
+        (Ok(low), Err(_)) => mask(codes, |code| low <= code),
+        (Err(_), _) => BooleanBuffer::new_unset(codes.len()),
+    }
 }
 
 /// Nulls in a buffer that holds nothing else.
@@ -348,6 +379,10 @@ impl Piece for Coded {
 
     fn selected(&self, rows: &BooleanArray) -> Result<ArrayRef, ArrowError> {
         take(&self.values, &filter(&self.codes, rows)?, None)
+    }
+
+    fn dictionary(&self) -> Option<(&ArrayRef, &ArrayRef)> {
+        Some((&self.values, &self.codes))
     }
 }
 
@@ -469,6 +504,8 @@ mod tests {
         Int64Array, StringViewArray, TimestampMicrosecondArray, UInt64Array,
     };
 
+    use arrow::datatypes::{Decimal128Type, Int64Type};
+
     use super::*;
 
     /// In this many pieces, and in every form, the rows are what they were.
@@ -489,11 +526,48 @@ mod tests {
                     assert_eq!(&selected, &filter(array, &some).unwrap(), "{step} {form:?}");
                 }
             }
+            for (piece, array) in pieces.iter().zip(&arrays) {
+                check_codes(piece.as_ref(), array);
+            }
             assert_eq!(pieces.len(), arrays.len());
         }
         let (_, bytes) = pieces(arrays, MemoryForm::Arrays).unwrap();
         assert!(bytes as usize <= shown + 8192, "{bytes} of {shown}");
         bytes
+    }
+
+    /// What codes tell is what the rows are.
+    fn check_codes(piece: &dyn Piece, array: &ArrayRef) {
+        if let Some((values, codes)) = piece.dictionary() {
+            assert_eq!(values.null_count(), 0);
+            assert_eq!(&take(values, codes, None).unwrap(), array);
+        }
+        let integers: Vec<Option<i128>> = match array.data_type() {
+            DataType::Int64 => array
+                .as_primitive::<Int64Type>()
+                .iter()
+                .map(|v| v.map(i128::from))
+                .collect(),
+            DataType::Decimal128(..) => array.as_primitive::<Decimal128Type>().iter().collect(),
+            _ => return,
+        };
+        let some: Vec<i128> = integers.iter().flatten().copied().step_by(997).collect();
+        let ends = [i128::MIN, i128::MAX, -6, 0, 250, 251, 65_530, 65_531];
+        let ends = ends
+            .into_iter()
+            .chain(some.iter().flat_map(|v| [v - 1, *v, v + 1]));
+        let ends: Vec<i128> = ends.collect();
+        for low in &ends {
+            for high in &ends {
+                let Some(within) = piece.within(&(*low..=*high)) else {
+                    return;
+                };
+                let expected = integers
+                    .iter()
+                    .map(|v| v.is_some_and(|v| (low..=high).contains(&&v)));
+                assert!(within.iter().eq(expected), "{low}..={high}");
+            }
+        }
     }
 
     fn sliced(array: ArrayRef) -> Vec<ArrayRef> {

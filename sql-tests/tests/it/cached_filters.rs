@@ -215,11 +215,15 @@ fn condition(random: &mut Random, depth: u32) -> String {
             let null = *random.one(&["IS NULL", "IS NOT NULL"]);
             format!("t.{column} {null}")
         }
-        11 => format!(
+        11 if id % 2 == 0 => format!(
             "t.small IN ({}, {}, 99)",
             random.below(50),
             random.below(50)
         ),
+        11 => {
+            let not = *random.one(&["", "NOT "]);
+            format!("t.s {not}IN ('k{}', '', 'zz')", random.below(50))
+        }
         12 => format!("NOT ({})", condition(random, depth - 1)),
         // An error that no row raises which the rest of the statement lets through.
         13 => format!("(t.small <> 0 AND 100 / t.small > {})", random.below(9)),
