@@ -4,6 +4,8 @@
 //! of its input; [`partitions`] keeps a few partitions of it. `BoundedWindowAggExec`, for all other
 //! frames, keeps rows with all their columns; [`running`] keeps the columns that are looked at.
 
+mod feed;
+mod keys;
 mod partitions;
 mod running;
 #[cfg(test)]

@@ -10,11 +10,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, RecordBatch};
-use datafusion::arrow::compute::{SortColumn, concat, concat_batches};
+use datafusion::arrow::compute::{concat, concat_batches};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::Result;
 use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::utils::evaluate_partition_ranges;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::PhysicalExpr;
@@ -27,6 +26,7 @@ use datafusion::physical_plan::{
 };
 use futures::StreamExt;
 
+use super::keys::PartitionKeys;
 use crate::compact::compact;
 
 #[derive(Debug)]
@@ -116,7 +116,7 @@ impl ExecutionPlan for WindowPartitionsExec {
             kept_rows: 0,
             kept_bytes: 0,
             complete: 0,
-            last_key: None,
+            keys: PartitionKeys::of(&self.windows),
             computed: VecDeque::new(),
             computed_bytes: 0,
             reservation: consumer.register(context.memory_pool()),
@@ -144,8 +144,7 @@ struct Windows {
     kept_bytes: usize,
     /// So many of the rows that are kept, the first ones, are of partitions that have ended.
     complete: usize,
-    /// The keys of the last row, one row each.
-    last_key: Option<Vec<ArrayRef>>,
+    keys: PartitionKeys,
     computed: VecDeque<RecordBatch>,
     computed_bytes: usize,
     reservation: MemoryReservation,
@@ -179,15 +178,10 @@ impl Windows {
         }
         // A merge's views point into everything that it has merged.
         let batch = compact(batch)?;
-        let keys = self.keys(&batch)?;
-        let ranges = evaluate_partition_ranges(batch.num_rows(), &columns(&keys))?;
-        let last = ranges.last().map_or(0, |range| range.start);
         // Where the last partition begins, everything before it is complete.
-        if last > 0 || !self.goes_on(&keys)? {
+        if let Some(last) = self.keys.beginnings(&batch)?.last() {
             self.complete = self.kept_rows + last;
         }
-        let end = batch.num_rows() - 1;
-        self.last_key = Some(keys.iter().map(|key| key.slice(end, 1)).collect());
         self.keep(batch);
         self.reserve(0)?;
         if self.complete >= self.batch_size {
@@ -200,28 +194,6 @@ impl Windows {
         self.kept_rows += batch.num_rows();
         self.kept_bytes += get_record_batch_memory_size(&batch);
         self.kept.push(batch);
-    }
-
-    /// Whether rows with these keys begin with the partition of the row before.
-    fn goes_on(&self, keys: &[ArrayRef]) -> Result<bool> {
-        let Some(last) = &self.last_key else {
-            return Ok(false);
-        };
-        let pairs = last.iter().zip(keys);
-        let pairs = pairs
-            .map(|(last, key)| Ok(concat(&[last.as_ref(), key.slice(0, 1).as_ref()])?))
-            .collect::<Result<Vec<_>>>()?;
-        Ok(evaluate_partition_ranges(2, &columns(&pairs))?.len() == 1)
-    }
-
-    fn keys(&self, batch: &RecordBatch) -> Result<Vec<ArrayRef>> {
-        let keys = self
-            .windows
-            .first()
-            .map_or(&[][..], |window| window.partition_by());
-        keys.iter()
-            .map(|key| key.evaluate(batch)?.into_array(batch.num_rows()))
-            .collect()
     }
 
     /// Takes the complete partitions off what is kept.
@@ -254,11 +226,11 @@ impl Windows {
         let _timer = elapsed.timer();
         let batch = concat_batches(&first.schema(), &complete)?;
         drop(complete);
-        let keys = self.keys(&batch)?;
-        let ranges = evaluate_partition_ranges(batch.num_rows(), &columns(&keys))?;
+        let beginnings = self.keys.anew().beginnings(&batch)?;
+        let ends = beginnings.iter().copied().skip(1).chain([batch.num_rows()]);
         let mut results: Vec<Vec<ArrayRef>> = vec![Vec::new(); self.windows.len()];
-        for range in ranges {
-            let partition = batch.slice(range.start, range.end - range.start);
+        for (start, end) in beginnings.iter().zip(ends) {
+            let partition = batch.slice(*start, end - start);
             for (window, results) in self.windows.iter().zip(&mut results) {
                 results.push(window.evaluate(&partition)?);
             }
@@ -286,12 +258,4 @@ impl Windows {
         self.reservation
             .try_resize(self.kept_bytes + self.computed_bytes + beside)
     }
-}
-
-fn columns(keys: &[ArrayRef]) -> Vec<SortColumn> {
-    let column = |key: &ArrayRef| SortColumn {
-        values: Arc::clone(key),
-        options: None,
-    };
-    keys.iter().map(column).collect()
 }

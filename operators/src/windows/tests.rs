@@ -121,6 +121,7 @@ const WINDOWS: &[&str] = &[
     "sum(j) OVER (PARTITION BY k ORDER BY id), first_value(upper(note)) OVER (PARTITION BY k ORDER BY id)",
     "count(*) OVER (PARTITION BY j ORDER BY id), min(note) OVER (PARTITION BY j ORDER BY id)",
     "row_number() OVER (PARTITION BY note ORDER BY id)",
+    "lead(note, 2) OVER (PARTITION BY k ORDER BY id), max(name) OVER (PARTITION BY k ORDER BY id)",
     "sum(id) OVER (ORDER BY id ROWS BETWEEN 30 PRECEDING AND 40 FOLLOWING)",
     "sum(id) OVER (ORDER BY id RANGE BETWEEN 3 PRECEDING AND 5 FOLLOWING)",
     "count(*) OVER (ORDER BY name GROUPS BETWEEN 1 PRECEDING AND 2 FOLLOWING)",
@@ -169,6 +170,16 @@ async fn a_row_keeps_the_text_of_no_other_batch() {
             let texts = batch.column(NAME).as_string_view().data_buffers().len();
             assert_eq!(texts, 1, "{sql}");
         }
+    }
+}
+
+/// The texts of a partition are kept until it ends, and not much longer.
+#[tokio::test]
+async fn a_text_that_a_window_returns_keeps_few_others() {
+    let sql = "SELECT id, lead(note) OVER (PARTITION BY k ORDER BY id) FROM t";
+    for batch in lean(&context(usize::MAX), sql).await.unwrap() {
+        let texts = batch.column(1).as_string_view().data_buffers().len();
+        assert!(texts < 12, "{texts}");
     }
 }
 
