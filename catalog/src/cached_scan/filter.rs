@@ -274,11 +274,12 @@ impl FileConjunct {
         let Some(piece) = columns.kept(*column) else {
             return Ok(None);
         };
-        let (expr, schema) = (&self.current.expr, &self.schema);
+        let (expr, name) = (&self.current.expr, self.schema.field(0).name());
         of_codes.ask(piece, |values| {
             let rows = values.len();
-            let verdict = expr.evaluate(&batch(schema, vec![values], rows)?)?;
-            definite(&verdict.into_array(rows)?)
+            // A null among them, whatever the column has.
+            let values = RecordBatch::try_from_iter_with_nullable([(name, values, true)])?;
+            definite(&expr.evaluate(&values)?.into_array(rows)?)
         })
     }
 

@@ -29,6 +29,8 @@ const LEVELS: [&str; 4] = [
     "DISK_ONLY",
     "MEMORY_AND_DISK",
 ];
+/// Of a column that is not nullable.
+const MODES: [&str; 4] = ["AIR", "REG AIR, that is", "", "SHIP"];
 const FLOATS: [f64; 7] = [
     0.0,
     -0.0,
@@ -132,6 +134,12 @@ fn write(path: &Path, from: u64, statistics: EnabledStatistics) -> Result {
         ),
         ("f", Arc::new(floats)),
         ("s", Arc::new(texts)),
+        (
+            "mode",
+            Arc::new(StringArray::from_iter_values(
+                ids.iter().map(|id| MODES[(id * 7_919 % 11) as usize % 4]),
+            )),
+        ),
         ("d", Arc::new(decimals.with_precision_and_scale(15, 2)?)),
         (
             "day",
@@ -148,9 +156,10 @@ fn write(path: &Path, from: u64, statistics: EnabledStatistics) -> Result {
             )),
         ),
     ];
-    let columns = columns
-        .into_iter()
-        .map(|(name, column)| (name, column, true));
+    let columns = columns.into_iter().map(|(name, column)| {
+        let nullable = !["mode", "day", "run"].contains(&name);
+        (name, column, nullable)
+    });
     let batch = RecordBatch::try_from_iter_with_nullable(columns)?;
     let properties = WriterProperties::builder()
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
@@ -198,8 +207,9 @@ fn condition(random: &mut Random, depth: u32) -> String {
             format!("t.f {compare} {float}::float8")
         }
         4 => {
-            let text = *random.one(&["''", "'k5'", "'k39'", "'3 long long '", "'zz'", "'k'"]);
-            format!("t.s {compare} {text}")
+            let text = *random.one(&["''", "'k5'", "'k39'", "'3 long long '", "'zz'", "'SHIP'"]);
+            let column = *random.one(&["s", "mode"]);
+            format!("t.{column} {compare} {text}")
         }
         5 => {
             let not = *random.one(&["", "NOT "]);
@@ -222,7 +232,8 @@ fn condition(random: &mut Random, depth: u32) -> String {
         ),
         11 => {
             let not = *random.one(&["", "NOT "]);
-            format!("t.s {not}IN ('k{}', '', 'zz')", random.below(50))
+            let column = *random.one(&["s", "mode"]);
+            format!("t.{column} {not}IN ('k{}', '', 'SHIP')", random.below(50))
         }
         12 => format!("NOT ({})", condition(random, depth - 1)),
         // An error that no row raises which the rest of the statement lets through.
