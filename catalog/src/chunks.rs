@@ -115,6 +115,27 @@ pub enum CachedFiles {
     Under(Vec<object_store::path::Path>),
 }
 
+/// What executors are to forget.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Forget {
+    pub files: CachedFiles,
+    /// Chunks stay, but not that a table is told to be cached: the next load of it says so again, of
+    /// those that it finds.
+    pub only_level: bool,
+}
+
+impl Forget {
+    pub fn chunks(files: CachedFiles) -> Self {
+        let only_level = false;
+        Self { files, only_level }
+    }
+
+    pub fn level(files: CachedFiles) -> Self {
+        let only_level = true;
+        Self { files, only_level }
+    }
+}
+
 impl CachedFiles {
     pub fn include(&self, file: &object_store::path::Path) -> bool {
         match self {

@@ -54,8 +54,8 @@ pub use cached_scan::ScanCounts;
 pub use catalog::Catalog;
 pub use chunk_statistics::ChunkStatistics;
 pub use chunks::{
-    CachedFiles, Chunk, ChunkCache, ChunkKey, ChunkSlot, FileIdentity, HeldChunk, PIECE_ROWS,
-    Piece, Prospect, Wanted, hash_of, mask,
+    CachedFiles, Chunk, ChunkCache, ChunkKey, ChunkSlot, FileIdentity, Forget, HeldChunk,
+    PIECE_ROWS, Piece, Prospect, Wanted, hash_of, mask,
 };
 pub use ddl::{CommentTarget, DdlOutcome, DropBehavior, IfExists};
 pub use error::{CatalogError, Result, find_report};

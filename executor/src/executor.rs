@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use catalog::CachedFiles;
+use catalog::Forget;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use job::{AttemptId, Epoch, ExecutorId, ExecutorUsage, JobId, Lane, TaskOutcome};
 use operators::Sink;
@@ -308,9 +308,12 @@ impl ExecutorLink for Executor {
         }
     }
 
-    fn forget_cached(&self, files: &CachedFiles) {
+    fn forget_cached(&self, what: &Forget) {
         let blocks = Arc::clone(&self.shared.blocks);
-        let files = files.clone();
+        if what.only_level {
+            return blocks.forget_level(&what.files);
+        }
+        let files = what.files.clone();
         // As with a job's blocks.
         self.handle
             .spawn_blocking(move || blocks.forget_chunks(&files));

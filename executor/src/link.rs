@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use catalog::CachedFiles;
+use catalog::Forget;
 use datafusion::prelude::SessionConfig;
 use futures::stream::BoxStream;
 use job::{AttemptId, Epoch, ErrorReport, ExecutorId, InputLocations, JobId, Lane, TaskOutcome};
@@ -52,8 +52,8 @@ pub trait ExecutorLink: Send + Sync {
     /// vain, and the sooner that is reported the sooner they are computed again.
     fn peer_lost(&self, peer: ExecutorId, epoch: Epoch);
 
-    /// Cached columns of these files are of no use any more.
-    fn forget_cached(&self, files: &CachedFiles);
+    /// What it is to forget of cached columns; tasks that are launched later come after that.
+    fn forget_cached(&self, what: &Forget);
 
     /// Opens the rows of a result task that is about to be launched here. Once per attempt.
     fn open_rows(&self, attempt: AttemptId) -> RowStream;

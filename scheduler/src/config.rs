@@ -40,7 +40,8 @@ pub struct SchedulerConfig {
     /// How long a stage waits in all for slots where its data is in memory, while other slots are
     /// free. Less than anybody notices, and longer than most tasks over data in memory take.
     pub locality_wait: Duration,
-    /// The same for jobs that load a cache: a copy elsewhere would not be found.
+    /// The same for jobs that load a cache: as long as it takes while the home is there, since a copy
+    /// elsewhere would not be found, and takes memory from those that are. But not for ever.
     pub load_wait: Duration,
     /// A job that reads less than this, as far as the planner knows, need not wait for slots that
     /// large ones hold: each executor runs as many tasks of such jobs beside the others as it has
@@ -130,7 +131,7 @@ impl Default for SchedulerConfig {
             exclusion_time: Duration::from_secs(60),
             speculation: SpeculationConfig::default(),
             locality_wait: Duration::from_millis(30),
-            load_wait: Duration::from_secs(10),
+            load_wait: Duration::from_secs(3600),
             small_job_bytes: 256 << 20,
             small_job_floor_bytes: 32 << 20,
             fencing: true,

@@ -25,4 +25,4 @@ pub use transport::{
 };
 
 /// Both ends must speak the same one: a cluster is upgraded by draining, not by guessing.
-pub const PROTOCOL_VERSION: u32 = 6;
+pub const PROTOCOL_VERSION: u32 = 7;

@@ -232,6 +232,11 @@ impl BlockManager {
         self.disk_chunks.forget(files);
     }
 
+    /// Forgets at which level the tables are cached that chunks are of.
+    pub(crate) fn forget_level(&self, files: &CachedFiles) {
+        self.ledger().forget_level(files);
+    }
+
     /// Performs all orders, whatever becomes of each. Returns the last disk error.
     fn carry_out(&self, orders: Vec<MoveOrder>) -> io::Result<()> {
         let mut outcome = Ok(());

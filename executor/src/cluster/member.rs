@@ -7,7 +7,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use catalog::CachedFiles;
+use catalog::{CachedFiles, Forget};
 use futures::StreamExt;
 use job::{Epoch, ExecutorId, FailureKind, JobId, Lane, Protection, TaskFailure, TaskOutcome};
 use operators::Sink;
@@ -341,11 +341,13 @@ impl Registration {
                 self.membership.lost(peer, epoch);
             }
             Some(to_executor::Message::ForgetCached(forget)) => {
-                self.executor.forget_cached(&if forget.all {
+                let files = if forget.all {
                     CachedFiles::All
                 } else {
                     CachedFiles::Under(forget.paths.into_iter().map(Into::into).collect())
-                });
+                };
+                let only_level = forget.only_level;
+                self.executor.forget_cached(&Forget { files, only_level });
             }
             Some(to_executor::Message::Drained(_)) => return true,
             Some(to_executor::Message::Heartbeat(_) | to_executor::Message::Registered(_))

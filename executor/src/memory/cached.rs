@@ -351,6 +351,16 @@ impl CachedChunks {
         self.drop_all(|file| files.include(file.location()));
     }
 
+    /// Chunks of these files are like those of automatic caching until their table is loaded or read
+    /// again: what then is loaded elsewhere, or not at all any more, makes room first.
+    pub(crate) fn forget_level(&mut self, files: &CachedFiles) {
+        let keys = self.entries.keys();
+        let keys = keys.filter(|key| files.include(key.file.location()));
+        for key in keys.cloned().collect::<Vec<_>>() {
+            self.set_level(&key, None);
+        }
+    }
+
     /// What was taken out since: to be dropped without the ledger's lock.
     pub(crate) fn take_evicted(&mut self) -> Vec<Arc<Chunk>> {
         std::mem::take(&mut self.evicted)

@@ -515,6 +515,11 @@ impl Ledger {
         self.cached.forget(files);
     }
 
+    /// See [`CachedChunks::forget_level`].
+    pub(crate) fn forget_level(&mut self, files: &CachedFiles) {
+        self.cached.forget_level(files);
+    }
+
     /// See [`CachedChunks::contents`].
     #[cfg(test)]
     pub(crate) fn chunks(&self) -> impl Iterator<Item = (&ChunkKey, u64, Option<StorageLevel>)> {

@@ -606,6 +606,28 @@ fn one_version_of_a_file_takes_the_place_of_another() {
 }
 
 #[test]
+fn copies_that_no_load_finds_any_more_make_room() {
+    let memory = level("MEMORY_ONLY");
+    let mut ledger = caching(1000 * MIB, 10 * MIB, 10 * MIB);
+    let key = |n| key_of("t", "v", n);
+    for n in 0..10 {
+        assert!(scan_at(&mut ledger, &key(n), MIB, memory).is_some());
+    }
+    assert!(scan_at(&mut ledger, &key(10), MIB, memory).is_none());
+    // The table is loaded again: two parts are still at home here, three are new, and others aren't wanted.
+    ledger.forget_level(&CachedFiles::Under(vec!["t".into()]));
+    for n in [0, 1, 10, 11, 12] {
+        assert!(scan_at(&mut ledger, &key(n), MIB, memory).is_some(), "{n}");
+        ledger.check();
+    }
+    for n in [0, 1, 10, 11, 12] {
+        assert!(ledger.hold_chunk(&key(n)).is_some(), "{n}");
+        ledger.release_chunk(&key(n));
+    }
+    assert_eq!(ledger.totals().cached, 10 * MIB);
+}
+
+#[test]
 fn what_nobody_was_charged_for_is_not_there_to_be_given_out() {
     let mut ledger = caching(1000 * MIB, 400 * MIB, 100 * MIB);
     let block = attempt(1);

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, OnceLock, Weak};
 
-use catalog::CachedFiles;
+use catalog::{CachedFiles, Forget};
 use executor::{ExecutorLink, ExecutorReport, RowStream, TaskLaunch, remote_rows};
 use job::{
     AttemptId, Epoch, ErrorReport, ExecutorId, FailureKind, JobId, Lane, SqlError, StageId,
@@ -35,7 +35,7 @@ pub(super) enum Order {
     /// It may go.
     Drained,
     PeerLost(ExecutorId, Epoch),
-    ForgetCached(CachedFiles),
+    ForgetCached(Forget),
 }
 
 /// The event loop's end.
@@ -119,8 +119,8 @@ impl ExecutorLink for RemoteExecutor {
         self.order(Order::PeerLost(peer, epoch));
     }
 
-    fn forget_cached(&self, files: &CachedFiles) {
-        self.order(Order::ForgetCached(files.clone()));
+    fn forget_cached(&self, what: &Forget) {
+        self.order(Order::ForgetCached(what.clone()));
     }
 
     fn open_rows(&self, attempt: AttemptId) -> RowStream {
@@ -225,7 +225,7 @@ impl Sender {
                     executor: peer.0,
                     epoch: epoch.0,
                 }),
-                Order::ForgetCached(files) => to_executor::Message::ForgetCached(forget(&files)),
+                Order::ForgetCached(what) => to_executor::Message::ForgetCached(forget(&what)),
             };
             if !self.send(message).await {
                 return;
@@ -270,15 +270,14 @@ impl Sender {
     }
 }
 
-fn forget(files: &CachedFiles) -> proto::ForgetCached {
-    match files {
-        CachedFiles::All => proto::ForgetCached {
-            all: true,
-            paths: Vec::new(),
-        },
-        CachedFiles::Under(paths) => proto::ForgetCached {
-            all: false,
-            paths: paths.iter().map(ToString::to_string).collect(),
-        },
+fn forget(what: &Forget) -> proto::ForgetCached {
+    let paths = match &what.files {
+        CachedFiles::All => None,
+        CachedFiles::Under(paths) => Some(paths.iter().map(ToString::to_string).collect()),
+    };
+    proto::ForgetCached {
+        all: paths.is_none(),
+        paths: paths.unwrap_or_default(),
+        only_level: what.only_level,
     }
 }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use catalog::CachedFiles;
+use catalog::Forget;
 use catalog::system::ExecutorRow;
 use datafusion::prelude::SessionConfig;
 use executor::{ExecutorReport, TaskLaunch};
@@ -59,8 +59,7 @@ pub(super) enum Message {
         executor: ExecutorId,
         epoch: Epoch,
     },
-    /// Cached columns of these files are of no use any more.
-    ForgetCached(CachedFiles),
+    ForgetCached(Forget),
 }
 
 pub(super) struct Submission {
@@ -177,9 +176,9 @@ impl EventLoop {
             Message::Draining { executor, epoch } => {
                 self.handle(Event::ExecutorDraining { executor, epoch });
             }
-            Message::ForgetCached(files) => {
+            Message::ForgetCached(what) => {
                 for executor in self.executors.values() {
-                    executor.link.forget_cached(&files);
+                    executor.link.forget_cached(&what);
                 }
             }
         }

@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use catalog::CachedFiles;
+use catalog::Forget;
 use catalog::system::ExecutorRow;
 use executor::{ExecutorLink, ExecutorReport};
 use job::{Epoch, ErrorReport, ExecutorId, ExecutorUsage, JobId, SqlState, StageId, TaskStats};
@@ -133,9 +133,9 @@ impl Driver {
         let _ = self.messages.send(Message::Draining { executor, epoch });
     }
 
-    /// Cached columns of these files are of no use any more, wherever they are.
-    pub fn forget_cached(&self, files: CachedFiles) {
-        let _ = self.messages.send(Message::ForgetCached(files));
+    /// What all executors are to forget of cached columns.
+    pub fn forget_cached(&self, what: Forget) {
+        let _ = self.messages.send(Message::ForgetCached(what));
     }
 
     /// Submits a job. Its rows and its end are read from the handle; dropping the handle

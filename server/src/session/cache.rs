@@ -9,7 +9,7 @@
 //!
 //! Forgetting too much or too early costs time and nothing else, so nothing waits for it.
 
-use catalog::{CachedFiles, CatalogSnapshot, Definition, ExternalTable};
+use catalog::{CachedFiles, CatalogSnapshot, Definition, ExternalTable, Forget};
 use job::{Caching, ErrorReport, SqlError, SqlState, StorageLevel};
 use planner::{CacheTable, Name, ParsedStatement};
 use scheduler::Replica;
@@ -67,7 +67,9 @@ impl Session {
         }
         let cleared = self.ddl_catalog().clear_caching().await;
         self.tell(cleared)?;
-        self.services.driver.forget_cached(CachedFiles::All);
+        self.services
+            .driver
+            .forget_cached(Forget::chunks(CachedFiles::All));
         Ok(done("CLEAR CACHE"))
     }
 
@@ -104,6 +106,7 @@ impl Session {
                 self.notice(Severity::Notice, notice);
             }
         }
+        self.forget_level(table);
         for replica in replicas {
             let context = self.statement_context();
             let planner = &self.services.planner;
@@ -125,7 +128,7 @@ impl Session {
         if !roots.is_empty() {
             self.services
                 .driver
-                .forget_cached(CachedFiles::Under(roots));
+                .forget_cached(Forget::chunks(CachedFiles::Under(roots)));
         }
     }
 
@@ -145,7 +148,7 @@ impl Session {
         if !roots.is_empty() {
             self.services
                 .driver
-                .forget_cached(CachedFiles::Under(roots));
+                .forget_cached(Forget::chunks(CachedFiles::Under(roots)));
         }
     }
 
@@ -195,6 +198,20 @@ impl Session {
 
     /// Executors forget what they have of a table's files.
     pub(super) fn forget(&self, name: &Name) {
+        if let Some(files) = self.files(name) {
+            self.services.driver.forget_cached(Forget::chunks(files));
+        }
+    }
+
+    /// Executors forget that a table is told to be cached. What its next load finds where it should be is
+    /// told so again; copies at former homes make room.
+    fn forget_level(&self, name: &Name) {
+        if let Some(files) = self.files(name) {
+            self.services.driver.forget_cached(Forget::level(files));
+        }
+    }
+
+    fn files(&self, name: &Name) -> Option<CachedFiles> {
         let root = if self.is_temporary(name) {
             self.tables.root(&name.name)
         } else {
@@ -205,11 +222,7 @@ impl Session {
                 Definition::View(_) => None,
             })
         };
-        if let Some(root) = root {
-            self.services
-                .driver
-                .forget_cached(CachedFiles::Under(vec![root]));
-        }
+        root.map(|root| CachedFiles::Under(vec![root]))
     }
 }
 
