@@ -77,6 +77,14 @@ impl FileIdentity {
     }
 }
 
+/// How long after `now` a file that changed just before has an identity, if nobody changes it.
+pub(crate) fn settles_in(meta: &ObjectMeta, now: SystemTime) -> Duration {
+    let settled = changed_at(meta).and_then(|changed| changed.checked_add(SETTLED_AFTER));
+    let left = settled.and_then(|settled| settled.duration_since(now).ok());
+    // A change time in the future says nothing of when that is.
+    left.unwrap_or_default().min(SETTLED_AFTER)
+}
+
 impl Hash for FileIdentity {
     fn hash<H: Hasher>(&self, state: &mut H) {
         state.write_u64(self.hash);

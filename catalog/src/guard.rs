@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime};
 
 use arrow::array::RecordBatch;
 use datafusion::common::config::ConfigOptions;
@@ -38,11 +39,11 @@ use datafusion_datasource::morsel::{Morsel, MorselPlan, MorselPlanner, Morselize
 use datafusion_proto::protobuf::PhysicalPlanNode;
 use futures::stream::BoxStream;
 use futures::{FutureExt, Stream, StreamExt};
-use job::ErrorReport;
+use job::{ErrorReport, FileCaching};
 use object_store::ObjectStore;
 
 use crate::cached_scan::{ScanCache, ScanCounts, reorders_row_groups, with_chunks};
-use crate::chunks::ChunkCache;
+use crate::chunks::{self, ChunkCache};
 use crate::error::find_report;
 use crate::external::FileKind;
 use crate::file_errors::{name_file, panicked};
@@ -220,6 +221,22 @@ fn file_scan(node: &Arc<dyn ExecutionPlan>) -> Option<&FileScanConfig> {
     node.downcast_ref::<DataSourceExec>()?
         .data_source()
         .downcast_ref()
+}
+
+/// How long to wait until columns of all files that a plan reads can be cached: of one that changed just now
+/// it is not certain that the next change will be noticed. Two seconds at most.
+pub fn settles_in(plan: &Arc<dyn ExecutionPlan>) -> Duration {
+    let now = SystemTime::now();
+    let own = file_scan(plan)
+        .into_iter()
+        .flat_map(|scan| &scan.file_groups);
+    let files = own.flat_map(|group| group.iter()).filter(|file| {
+        let caching = file.extension::<FileCaching>().copied();
+        !caching.unwrap_or_default().written_once
+    });
+    let own = files.map(|file| chunks::settles_in(&file.object_meta, now));
+    let below = plan.children().into_iter().map(settles_in);
+    own.chain(below).max().unwrap_or_default()
 }
 
 /// Guards every file scan of a plan that has no guard yet, from the versions its file list

@@ -60,7 +60,7 @@ pub use chunks::{
 pub use ddl::{CommentTarget, DdlOutcome, DropBehavior, IfExists};
 pub use error::{CatalogError, Result, find_report};
 pub use external::{ExternalTable, FileKind, NewExternalTable, SortColumn};
-pub use guard::{GuardedSource, cache_scan, change_parquet, guard_scans};
+pub use guard::{GuardedSource, cache_scan, change_parquet, guard_scans, settles_in};
 pub use location::Location;
 pub use names::{
     FIRESTEEL, INFORMATION_SCHEMA, ObjectName, Oid, PG_CATALOG, PUBLIC, RelationKind, SearchPath,

@@ -112,6 +112,11 @@ impl Session {
             let planner = &self.services.planner;
             let view = self.view(&context);
             if let Some(job) = planner.plan_load(&view, parsed, table).await? {
+                let settling = job
+                    .plans
+                    .iter()
+                    .map(|stage| catalog::settles_in(&stage.plan));
+                tokio::time::sleep(settling.max().unwrap_or_default()).await;
                 self.submit_replica(job, Some(replica)).finish().await?;
             }
         }

@@ -273,6 +273,22 @@ fn two_copies_are_made_and_either_of_them_is_enough() -> Result {
     Ok(())
 }
 
+/// It is not certain yet that the next change of its file will be noticed, so that is waited for.
+#[test]
+fn a_table_that_was_just_written_is_cached() -> Result {
+    let folder = tempfile::tempdir()?;
+    let server = server("75", "10", 0, "512MiB")?;
+    let mut wire = server.connect()?;
+    write(&folder.path().join("u/1.parquet"), 1000, 0, false)?;
+    wire.simple(&format!(
+        "CREATE EXTERNAL TABLE u STORED AS PARQUET LOCATION '{}'",
+        folder.path().join("u").display()
+    ))?;
+    wire.simple("CACHE TABLE u")?;
+    assert!(server.metric(CACHED_BYTES)? > 0);
+    Ok(())
+}
+
 #[test]
 fn a_cached_table_follows_its_files() -> Result {
     let folder = tempfile::tempdir()?;
