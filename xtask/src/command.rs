@@ -7,9 +7,11 @@ use crate::Result;
 
 /// The workspace's root.
 pub(crate) fn root() -> PathBuf {
-    // xtask/ is a child of the root.
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.parent().unwrap_or(here).to_path_buf()
+    // xtask/ is a child of the root. Cargo says so when it runs this; a build folder that clones share may
+    // hold a program that was compiled in another one.
+    let here = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    let here = here.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).to_path_buf());
+    here.parent().unwrap_or(&here).to_path_buf()
 }
 
 /// Where cargo builds, and where test clients are installed beside it.
