@@ -27,7 +27,7 @@ pub(super) enum OfCodes {
 /// Of a dictionary's values.
 pub(super) struct Verdicts {
     values: ArrayRef,
-    passes: Vec<u8>,
+    passes: Vec<bool>,
     null_passes: bool,
 }
 
@@ -87,13 +87,13 @@ impl Verdicts {
         let passes = verdicts.values().iter().take(values.len());
         Ok(Self {
             values: Arc::clone(values),
-            passes: passes.map(u8::from).collect(),
+            passes: passes.collect(),
             null_passes: verdicts.value(values.len()),
         })
     }
 
     fn of_rows(&self, codes: &ArrayRef) -> Option<BooleanBuffer> {
-        let passes = |code: usize| self.passes.get(code).copied().unwrap_or(0) != 0;
+        let passes = |code: usize| self.passes.get(code).copied().unwrap_or(false);
         let passing = match codes.data_type() {
             DataType::UInt8 => {
                 let codes = codes.as_primitive::<UInt8Type>();

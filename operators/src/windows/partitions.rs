@@ -13,127 +13,19 @@ use datafusion::arrow::array::{ArrayRef, RecordBatch};
 use datafusion::arrow::compute::{concat, concat_batches};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::Result;
-use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet};
+use datafusion::physical_plan::WindowExpr;
+use datafusion::physical_plan::metrics::BaselineMetrics;
 use datafusion::physical_plan::spill::get_record_batch_memory_size;
-use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::windows::WindowAggExec;
-use datafusion::physical_plan::{
-    DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, WindowExpr,
-};
 use futures::StreamExt;
 
+use super::LeanWindowsExec;
 use super::keys::PartitionKeys;
 use crate::compact::compact;
 
-#[derive(Debug)]
-pub(super) struct WindowPartitionsExec {
-    input: Arc<dyn ExecutionPlan>,
-    /// All with the same partitions and order.
-    windows: Vec<Arc<dyn WindowExpr>>,
-    properties: Arc<PlanProperties>,
-    schema: SchemaRef,
-    metrics: ExecutionPlanMetricsSet,
-}
-
-impl WindowPartitionsExec {
-    /// In the place of `whole`.
-    pub(super) fn of(whole: &WindowAggExec) -> Self {
-        Self {
-            input: Arc::clone(whole.input()),
-            windows: whole.window_expr().to_vec(),
-            properties: Arc::clone(whole.properties()),
-            schema: whole.schema(),
-            metrics: ExecutionPlanMetricsSet::new(),
-        }
-    }
-}
-
-impl DisplayAs for WindowPartitionsExec {
-    fn fmt_as(&self, _: DisplayFormatType, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let windows: Vec<&str> = self.windows.iter().map(|window| window.name()).collect();
-        write!(f, "WindowPartitionsExec: {}", windows.join(", "))
-    }
-}
-
-impl ExecutionPlan for WindowPartitionsExec {
-    fn name(&self) -> &str {
-        "WindowPartitionsExec"
-    }
-
-    fn properties(&self) -> &Arc<PlanProperties> {
-        &self.properties
-    }
-
-    fn maintains_input_order(&self) -> Vec<bool> {
-        vec![true]
-    }
-
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        vec![&self.input]
-    }
-
-    fn apply_expressions(
-        &self,
-        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
-    ) -> Result<TreeNodeRecursion> {
-        // Put in when a plan is about to run: nobody looks for its expressions any more.
-        Ok(TreeNodeRecursion::Continue)
-    }
-
-    fn with_new_children(
-        self: Arc<Self>,
-        mut children: Vec<Arc<dyn ExecutionPlan>>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(Arc::new(Self {
-            input: children.swap_remove(0),
-            windows: self.windows.clone(),
-            properties: Arc::clone(&self.properties),
-            schema: Arc::clone(&self.schema),
-            metrics: ExecutionPlanMetricsSet::new(),
-        }))
-    }
-
-    fn metrics(&self) -> Option<MetricsSet> {
-        Some(self.metrics.clone_inner())
-    }
-
-    fn execute(
-        &self,
-        partition: usize,
-        context: Arc<TaskContext>,
-    ) -> Result<SendableRecordBatchStream> {
-        let consumer = MemoryConsumer::new(format!("WindowAggExec[{partition}]"));
-        let windows = Windows {
-            input: Some(self.input.execute(partition, Arc::clone(&context))?),
-            windows: self.windows.clone(),
-            schema: Arc::clone(&self.schema),
-            batch_size: context.session_config().batch_size(),
-            kept: Vec::new(),
-            kept_rows: 0,
-            kept_bytes: 0,
-            complete: 0,
-            keys: PartitionKeys::of(&self.windows),
-            computed: VecDeque::new(),
-            computed_bytes: 0,
-            reservation: consumer.register(context.memory_pool()),
-            metrics: BaselineMetrics::new(&self.metrics, partition),
-        };
-        let batches = futures::stream::try_unfold(windows, |mut windows| async move {
-            Ok(windows.next().await?.map(|batch| (batch, windows)))
-        });
-        Ok(Box::pin(RecordBatchStreamAdapter::new(
-            Arc::clone(&self.schema),
-            batches,
-        )))
-    }
-}
-
 /// The rows of one input partition on their way.
-struct Windows {
+pub(super) struct Windows {
     /// Gone once it has ended.
     input: Option<SendableRecordBatchStream>,
     windows: Vec<Arc<dyn WindowExpr>>,
@@ -152,7 +44,30 @@ struct Windows {
 }
 
 impl Windows {
-    async fn next(&mut self) -> Result<Option<RecordBatch>> {
+    pub(super) fn new(
+        exec: &LeanWindowsExec,
+        partition: usize,
+        context: &Arc<TaskContext>,
+    ) -> Result<Self> {
+        let consumer = MemoryConsumer::new(format!("WindowAggExec[{partition}]"));
+        Ok(Self {
+            input: Some(exec.input.execute(partition, Arc::clone(context))?),
+            windows: exec.windows.clone(),
+            schema: Arc::clone(&exec.schema),
+            batch_size: context.session_config().batch_size(),
+            kept: Vec::new(),
+            kept_rows: 0,
+            kept_bytes: 0,
+            complete: 0,
+            keys: PartitionKeys::of(&exec.windows),
+            computed: VecDeque::new(),
+            computed_bytes: 0,
+            reservation: consumer.register(context.memory_pool()),
+            metrics: BaselineMetrics::new(&exec.metrics, partition),
+        })
+    }
+
+    pub(super) async fn next(&mut self) -> Result<Option<RecordBatch>> {
         loop {
             if let Some(batch) = self.computed.pop_front() {
                 self.metrics.record_output(batch.num_rows());

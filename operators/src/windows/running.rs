@@ -9,135 +9,22 @@
 //! now and then, where a partition begins. Of one partition it keeps all.
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::compute::concat_batches;
 use datafusion::arrow::datatypes::SchemaRef;
-use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Result, internal_datafusion_err, internal_err};
 use datafusion::execution::memory_pool::MemoryConsumer;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet};
-use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::metrics::BaselineMetrics;
 use datafusion::physical_plan::windows::BoundedWindowAggExec;
-use datafusion::physical_plan::{
-    DisplayAs, DisplayFormatType, ExecutionPlan, InputOrderMode, PlanProperties, WindowExpr,
-};
+use datafusion::physical_plan::{ExecutionPlan, InputOrderMode, WindowExpr};
 use futures::StreamExt;
 
+use super::LeanWindowsExec;
 use super::feed::FeedExec;
-
-#[derive(Debug)]
-pub(super) struct RunningWindowsExec {
-    input: Arc<dyn ExecutionPlan>,
-    /// All with the same partitions and order.
-    windows: Vec<Arc<dyn WindowExpr>>,
-    mode: InputOrderMode,
-    properties: Arc<PlanProperties>,
-    schema: SchemaRef,
-    metrics: ExecutionPlanMetricsSet,
-}
-
-impl RunningWindowsExec {
-    /// In the place of `bounded`.
-    pub(super) fn of(bounded: &BoundedWindowAggExec) -> Self {
-        Self {
-            input: Arc::clone(bounded.input()),
-            windows: bounded.window_expr().to_vec(),
-            mode: bounded.input_order_mode.clone(),
-            properties: Arc::clone(bounded.properties()),
-            schema: bounded.schema(),
-            metrics: ExecutionPlanMetricsSet::new(),
-        }
-    }
-}
-
-impl DisplayAs for RunningWindowsExec {
-    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let windows: Vec<&str> = self.windows.iter().map(|window| window.name()).collect();
-        write!(f, "RunningWindowsExec: {}", windows.join(", "))
-    }
-}
-
-impl ExecutionPlan for RunningWindowsExec {
-    fn name(&self) -> &str {
-        "RunningWindowsExec"
-    }
-
-    fn properties(&self) -> &Arc<PlanProperties> {
-        &self.properties
-    }
-
-    fn maintains_input_order(&self) -> Vec<bool> {
-        vec![true]
-    }
-
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        vec![&self.input]
-    }
-
-    fn apply_expressions(
-        &self,
-        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
-    ) -> Result<TreeNodeRecursion> {
-        // Put in when a plan is about to run: nobody looks for its expressions any more.
-        Ok(TreeNodeRecursion::Continue)
-    }
-
-    fn with_new_children(
-        self: Arc<Self>,
-        mut children: Vec<Arc<dyn ExecutionPlan>>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        Ok(Arc::new(Self {
-            input: children.swap_remove(0),
-            windows: self.windows.clone(),
-            mode: self.mode.clone(),
-            properties: Arc::clone(&self.properties),
-            schema: Arc::clone(&self.schema),
-            metrics: ExecutionPlanMetricsSet::new(),
-        }))
-    }
-
-    fn metrics(&self) -> Option<MetricsSet> {
-        Some(self.metrics.clone_inner())
-    }
-
-    fn execute(
-        &self,
-        partition: usize,
-        context: Arc<TaskContext>,
-    ) -> Result<SendableRecordBatchStream> {
-        let consumer = MemoryConsumer::new(format!("BoundedWindowAggExec[{partition}]"));
-        let mut beside = Beside {
-            windows: self.windows.clone(),
-            mode: self.mode.clone(),
-            feed: FeedExec::new(
-                &self.windows,
-                &self.mode,
-                &self.input,
-                self.input.execute(partition, Arc::clone(&context))?,
-                consumer.register(context.memory_pool()),
-            ),
-            context,
-            operator: None,
-            pending: Pending::default(),
-            schema: Arc::clone(&self.schema),
-            metrics: BaselineMetrics::new(&self.metrics, partition),
-        };
-        beside.begin()?;
-        let batches = futures::stream::try_unfold(beside, |mut beside| async move {
-            Ok(beside.next().await?.map(|batch| (batch, beside)))
-        });
-        Ok(Box::pin(RecordBatchStreamAdapter::new(
-            Arc::clone(&self.schema),
-            batches,
-        )))
-    }
-}
 
 /// Results of rows that still pass.
 #[derive(Default)]
@@ -176,7 +63,7 @@ impl Pending {
 }
 
 /// The rows of one partition, and their windows beside them.
-struct Beside {
+pub(super) struct Beside {
     windows: Vec<Arc<dyn WindowExpr>>,
     mode: InputOrderMode,
     feed: FeedExec,
@@ -196,7 +83,34 @@ struct Operator {
 }
 
 impl Beside {
-    async fn next(&mut self) -> Result<Option<RecordBatch>> {
+    pub(super) fn new(
+        exec: &LeanWindowsExec,
+        mode: &InputOrderMode,
+        partition: usize,
+        context: Arc<TaskContext>,
+    ) -> Result<Self> {
+        let consumer = MemoryConsumer::new(format!("BoundedWindowAggExec[{partition}]"));
+        let mut beside = Self {
+            windows: exec.windows.clone(),
+            mode: mode.clone(),
+            feed: FeedExec::new(
+                &exec.windows,
+                mode,
+                &exec.input,
+                exec.input.execute(partition, Arc::clone(&context))?,
+                consumer.register(context.memory_pool()),
+            ),
+            context,
+            operator: None,
+            pending: Pending::default(),
+            schema: Arc::clone(&exec.schema),
+            metrics: BaselineMetrics::new(&exec.metrics, partition),
+        };
+        beside.begin()?;
+        Ok(beside)
+    }
+
+    pub(super) async fn next(&mut self) -> Result<Option<RecordBatch>> {
         loop {
             let passed = self.feed.feeding.lock().passing.pop(self.pending.rows);
             if let Some(batch) = passed {
