@@ -26,6 +26,8 @@ const WHOLE_WITHIN: Duration = Duration::from_secs(10);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// A test that waits longer fails instead.
 const PATIENCE: Duration = Duration::from_secs(90);
+/// What the driver logs when it has read what was lost.
+const LOADED: &str = "loaded a cached table";
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 pub(super) fn run(run: &Run) -> Result<Report> {
@@ -74,7 +76,7 @@ pub(super) fn run(run: &Run) -> Result<Report> {
         }
         report.fired(FAULT, u64::from(held > 0));
         report.figure("the killed one had, of all chunks", format!("{held}"));
-        let (beside, took, after) = lose(&mut cluster, victim, oracle, &whole, &mut report)?;
+        let (beside, took, after) = lose(&mut cluster, victim, oracle, &mut report)?;
         others.merge(beside);
         times.extend(took);
         longest_after = longest_after.max(after);
@@ -120,7 +122,6 @@ fn lose(
     cluster: &mut Cluster,
     victim: usize,
     oracle: &Oracle,
-    whole: &BTreeMap<String, u64>,
     report: &mut Report,
 ) -> Result<(Tally, Option<Duration>, Duration)> {
     let done = AtomicBool::new(false);
@@ -128,7 +129,7 @@ fn lose(
     for _ in 0..CLIENTS {
         sessions.push(cluster.driver.connect()?);
     }
-    let (mut wire, mut looking) = (cluster.driver.connect()?, cluster.driver.connect()?);
+    let mut wire = cluster.driver.connect()?;
     std::thread::scope(|scope| -> Result<_> {
         let done = &done;
         let clients: Vec<_> = sessions
@@ -146,40 +147,45 @@ fn lose(
             .collect();
         let lost = (|| -> Result<_> {
             std::thread::sleep(Duration::from_millis(300));
+            let loaded = cluster.logged(LOADED);
             cluster.kill(victim)?;
             let killed = Instant::now();
-            let asked = ask(&mut wire, JOIN, oracle.answer(JOIN), |_| {});
+            let next = scope.spawn(move || {
+                let asked = ask(&mut wire, JOIN, oracle.answer(JOIN), |_| {});
+                (asked, wire)
+            });
+            let mut whole_after = None;
+            while whole_after.is_none() && killed.elapsed() < PATIENCE {
+                std::thread::sleep(LOOK_AGAIN);
+                whole_after = (cluster.logged(LOADED) > loaded).then(|| killed.elapsed());
+            }
+            let next = next.join();
+            let (asked, mut wire) = next.map_err(|_| "the next statement panicked")?;
             if !matches!(asked.outcome, Outcome::Right) {
                 report.problem(format!("the next statement: {:?}", asked.outcome));
             }
-            while killed.elapsed() < PATIENCE {
-                let now = cached(&mut looking)?;
-                let gone = cluster.metrics()?.get("executors") < EXECUTORS as u64;
-                if gone && is_whole(&now, whole) {
-                    let took = killed.elapsed();
+            match whole_after {
+                Some(_) => {
                     let missing = missing(cluster, victim, &mut wire)?;
                     report.check(missing == 0, || {
-                        format!("{missing} chunks were missing when it seemed to be whole")
+                        format!("{missing} chunks were missing when all had been loaded")
                     });
-                    return Ok((Some(took), asked.took));
                 }
-                std::thread::sleep(LOOK_AGAIN);
+                None => report.problem(format!("not loaded again within {PATIENCE:?}")),
             }
-            report.problem(format!("not cached as a whole again within {PATIENCE:?}"));
-            Ok((None, asked.took))
+            Ok((whole_after, asked.took))
         })();
         done.store(true, Ordering::Relaxed);
         let mut tally = Tally::default();
         for client in clients {
             tally.merge(client.join().map_err(|_| "a client panicked")?);
         }
-        let (again, after) = lost?;
-        Ok((tally, again, after))
+        let (whole_after, took) = lost?;
+        Ok((tally, whole_after, took))
     })
 }
 
-/// How many chunks CACHE TABLE does not find where they should be. Counting them is not enough: some may
-/// be there twice.
+/// How many chunks CACHE TABLE does not find where they should be.
 fn missing(cluster: &Cluster, killed: usize, wire: &mut Wire) -> Result<u64> {
     let alive = (0..EXECUTORS).filter(|node| *node != killed);
     let misses = || cluster.total("cache_misses_total", alive.clone());

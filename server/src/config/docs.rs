@@ -36,6 +36,8 @@ pub fn render_markdown() -> String {
         "\n## [pools.NAME]\n\n\
          Any number of pools, each a table of its own; the one named `default` is always there. Names have lower-case\n\
          letters, digits, hyphens and underscores. In the environment: `FIRESTEEL__POOLS__NAME__WEIGHT`.\n\n\
+         So is `cache_keeper`, in which cached tables are read again when executors come and go. Its `min_share` is\n\
+         1000000, so that it is served before others.\n\n\
          | key | type | default | meaning |\n| --- | --- | --- | --- |\n",
     );
     for (key, kind, default, doc) in pools::KEYS {

@@ -56,7 +56,7 @@ impl SqlError for ConfigError {
 pub struct Config {
     /// Parallel to [`KEYS`].
     values: Vec<Value>,
-    /// In the order they were first named.
+    /// Those built in, and others in the order they were first named.
     pools: Vec<PoolConfig>,
 }
 
@@ -64,7 +64,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             values: KEYS.iter().map(Key::default_value).collect(),
-            pools: Vec::new(),
+            pools: pools::built_in(),
         }
     }
 }
@@ -151,7 +151,7 @@ impl Config {
         Ok(())
     }
 
-    /// The scheduler's pools that were configured. There is always one named `default` too.
+    /// The scheduler's pools. There is always one named `default` too.
     pub fn pools(&self) -> &[PoolConfig] {
         &self.pools
     }
@@ -388,7 +388,7 @@ mod tests {
         let text = "[pools.etl]\nweight = 2\nmin_share = 3\n\n[pools.default]\nmode = \"fair\"\n\n\
                     [planner]\npool = \"etl\"\n";
         let config = load(text, &[("FIRESTEEL__POOLS__ETL__WEIGHT", "5")]).expect("valid");
-        assert_eq!(config.pool_names(), ["default", "etl"]);
+        assert_eq!(config.pool_names(), ["cache_keeper", "default", "etl"]);
         let etl = config.pools().iter().find(|pool| pool.name == "etl");
         let etl = etl.expect("configured");
         assert_eq!((etl.weight, etl.min_share), (5, 3));
@@ -408,7 +408,7 @@ mod tests {
         assert_eq!(
             error("[planner]\npool = \"etl\""),
             "the configuration: invalid value for parameter \"firesteel.pool\": \"etl\" \
-             (Available values: default.)"
+             (Available values: cache_keeper, default.)"
         );
     }
 

@@ -19,4 +19,5 @@ mod value;
 pub use docs::render_markdown;
 pub use keys::{KEYS, Key, KeyId, Kind, REPORTED, Scope, Section, Special};
 pub use load::{Config, ConfigError, Sources, check_pool, nearest};
+pub use pools::CACHE_KEEPER;
 pub use value::{Value, parse_bool, split_identifiers};

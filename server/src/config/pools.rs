@@ -1,7 +1,7 @@
 //! The scheduler's pools: tables `[pools.NAME]`.
 //!
 //! They are beside the table of keys because their names are the user's. A pool is what is set of it,
-//! and the defaults; the one named `default` is always there.
+//! and the defaults; [`PoolConfig::DEFAULT`] and [`CACHE_KEEPER`] are always there.
 
 use job::ErrorReport;
 use scheduler::{PoolConfig, PoolMode};
@@ -42,6 +42,19 @@ pub(super) const KEYS: [(&str, Kind, &str, &str); 3] = [
 ];
 
 const SHARE_MAX: i64 = 1_000_000;
+
+/// The pool in which what was cached of tables is read again after executors come and go.
+pub const CACHE_KEEPER: &str = "cache_keeper";
+
+/// The pools there are, beside the default one, if none is configured. Until a table is cached as a whole
+/// again, all its statements read files, so whatever slot becomes free goes to that first.
+pub(super) fn built_in() -> Vec<PoolConfig> {
+    vec![PoolConfig {
+        name: CACHE_KEEPER.to_owned(),
+        min_share: share(SHARE_MAX),
+        ..PoolConfig::default()
+    }]
+}
 
 /// Sets one key of a pool. Names are lower case, so that the environment can spell them.
 pub(super) fn set(

@@ -14,6 +14,7 @@ use tracing::{info, warn};
 
 use super::registry::new_secret;
 use super::{Services, Session, SessionIdentity};
+use crate::config::CACHE_KEEPER;
 
 /// Executors seldom come or go alone.
 const SETTLE: Duration = Duration::from_millis(200);
@@ -88,6 +89,7 @@ fn open(services: &Arc<Services>) -> Result<Session, ErrorReport> {
     let settings = [
         ("application_name", NAME),
         ("default_transaction_read_only", "off"),
+        ("firesteel.pool", CACHE_KEEPER),
     ];
     let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned()));
     Session::open(Arc::clone(services), registration, &settings)

@@ -27,6 +27,8 @@ const DISK_BYTES: &str = "firesteel_cache_disk_bytes";
 /// What the keeper logs.
 const LOADED: &str = "loaded a cached table";
 
+const LONG_TASKS: usize = 60;
+
 fn check_all(wire: &mut Wire, want: &[Vec<Vec<Option<String>>>], what: &str) -> Result {
     for (sql, want) in QUERIES.iter().zip(want) {
         assert_eq!(&rows(wire, sql)?, want, "{what}: {sql}");
@@ -211,6 +213,50 @@ fn what_a_lost_executor_had_is_loaded_elsewhere_before_anybody_asks() -> Result 
     })?;
     assert_eq!(rows(&mut wire, sum)?, answer);
     assert_eq!(found(&mut wire, sum)?, whole);
+    Ok(())
+}
+
+#[test]
+fn what_a_lost_executor_had_is_loaded_before_a_long_statement_goes_on() -> Result {
+    let folder = tempfile::tempdir()?;
+    tables(folder.path())?;
+    let mut server = server("75", "10", 2, "512MiB")?;
+    let mut wire = server.connect()?;
+    create(&mut wire, folder.path())?;
+    wire.simple("CACHE TABLE t")?;
+    let many = folder.path().join("many");
+    write(&many.join("0.parquet"), 0, 0, false)?;
+    for file in 1..LONG_TASKS {
+        std::fs::copy(many.join("0.parquet"), many.join(format!("{file}.parquet")))?;
+    }
+    wire.simple(&format!(
+        "CREATE EXTERNAL TABLE many STORED AS PARQUET LOCATION '{}/'",
+        many.display()
+    ))?;
+    // Each task takes a while, all of them longer than anybody waits.
+    let long = server.connect()?;
+    let key = long.key;
+    let running = std::thread::spawn(move || {
+        let mut wire = long;
+        wire.simple(&format!(
+            "SET firesteel.force_exchange = on; SET firesteel.partitions = {LONG_TASKS}"
+        ))?;
+        wire.simple("SELECT max(md5(repeat(note, 300))) FROM many")
+            .map(drop)
+    });
+    wait_until("slots are held", || {
+        Ok(server.metric("firesteel_cluster_slots_free")? == 0)
+    })?;
+    let loaded = server.log().matches(LOADED).count();
+    server.executors()[0].kill9()?;
+    wait_until("loaded elsewhere", || {
+        Ok(server.log().matches(LOADED).count() > loaded)
+    })?;
+    assert!(!running.is_finished(), "the statement was to take longer");
+    Wire::cancel_request(server.port(), key)?;
+    let ended = running.join().map_err(|_| "the running thread panicked")?;
+    let error = ended.err().ok_or("it was not cancelled")?;
+    assert_eq!(error.sqlstate(), Some("57014"), "{error}");
     Ok(())
 }
 

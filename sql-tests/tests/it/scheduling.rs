@@ -120,7 +120,7 @@ fn statements_run_in_pools_that_are_configured() -> Result {
     );
     assert_eq!(
         error.hint.as_deref(),
-        Some("Available values: default, etl.")
+        Some("Available values: cache_keeper, default, etl.")
     );
     assert_eq!(wire.value("SHOW firesteel.pool")?.as_deref(), Some("etl"));
     wire.simple("RESET firesteel.pool; SET firesteel.pool = ''")?;
