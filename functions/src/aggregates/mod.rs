@@ -7,6 +7,7 @@
 //! | avg(int), avg(numeric) | double; scale + 4 | numeric with 16 digits behind the point |
 //! | stddev, variance of integers and numerics | double | numeric |
 //! | row_number, rank, ntile … | unsigned | int8 (ntile: int4) |
+//! | string_agg | constant delimiters; memory uncounted | any delimiter without ORDER BY and DISTINCT |
 //!
 //! sum and avg of floats, and sum of numerics that cannot outgrow 128 bits, stay DataFusion's.
 //!
@@ -16,6 +17,7 @@
 //! - [`filtered`]: FILTER before OVER
 //! - [`ordered_set`]: mode and percentiles
 //! - [`single_distinct`]: an optimizer rule of DataFusion's, kept from changing types
+//! - [`strings`]: `string_agg`
 //! - [`windows`]: signed window functions
 
 mod arrays;
@@ -23,6 +25,7 @@ mod exact;
 pub(crate) mod filtered;
 mod ordered_set;
 pub(crate) mod single_distinct;
+mod strings;
 mod variance;
 mod windows;
 
@@ -54,6 +57,11 @@ pub(crate) fn aggregate_udfs() -> Vec<Arc<AggregateUDF>> {
         if function.name() == "array_agg" {
             let typed = arrays::ArrayAgg(function.as_ref().clone());
             functions.push(Arc::new(AggregateUDF::new_from_impl(typed)));
+            continue;
+        }
+        if function.name() == "string_agg" {
+            let ours = strings::StringAgg(function.as_ref().clone());
+            functions.push(Arc::new(AggregateUDF::new_from_impl(ours)));
             continue;
         }
         let alias = match function.name() {

@@ -313,17 +313,9 @@ impl Args {
 
     pub(crate) fn text(&self, index: usize) -> Result<Texts<'_>> {
         let column = self.column(index)?;
-        let array = if let Some(views) = column.array.as_string_view_opt() {
-            TextArray::View(views)
-        } else if let Some(array) = column.array.as_string_opt::<i32>() {
-            TextArray::Utf8(array)
-        } else if let Some(array) = column.array.as_string_opt::<i64>() {
-            TextArray::Large(array)
-        } else {
-            return Err(wrong_type(index, column.array.data_type()));
-        };
+        let array = TextArray::of(&column.array);
         Ok(Texts {
-            array,
+            array: array.ok_or_else(|| wrong_type(index, column.array.data_type()))?,
             constant: column.constant,
         })
     }
@@ -432,7 +424,8 @@ impl Numerics<'_> {
     }
 }
 
-enum TextArray<'a> {
+/// Texts, however they are laid out.
+pub(crate) enum TextArray<'a> {
     View(&'a StringViewArray),
     Utf8(&'a StringArray),
     Large(&'a LargeStringArray),
@@ -446,10 +439,27 @@ pub(crate) struct Texts<'a> {
 impl<'a> Texts<'a> {
     pub(crate) fn get(&self, row: usize) -> Option<&'a str> {
         let row = if self.constant { 0 } else { row };
-        match self.array {
-            TextArray::View(array) => (!array.is_null(row)).then(|| array.value(row)),
-            TextArray::Utf8(array) => (!array.is_null(row)).then(|| array.value(row)),
-            TextArray::Large(array) => (!array.is_null(row)).then(|| array.value(row)),
+        self.array.get(row)
+    }
+}
+
+impl<'a> TextArray<'a> {
+    /// `None` if it is not of a text type.
+    pub(crate) fn of(array: &'a ArrayRef) -> Option<Self> {
+        if let Some(views) = array.as_string_view_opt() {
+            Some(Self::View(views))
+        } else if let Some(array) = array.as_string_opt::<i32>() {
+            Some(Self::Utf8(array))
+        } else {
+            array.as_string_opt::<i64>().map(Self::Large)
+        }
+    }
+
+    pub(crate) fn get(&self, row: usize) -> Option<&'a str> {
+        match self {
+            Self::View(array) => (!array.is_null(row)).then(|| array.value(row)),
+            Self::Utf8(array) => (!array.is_null(row)).then(|| array.value(row)),
+            Self::Large(array) => (!array.is_null(row)).then(|| array.value(row)),
         }
     }
 }

@@ -22,7 +22,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::scalar::ScalarValue;
 
-pub(crate) use args::{Args, Interval, Numeric, Output};
+pub(crate) use args::{Args, Interval, Numeric, Output, TextArray};
 pub(crate) use ty::{INTERVAL, TIMESTAMP, TIMESTAMPTZ, Ty};
 
 use crate::error::{PgError, type_name};
