@@ -115,6 +115,17 @@ impl WindowUDFImpl for SignedWindow {
     }
 }
 
+/// The same number. It is asked of each row: the cast of a scalar makes arrays of it.
+fn signed(value: ScalarValue, result: &DataType) -> Result<ScalarValue> {
+    if let ScalarValue::UInt64(Some(number)) = value
+        && *result == DataType::Int64
+        && let Ok(number) = i64::try_from(number)
+    {
+        return Ok(ScalarValue::Int64(Some(number)));
+    }
+    value.cast_to(result)
+}
+
 #[derive(Debug)]
 struct SignedEvaluator {
     inner: Box<dyn PartitionEvaluator>,
@@ -135,7 +146,7 @@ impl PartitionEvaluator for SignedEvaluator {
     }
 
     fn evaluate(&mut self, values: &[ArrayRef], range: &Range<usize>) -> Result<ScalarValue> {
-        self.inner.evaluate(values, range)?.cast_to(&self.result)
+        signed(self.inner.evaluate(values, range)?, &self.result)
     }
 
     fn evaluate_all_with_rank(&self, rows: usize, ranks: &[Range<usize>]) -> Result<ArrayRef> {

@@ -23,7 +23,7 @@ use datafusion::physical_plan::{
 use futures::StreamExt;
 use parking_lot::Mutex;
 
-use super::keys::PartitionKeys;
+use super::keys::Keys;
 use crate::compact::{compact, compact_array};
 
 /// A new operator takes over with the next partition when so many bytes of texts are kept.
@@ -133,7 +133,7 @@ impl FeedExec {
                 input: rows,
                 columns,
                 schema,
-                keys: keys.then(|| PartitionKeys::of(windows)),
+                keys: keys.then(|| Keys::of_partitions(windows)),
                 first: None,
                 next: None,
                 kept_text: 0,
@@ -203,7 +203,7 @@ pub(super) struct Feeding {
     columns: Vec<Fed>,
     schema: SchemaRef,
     /// Of the partitions between which the operator may be made anew, if it keeps texts.
-    keys: Option<PartitionKeys>,
+    keys: Option<Keys>,
     /// What this operator gets first.
     first: Option<RecordBatch>,
     /// What the next one gets first, which is not there yet.

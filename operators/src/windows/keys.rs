@@ -1,4 +1,4 @@
-//! Where partitions begin in rows that come sorted by them.
+//! Where partitions, or groups of rows that are equal in order, begin in rows that come sorted by them.
 
 use std::sync::Arc;
 
@@ -9,21 +9,30 @@ use datafusion::common::utils::evaluate_partition_ranges;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::WindowExpr;
 
-/// The keys of a window's partitions, and those of the last row so far.
-pub(super) struct PartitionKeys {
+/// What tells a window's partitions or groups apart, and that of the last row so far.
+pub(super) struct Keys {
     keys: Vec<Arc<dyn PhysicalExpr>>,
     /// One row each.
     last: Option<Vec<ArrayRef>>,
 }
 
-impl PartitionKeys {
-    /// Of windows that all have the same.
-    pub(super) fn of(windows: &[Arc<dyn WindowExpr>]) -> Self {
+impl Keys {
+    /// Of the partitions of windows that all have the same.
+    pub(super) fn of_partitions(windows: &[Arc<dyn WindowExpr>]) -> Self {
         let keys = windows.first().map(|window| window.partition_by().to_vec());
         Self {
             keys: keys.unwrap_or_default(),
             last: None,
         }
+    }
+
+    /// Of rows that are equal in order, which all windows have the same of.
+    pub(super) fn of_equals(windows: &[Arc<dyn WindowExpr>]) -> Self {
+        let mut keys = Self::of_partitions(windows);
+        let order = windows.first().map(|window| window.order_by());
+        let order = order.unwrap_or_default().iter();
+        keys.keys.extend(order.map(|key| Arc::clone(&key.expr)));
+        keys
     }
 
     /// The same keys before any rows.
@@ -34,7 +43,7 @@ impl PartitionKeys {
         }
     }
 
-    /// The rows of the next batch, which has some, with which a partition begins.
+    /// The rows of the next batch, which has some, with which a partition or group begins.
     pub(super) fn beginnings(&mut self, batch: &RecordBatch) -> Result<Vec<usize>> {
         let keys = self.evaluate(batch)?;
         let ranges = evaluate_partition_ranges(batch.num_rows(), &columns(&keys))?;
@@ -45,7 +54,7 @@ impl PartitionKeys {
         Ok(starts.skip(usize::from(goes_on)).collect())
     }
 
-    /// Whether rows with these keys begin with the partition of the row before.
+    /// Whether rows with these keys begin with what the row before was in.
     fn goes_on(&self, keys: &[ArrayRef]) -> Result<bool> {
         let Some(last) = &self.last else {
             return Ok(false);

@@ -2,10 +2,12 @@
 //!
 //! DataFusion has two operators. `WindowAggExec`, for frames that reach to a partition's end, keeps all
 //! of its input; [`partitions`] keeps a few partitions of it. `BoundedWindowAggExec`, for all other
-//! frames, keeps rows with all their columns; [`running`] keeps the columns that are looked at.
+//! frames, keeps rows with all their columns; [`running`] keeps the columns that are looked at. What is
+//! counted of rows in order, [`numbers`] counts, a batch at a time.
 
 mod feed;
 mod keys;
+mod numbers;
 mod partitions;
 mod running;
 #[cfg(test)]
@@ -14,6 +16,7 @@ mod tests;
 use std::fmt;
 use std::sync::Arc;
 
+use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::Result;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
@@ -26,8 +29,9 @@ use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, InputOrderMode, PlanProperties, WindowExpr,
 };
 use futures::StreamExt;
-use futures::stream::try_unfold;
+use futures::stream::{BoxStream, try_unfold};
 
+use numbers::{Counting, Numbers, numbers};
 use partitions::Windows;
 use running::Beside;
 
@@ -37,12 +41,10 @@ pub fn lean_windows(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPla
         let (input, windows, frames) = if let Some(whole) = node.downcast_ref::<WindowAggExec>() {
             (whole.input(), whole.window_expr(), Frames::Whole)
         } else if let Some(bounded) = node.downcast_ref::<BoundedWindowAggExec>() {
-            let mode = bounded.input_order_mode.clone();
-            (
-                bounded.input(),
-                bounded.window_expr(),
-                Frames::Running(mode),
-            )
+            let (windows, mode) = (bounded.window_expr(), &bounded.input_order_mode);
+            let frames = numbers(windows, mode)
+                .map_or_else(|| Frames::Running(mode.clone()), Frames::Numbers);
+            (bounded.input(), windows, frames)
         } else {
             return Ok(Transformed::no(node));
         };
@@ -59,13 +61,15 @@ pub fn lean_windows(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPla
     .data()
 }
 
-/// Which of DataFusion's operators it stands for.
+/// How far they reach.
 #[derive(Debug, Clone)]
 enum Frames {
     /// To the end of a partition.
     Whole,
     /// Known as rows come, which lie in this order.
     Running(InputOrderMode),
+    /// To the row itself, of which nothing is asked but its place.
+    Numbers(Numbers),
 }
 
 #[derive(Debug)]
@@ -135,22 +139,24 @@ impl ExecutionPlan for LeanWindowsExec {
         context: Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
         let batches = match &self.frames {
-            Frames::Whole => {
-                let windows = Windows::new(self, partition, &context)?;
-                try_unfold(windows, |mut windows| async move {
-                    Ok(windows.next().await?.map(|batch| (batch, windows)))
-                })
-                .boxed()
-            }
-            Frames::Running(mode) => {
-                let beside = Beside::new(self, mode, partition, context)?;
-                try_unfold(beside, |mut beside| async move {
-                    Ok(beside.next().await?.map(|batch| (batch, beside)))
-                })
-                .boxed()
-            }
+            Frames::Whole => batches(Windows::new(self, partition, &context)?),
+            Frames::Running(mode) => batches(Beside::new(self, mode, partition, context)?),
+            Frames::Numbers(numbers) => batches(Counting::new(self, numbers, partition, context)?),
         };
         let schema = Arc::clone(&self.schema);
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, batches)))
     }
+}
+
+/// The rows of one input partition on their way to the output, with their windows.
+trait WindowedRows: Send + 'static {
+    /// The next of them; `None` behind the last.
+    fn next(&mut self) -> impl Future<Output = Result<Option<RecordBatch>>> + Send;
+}
+
+fn batches(rows: impl WindowedRows) -> BoxStream<'static, Result<RecordBatch>> {
+    try_unfold(rows, |mut rows| async move {
+        Ok(rows.next().await?.map(|batch| (batch, rows)))
+    })
+    .boxed()
 }

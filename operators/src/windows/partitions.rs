@@ -20,8 +20,8 @@ use datafusion::physical_plan::metrics::BaselineMetrics;
 use datafusion::physical_plan::spill::get_record_batch_memory_size;
 use futures::StreamExt;
 
-use super::LeanWindowsExec;
-use super::keys::PartitionKeys;
+use super::keys::Keys;
+use super::{LeanWindowsExec, WindowedRows};
 use crate::compact::compact;
 
 /// The rows of one input partition on their way.
@@ -36,7 +36,7 @@ pub(super) struct Windows {
     kept_bytes: usize,
     /// So many of the rows that are kept, the first ones, are of partitions that have ended.
     complete: usize,
-    keys: PartitionKeys,
+    keys: Keys,
     computed: VecDeque<RecordBatch>,
     computed_bytes: usize,
     reservation: MemoryReservation,
@@ -59,32 +59,12 @@ impl Windows {
             kept_rows: 0,
             kept_bytes: 0,
             complete: 0,
-            keys: PartitionKeys::of(&exec.windows),
+            keys: Keys::of_partitions(&exec.windows),
             computed: VecDeque::new(),
             computed_bytes: 0,
             reservation: consumer.register(context.memory_pool()),
             metrics: BaselineMetrics::new(&exec.metrics, partition),
         })
-    }
-
-    pub(super) async fn next(&mut self) -> Result<Option<RecordBatch>> {
-        loop {
-            if let Some(batch) = self.computed.pop_front() {
-                self.metrics.record_output(batch.num_rows());
-                return Ok(Some(batch));
-            }
-            let Some(input) = &mut self.input else {
-                return Ok(None);
-            };
-            match input.next().await {
-                Some(batch) => self.take(batch?)?,
-                None => {
-                    self.input = None;
-                    self.complete = self.kept_rows;
-                    self.compute()?;
-                }
-            }
-        }
     }
 
     fn take(&mut self, batch: RecordBatch) -> Result<()> {
@@ -172,5 +152,27 @@ impl Windows {
         }
         self.reservation
             .try_resize(self.kept_bytes + self.computed_bytes + beside)
+    }
+}
+
+impl WindowedRows for Windows {
+    async fn next(&mut self) -> Result<Option<RecordBatch>> {
+        loop {
+            if let Some(batch) = self.computed.pop_front() {
+                self.metrics.record_output(batch.num_rows());
+                return Ok(Some(batch));
+            }
+            let Some(input) = &mut self.input else {
+                return Ok(None);
+            };
+            match input.next().await {
+                Some(batch) => self.take(batch?)?,
+                None => {
+                    self.input = None;
+                    self.complete = self.kept_rows;
+                    self.compute()?;
+                }
+            }
+        }
     }
 }

@@ -23,8 +23,8 @@ use datafusion::physical_plan::windows::BoundedWindowAggExec;
 use datafusion::physical_plan::{ExecutionPlan, InputOrderMode, WindowExpr};
 use futures::StreamExt;
 
-use super::LeanWindowsExec;
 use super::feed::FeedExec;
+use super::{LeanWindowsExec, WindowedRows};
 
 /// Results of rows that still pass.
 #[derive(Default)]
@@ -110,33 +110,6 @@ impl Beside {
         Ok(beside)
     }
 
-    pub(super) async fn next(&mut self) -> Result<Option<RecordBatch>> {
-        loop {
-            let passed = self.feed.feeding.lock().passing.pop(self.pending.rows);
-            if let Some(batch) = passed {
-                let results = self.pending.take(batch.num_rows())?;
-                let columns = batch.columns().iter().chain(results.columns());
-                let columns = columns.map(Arc::clone).collect();
-                self.metrics.record_output(batch.num_rows());
-                return Ok(Some(RecordBatch::try_new(
-                    Arc::clone(&self.schema),
-                    columns,
-                )?));
-            }
-            let Some(operator) = &mut self.operator else {
-                return Ok(None);
-            };
-            match operator.next(&self.metrics).await? {
-                Some(computed) => {
-                    let all = computed.num_columns();
-                    let results: Vec<usize> = (all - self.windows.len()..all).collect();
-                    self.pending.push(computed.project(&results)?);
-                }
-                None => self.go_on()?,
-            }
-        }
-    }
-
     /// The operator has ended: another one goes on, if there are more rows.
     fn go_on(&mut self) -> Result<()> {
         self.operator = None;
@@ -175,5 +148,34 @@ impl Operator {
         metrics.elapsed_compute().add_duration(more);
         self.counted_ns = total;
         computed
+    }
+}
+
+impl WindowedRows for Beside {
+    async fn next(&mut self) -> Result<Option<RecordBatch>> {
+        loop {
+            let passed = self.feed.feeding.lock().passing.pop(self.pending.rows);
+            if let Some(batch) = passed {
+                let results = self.pending.take(batch.num_rows())?;
+                let columns = batch.columns().iter().chain(results.columns());
+                let columns = columns.map(Arc::clone).collect();
+                self.metrics.record_output(batch.num_rows());
+                return Ok(Some(RecordBatch::try_new(
+                    Arc::clone(&self.schema),
+                    columns,
+                )?));
+            }
+            let Some(operator) = &mut self.operator else {
+                return Ok(None);
+            };
+            match operator.next(&self.metrics).await? {
+                Some(computed) => {
+                    let all = computed.num_columns();
+                    let results: Vec<usize> = (all - self.windows.len()..all).collect();
+                    self.pending.push(computed.project(&results)?);
+                }
+                None => self.go_on()?,
+            }
+        }
     }
 }

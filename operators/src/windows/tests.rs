@@ -114,6 +114,12 @@ async fn lean(context: &SessionContext, sql: &str) -> Result<Vec<RecordBatch>, D
 const WINDOWS: &[&str] = &[
     "row_number() OVER (ORDER BY id)",
     "row_number() OVER ()",
+    "row_number() OVER (PARTITION BY k ORDER BY id)",
+    "rank() OVER (PARTITION BY k ORDER BY name), row_number() OVER (PARTITION BY k ORDER BY name)",
+    "dense_rank() OVER (PARTITION BY k ORDER BY name), rank() OVER (PARTITION BY k ORDER BY name)",
+    "dense_rank() OVER (ORDER BY name), row_number() OVER (ORDER BY name)",
+    "rank() OVER (ORDER BY k)",
+    "rank() OVER (ORDER BY name), lag(id) OVER (ORDER BY name)",
     "rank() OVER (ORDER BY name)",
     "dense_rank() OVER (PARTITION BY k ORDER BY name), count(note) OVER (PARTITION BY k ORDER BY name)",
     "lag(note) OVER (ORDER BY id), lead(note, 20, 'none') OVER (ORDER BY id)",
