@@ -9,7 +9,7 @@
 //!
 //! It decides and never does: every call returns at once, touches no file and takes no lock.
 //! [`crate::blocks::BlockManager`] keeps it behind a mutex, performs the moves it orders and
-//! reports them back. Six rules:
+//! reports them back. Seven rules:
 //!
 //! 1. Execution may push stored blocks to disk; storage never takes from execution.
 //! 2. A consumer that can spill may take more than its fair share only while a quarter of the
@@ -24,6 +24,8 @@
 //! 6. What the process holds and nobody was charged for ([`Ledger::note_unaccounted`]) is not there to
 //!    be given out: for it, cached chunks and blocks give way and consumers spill, but no request fails that
 //!    a spill would not answer. It counts for half of the budget at most.
+//! 7. A consumer that holds half of the budget leaves a sixteenth of it to others: a small statement
+//!    finds room beside a join that takes all it can get.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -227,7 +229,12 @@ impl Ledger {
                 return Grant::Refused { available };
             }
         }
-        match self.make_room(bytes, self.budget, consumer.can_spill, excused) {
+        let limit = if consumer.reserved.saturating_add(bytes) > self.budget / 2 {
+            self.common_limit()
+        } else {
+            self.budget
+        };
+        match self.make_room(bytes, limit, consumer.can_spill, excused) {
             Grant::Granted => {
                 self.grow(id, bytes);
                 Grant::Granted
@@ -287,7 +294,7 @@ impl Ledger {
     /// A sixteenth of the budget is left to execution, so that its small requests don't each
     /// have to move something.
     pub(crate) fn try_store(&mut self, block: AttemptId, bytes: u64) -> Grant {
-        match self.make_room(bytes, self.storage_limit(), true, 0) {
+        match self.make_room(bytes, self.common_limit(), true, 0) {
             Grant::Granted => {
                 self.store(block, bytes);
                 Grant::Granted
@@ -454,14 +461,21 @@ impl Ledger {
         }
     }
 
-    /// What blocks and cached chunks may fill up to.
-    fn storage_limit(&self) -> u64 {
+    /// What blocks, cached chunks and consumers that hold much may fill up to. The rest is for small
+    /// requests of execution.
+    fn common_limit(&self) -> u64 {
         self.budget - self.budget / 16
+    }
+
+    /// Whether a consumer that took what it did not get holds most of the memory, and there is none left.
+    pub(crate) fn is_overdrawn_by(&self, id: ConsumerId) -> bool {
+        let charged = self.totals().used();
+        charged > self.common_limit() && self.reserved(id) > self.budget / 2
     }
 
     /// What cached chunks may take without anything giving way.
     fn free_to_cache(&self) -> u64 {
-        self.storage_limit().saturating_sub(self.used())
+        self.common_limit().saturating_sub(self.used())
     }
 
     /// See [`CachedChunks::note`].

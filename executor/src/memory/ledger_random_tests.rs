@@ -54,6 +54,11 @@ fn any_sequence_keeps_the_books() {
                     let n = rng.below(held.len() as u64) as usize;
                     let bytes = 1 + rng.below(budget / 4);
                     let cached = ledger.totals();
+                    let limit = if held[n] + bytes > budget / 2 {
+                        budget - budget / 16
+                    } else {
+                        budget
+                    };
                     match ledger.try_grow(ConsumerId(n), bytes) {
                         Grant::Granted => {
                             held[n] += bytes;
@@ -61,7 +66,7 @@ fn any_sequence_keeps_the_books() {
                             let totals = ledger.totals();
                             let can_give = n % 2 == 0 && held[n] - bytes >= (budget / 256).max(1);
                             let counted = if can_give { totals.unaccounted } else { 0 };
-                            assert!(totals.used() + counted <= budget, "seed {seed}");
+                            assert!(totals.used() + counted <= limit, "seed {seed}");
                         }
                         Grant::MoveFirst(new) => {
                             assert!(!new.is_empty(), "seed {seed}");
@@ -73,7 +78,7 @@ fn any_sequence_keeps_the_books() {
                             // It would not have had room beside what scans hold either.
                             let stays = cached.cached_pinned;
                             let others = before - cached.cached;
-                            assert!(others + stays + bytes > budget, "seed {seed}");
+                            assert!(others + stays + bytes > limit, "seed {seed}");
                             assert_eq!(ledger.totals().cached, cached.cached, "seed {seed}");
                         }
                     }

@@ -58,10 +58,11 @@ impl AttemptPool {
     /// would go on until the kernel ends the process, so its attempt ends instead.
     fn note_overdraft(&self, consumer: &MemoryConsumer) {
         let ledger = self.blocks.ledger();
-        let totals = ledger.totals();
-        let held = ledger.reserved(ConsumerId(consumer.id()));
+        let id = ConsumerId(consumer.id());
+        let (held, budget) = (ledger.reserved(id), ledger.totals().budget);
+        let is_overdrawn = ledger.is_overdrawn_by(id);
         drop(ledger);
-        if totals.used() > totals.budget && held > totals.budget / 2 {
+        if is_overdrawn {
             self.overdrawn.send_if_modified(|why| {
                 let size = |bytes: u64| human_readable_size(bytes as usize);
                 let first = why.is_none();
@@ -70,7 +71,7 @@ impl AttemptPool {
                         "{} holds {} of rows that it needs at once, and the executor has {} (many rows with the same join key?)",
                         consumer.name(),
                         size(held),
-                        size(totals.budget),
+                        size(budget),
                     )
                 });
                 first
