@@ -24,5 +24,6 @@ pub use transport::{
     message_bytes_max,
 };
 
-/// Both ends must speak the same one: a cluster is upgraded by draining, not by guessing.
-pub const PROTOCOL_VERSION: u32 = 7;
+/// Both ends must speak the same one: a cluster is upgraded by draining, not by guessing. What an aggregate
+/// sends from stage to stage is part of it.
+pub const PROTOCOL_VERSION: u32 = 8;
