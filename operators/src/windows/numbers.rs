@@ -101,7 +101,8 @@ impl Counting {
             Some(equals) => equals.beginnings(batch)?,
             None => partitions.clone(),
         };
-        let mut counted: Vec<Vec<i64>> = vec![Vec::with_capacity(rows); self.numbers.len()];
+        let counted = self.numbers.iter().map(|_| Vec::with_capacity(rows));
+        let mut counted: Vec<Vec<i64>> = counted.collect();
         let mut partitions = partitions.into_iter().peekable();
         let ends = begins.iter().copied().chain([rows]);
         // Rows that go on with the last one's equals, and then those of each group.
