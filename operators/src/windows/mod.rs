@@ -31,7 +31,7 @@ use datafusion::physical_plan::{
 use futures::StreamExt;
 use futures::stream::{BoxStream, try_unfold};
 
-use numbers::{Counting, Numbers, numbers};
+use numbers::{Counting, Number, numbers};
 use partitions::Windows;
 use running::Beside;
 
@@ -69,7 +69,7 @@ enum Frames {
     /// Known as rows come, which lie in this order.
     Running(InputOrderMode),
     /// To the row itself, of which nothing is asked but its place.
-    Numbers(Numbers),
+    Numbers(Vec<Number>),
 }
 
 #[derive(Debug)]

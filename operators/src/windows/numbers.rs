@@ -16,9 +16,9 @@ use futures::StreamExt;
 use super::keys::Keys;
 use super::{LeanWindowsExec, WindowedRows};
 
-/// What is counted.
+/// What is counted for a window.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Number {
+pub(super) enum Number {
     /// Rows of the partition, to this one.
     Row,
     /// Rows of the partition, to the first one that is this one's equal in order.
@@ -41,16 +41,14 @@ impl Number {
     }
 }
 
-/// Windows that can be counted, all of them.
-pub(super) fn numbers(windows: &[Arc<dyn WindowExpr>], mode: &InputOrderMode) -> Option<Numbers> {
-    let numbers: Option<Vec<Number>> = windows.iter().map(Number::of).collect();
-    let numbers = numbers.filter(|_| *mode == InputOrderMode::Sorted)?;
-    Some(Numbers(numbers))
+/// What is counted for each of some windows, if all of them can be counted.
+pub(super) fn numbers(
+    windows: &[Arc<dyn WindowExpr>],
+    mode: &InputOrderMode,
+) -> Option<Vec<Number>> {
+    let numbers: Option<_> = windows.iter().map(Number::of).collect();
+    numbers.filter(|_| *mode == InputOrderMode::Sorted)
 }
-
-/// One for each window.
-#[derive(Debug, Clone)]
-pub(super) struct Numbers(Vec<Number>);
 
 /// The rows of one input partition on their way.
 pub(super) struct Counting {
@@ -75,15 +73,14 @@ struct Counted {
 impl Counting {
     pub(super) fn new(
         exec: &LeanWindowsExec,
-        numbers: &Numbers,
+        numbers: &[Number],
         partition: usize,
         context: Arc<TaskContext>,
     ) -> Result<Self> {
-        let Numbers(numbers) = numbers.clone();
         let ranked = numbers.iter().any(|number| *number != Number::Row);
         Ok(Self {
             input: exec.input.execute(partition, context)?,
-            numbers,
+            numbers: numbers.to_vec(),
             partitions: Keys::of_partitions(&exec.windows),
             equals: ranked.then(|| Keys::of_equals(&exec.windows)),
             last: Counted::default(),
