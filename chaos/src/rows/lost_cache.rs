@@ -65,7 +65,8 @@ pub(super) fn run(run: &Run) -> Result<Report> {
     settled(&mut wire, &whole)?;
     let (mut times, mut others, mut kills) = (Vec::new(), Tally::default(), 0);
     let mut longest_after = Duration::ZERO;
-    while run.goes_on(kills, KILLS_SHORT) {
+    // Without a protection it takes luck that something of a statement was where the executor is lost.
+    while run.wants_more(kills, KILLS_SHORT, &report, &[FAULT]) {
         // One of those with most of it.
         let (mut victim, mut held) = (0, 0);
         for node in dice.indices(EXECUTORS, EXECUTORS) {
@@ -77,6 +78,9 @@ pub(super) fn run(run: &Run) -> Result<Report> {
         report.fired(FAULT, u64::from(held > 0));
         report.figure("the killed one had, of all chunks", format!("{held}"));
         let (beside, took, after) = lose(&mut cluster, victim, oracle, &mut report)?;
+        for what in beside.wrong.iter().chain(&beside.failed) {
+            report.problem(format!("another statement: {what}"));
+        }
         others.merge(beside);
         times.extend(took);
         longest_after = longest_after.max(after);
@@ -109,9 +113,6 @@ pub(super) fn run(run: &Run) -> Result<Report> {
     report.check_time(longest <= WHOLE_WITHIN, || {
         format!("the table was cached as a whole again after {longest:?}")
     });
-    for what in others.wrong.into_iter().chain(others.failed) {
-        report.problem(format!("another statement: {what}"));
-    }
     report.require(&[FAULT]);
     Ok(report.done())
 }
