@@ -1,14 +1,14 @@
-//! Row 18: an executor that holds a part of a cached table is killed. The next statement is right,
+//! Row 18: an executor that holds a part of a cached table is killed. Statements over it are right,
 //! the table is soon cached as a whole again, and others do not stand still meanwhile.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use sql_tests::tpch;
 use sql_tests::wire::Wire;
 
-use crate::client::{Outcome, Tally, ask};
+use crate::client::{Tally, ask};
 use crate::cluster::{Cluster, Options, World};
 use crate::dice::Dice;
 use crate::oracle::{JOIN, Oracle, SHORT};
@@ -29,6 +29,10 @@ const PATIENCE: Duration = Duration::from_secs(90);
 /// What the driver logs when it has read what was lost.
 const LOADED: &str = "loaded a cached table";
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// Of a client between two statements.
+const BREATH: Duration = Duration::from_millis(5);
+/// All ask before an executor is lost.
+const HEAD_START: Duration = Duration::from_millis(300);
 
 pub(super) fn run(run: &Run) -> Result<Report> {
     let mut report = Report::new(18, "a lost part of a cached table", run);
@@ -63,9 +67,8 @@ pub(super) fn run(run: &Run) -> Result<Report> {
         .map(|(path, chunks)| (path.display().to_string(), chunks))
         .collect();
     settled(&mut wire, &whole)?;
-    let (mut times, mut others, mut kills) = (Vec::new(), Tally::default(), 0);
-    let mut longest_after = Duration::ZERO;
-    // Without a protection it takes luck that something of a statement was where the executor is lost.
+    let (mut times, mut kills) = (Vec::new(), 0);
+    let (mut others, mut joins) = (Tally::default(), Tally::default());
     while run.wants_more(kills, KILLS_SHORT, &report, &[FAULT]) {
         // One of those with most of it.
         let (mut victim, mut held) = (0, 0);
@@ -77,13 +80,10 @@ pub(super) fn run(run: &Run) -> Result<Report> {
         }
         report.fired(FAULT, u64::from(held > 0));
         report.figure("the killed one had, of all chunks", format!("{held}"));
-        let (beside, took, after) = lose(&mut cluster, victim, oracle, &mut report)?;
-        for what in beside.wrong.iter().chain(&beside.failed) {
-            report.problem(format!("another statement: {what}"));
-        }
-        others.merge(beside);
-        times.extend(took);
-        longest_after = longest_after.max(after);
+        let loss = lose(&mut cluster, victim, oracle, &mut report)?;
+        others.merge(loss.others);
+        joins.merge(loss.joins);
+        times.extend(loss.whole_after);
         cluster.make_whole()?;
         settled(&mut wire, &whole)?;
         kills += 1;
@@ -92,9 +92,15 @@ pub(super) fn run(run: &Run) -> Result<Report> {
     let chunks: u64 = whole.values().sum();
     report.figure("cached", format!("{} files, {chunks} chunks", whole.len()));
     report.figure("cached as a whole again after", format!("{times:.2?}"));
+    report.figure("kills", kills);
     report.figure(
-        "next statement took, at most",
-        format!("{longest_after:.2?}"),
+        "over it",
+        format!(
+            "{} asked, p50 {:.2?}, longest {:.2?}",
+            joins.asked(),
+            joins.percentile(50),
+            joins.percentile(100)
+        ),
     );
     let pause = others.percentile(100);
     report.figure(
@@ -117,81 +123,104 @@ pub(super) fn run(run: &Run) -> Result<Report> {
     Ok(report.done())
 }
 
-/// Kills one, while others ask. Their times; when the table was whole again; and how long the next
-/// statement over it took.
+/// Others, while an executor was lost and until the table was whole again.
+struct Loss {
+    /// Statements that the table is nothing to.
+    others: Tally,
+    /// Statements over it, one after the other.
+    joins: Tally,
+    whole_after: Option<Duration>,
+}
+
+/// Kills one while all ask: one statement over the table is always under way.
 fn lose(
     cluster: &mut Cluster,
     victim: usize,
     oracle: &Oracle,
     report: &mut Report,
-) -> Result<(Tally, Option<Duration>, Duration)> {
-    let done = AtomicBool::new(false);
-    let mut sessions = Vec::new();
-    for _ in 0..CLIENTS {
-        sessions.push(cluster.driver.connect()?);
-    }
-    let mut wire = cluster.driver.connect()?;
-    std::thread::scope(|scope| -> Result<_> {
-        let done = &done;
-        let clients: Vec<_> = sessions
+) -> Result<Loss> {
+    let sessions = (0..CLIENTS).map(|_| cluster.driver.connect());
+    let sessions = sessions.collect::<std::result::Result<Vec<_>, _>>()?;
+    let mut joining = cluster.driver.connect()?;
+    let (done, joined, small) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
+    let loss = std::thread::scope(|scope| -> Result<Loss> {
+        let joins = scope.spawn(|| ask_until(&done, &mut joining, JOIN, oracle, &joined));
+        let (done, small) = (&done, &small);
+        let others: Vec<_> = sessions
             .into_iter()
-            .map(|mut wire| {
-                scope.spawn(move || {
-                    let mut tally = Tally::default();
-                    while !done.load(Ordering::Relaxed) {
-                        tally.add(ask(&mut wire, SHORT, oracle.answer(SHORT), |_| {}));
-                        std::thread::sleep(LOOK_AGAIN);
-                    }
-                    tally
-                })
-            })
+            .map(|mut wire| scope.spawn(move || ask_until(done, &mut wire, SHORT, oracle, small)))
             .collect();
-        let lost = (|| -> Result<_> {
-            std::thread::sleep(Duration::from_millis(300));
-            let loaded = cluster.logged(LOADED);
+        let whole_after = (|| -> Result<_> {
+            std::thread::sleep(HEAD_START);
+            let (loaded, before) = (cluster.logged(LOADED), joined.load(Ordering::Relaxed));
             cluster.kill(victim)?;
             let killed = Instant::now();
-            let next = scope.spawn(move || {
-                let asked = ask(&mut wire, JOIN, oracle.answer(JOIN), |_| {});
-                (asked, wire)
-            });
             let mut whole_after = None;
-            while whole_after.is_none() && killed.elapsed() < PATIENCE {
+            // The second to end after the kill was asked after it.
+            while (whole_after.is_none() || joined.load(Ordering::Relaxed) < before + 2)
+                && killed.elapsed() < PATIENCE
+            {
                 std::thread::sleep(LOOK_AGAIN);
-                whole_after = (cluster.logged(LOADED) > loaded).then(|| killed.elapsed());
-            }
-            let next = next.join();
-            let (asked, mut wire) = next.map_err(|_| "the next statement panicked")?;
-            if !matches!(asked.outcome, Outcome::Right) {
-                report.problem(format!("the next statement: {:?}", asked.outcome));
-            }
-            match whole_after {
-                Some(_) => {
-                    let missing = missing(cluster, victim, &mut wire)?;
-                    report.check(missing == 0, || {
-                        format!("{missing} chunks were missing when all had been loaded")
-                    });
+                if whole_after.is_none() && cluster.logged(LOADED) > loaded {
+                    whole_after = Some(killed.elapsed());
                 }
-                None => report.problem(format!("not loaded again within {PATIENCE:?}")),
             }
-            Ok((whole_after, asked.took))
+            Ok(whole_after)
         })();
         done.store(true, Ordering::Relaxed);
-        let mut tally = Tally::default();
-        for client in clients {
-            tally.merge(client.join().map_err(|_| "a client panicked")?);
+        let mut loss = Loss {
+            others: Tally::default(),
+            joins: joins.join().map_err(|_| "a client panicked")?,
+            whole_after: whole_after?,
+        };
+        for client in others {
+            let tally = client.join().map_err(|_| "a client panicked")?;
+            loss.others.merge(tally);
         }
-        let (whole_after, took) = lost?;
-        Ok((tally, whole_after, took))
-    })
+        Ok(loss)
+    })?;
+    for (whose, tally) in [
+        ("a statement over it", &loss.joins),
+        ("another", &loss.others),
+    ] {
+        for what in tally.wrong.iter().chain(&tally.failed) {
+            report.problem(format!("{whose}: {what}"));
+        }
+    }
+    if loss.whole_after.is_some() {
+        let missing = missing(cluster, victim)?;
+        report.check(missing == 0, || {
+            format!("{missing} chunks were missing when all had been loaded")
+        });
+    } else {
+        report.problem(format!("not loaded again within {PATIENCE:?}"));
+    }
+    Ok(loss)
+}
+
+/// Asks one thing again and again; `ended` counts.
+fn ask_until(
+    done: &AtomicBool,
+    wire: &mut Wire,
+    sql: &str,
+    oracle: &Oracle,
+    ended: &AtomicU64,
+) -> Tally {
+    let mut tally = Tally::default();
+    while !done.load(Ordering::Relaxed) {
+        tally.add(ask(wire, sql, oracle.answer(sql), |_| {}));
+        ended.fetch_add(1, Ordering::Relaxed);
+        std::thread::sleep(BREATH);
+    }
+    tally
 }
 
 /// How many chunks CACHE TABLE does not find where they should be.
-fn missing(cluster: &Cluster, killed: usize, wire: &mut Wire) -> Result<u64> {
+fn missing(cluster: &Cluster, killed: usize) -> Result<u64> {
     let alive = (0..EXECUTORS).filter(|node| *node != killed);
     let misses = || cluster.total("cache_misses_total", alive.clone());
     let before = misses()?;
-    wire.simple("CACHE TABLE lineitem")?;
+    cluster.driver.connect()?.simple("CACHE TABLE lineitem")?;
     Ok(misses()? - before)
 }
 
