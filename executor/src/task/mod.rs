@@ -29,7 +29,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use futures::FutureExt;
 use job::{ErrorReport, SqlState, TaskFailure, TaskOutcome, TaskStats};
 use operators::exchange::{ExchangeReader, TaskInputs};
-use operators::{Sink, lean_windows, restrict, yielding};
+use operators::{Sink, WIDE_BATCH_ROWS, has_wide_rows, lean_windows, restrict, yielding};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
@@ -230,6 +230,9 @@ impl TaskRunner {
         if config.options().execution.sort_spill_reservation_bytes > reserved_max {
             let execution = &mut config.options_mut().execution;
             execution.sort_spill_reservation_bytes = reserved_max;
+        }
+        if config.batch_size() > WIDE_BATCH_ROWS && has_wide_rows(&launch.plan.plan)? {
+            config = config.with_batch_size(WIDE_BATCH_ROWS);
         }
         Ok(Arc::new(TaskContext::new(
             Some(launch.attempt.to_string()),

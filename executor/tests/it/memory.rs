@@ -1,7 +1,14 @@
 //! One budget: blocks give way, sorts and aggregates spill, and what can't fit says so.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use datafusion::physical_expr::{LexOrdering, PhysicalSortExpr};
+use datafusion::physical_plan::expressions::col;
+use datafusion::physical_plan::projection::ProjectionExec;
+use datafusion::physical_plan::sorts::sort::SortExec;
+use datafusion::prelude::SessionContext;
+use executor::ExecutorLink;
 use job::{FailureKind, TaskOutcome};
 
 use crate::support::*;
@@ -67,6 +74,41 @@ async fn a_sort_larger_than_memory_spills_and_is_right() {
     fixture.end().await;
 }
 
+/// 8,192 of them are more than there is.
+#[tokio::test]
+async fn wide_rows_larger_than_memory_are_sorted() {
+    let mut fixture = Fixture::new(64 * MIB);
+    let context = SessionContext::new_with_config(session_config(1).with_batch_size(256));
+    let stored = plan(
+        &context,
+        "SELECT value AS k, arrow_cast(repeat(chr(97 + (value % 26)::int), 10000), 'LargeUtf8') AS list
+         FROM generate_series(1, 20000)",
+    )
+    .await;
+    let id = attempt(1, 0, 0);
+    fixture.launch(id, &stage(0, stored.clone(), hash_sink(&stored, 1)));
+    fixture.finished(id).await;
+    let read = source(&stored, 1);
+    let keys =
+        ["list", "k"].map(|name| PhysicalSortExpr::new_default(col(name, &read.schema()).unwrap()));
+    let sorted = SortExec::new(LexOrdering::new(keys).unwrap(), Arc::clone(&read));
+    let key = [(col("k", &read.schema()).unwrap(), "k".to_owned())];
+    let keys = ProjectionExec::try_new(key, Arc::new(sorted)).unwrap();
+    let id = attempt(1, 1, 0);
+    let sorted = stage(1, Arc::new(keys), rows_sink());
+    let rows = fixture.executor.open_rows(id);
+    fixture.launch_slice(id, &sorted, vec![0], fixture.inputs(&[attempt(1, 0, 0)]));
+    let rows = collect(rows).await.unwrap();
+    let stats = fixture.finished(id).await;
+    assert!(stats.spilled_bytes > 0, "{stats:?}");
+    let keys = rows.iter().map(|row| row[0].parse::<u64>().unwrap());
+    let mut expected: Vec<u64> = (1..=20_000).collect();
+    expected.sort_by_key(|k| (k % 26, *k));
+    assert!(keys.eq(expected));
+    fixture.assert_nothing_left([1]).await;
+    fixture.end().await;
+}
+
 #[tokio::test]
 async fn an_aggregate_larger_than_memory_spills_and_is_right() {
     let mut fixture = Fixture::new(64 * MIB);
@@ -102,10 +144,7 @@ async fn a_join_that_cannot_fit_is_53200_and_its_neighbour_goes_on() {
         rows_sink(),
     );
     let beside = attempt(2, 0, 0);
-    let rows = {
-        use executor::ExecutorLink;
-        fixture.executor.open_rows(beside)
-    };
+    let rows = fixture.executor.open_rows(beside);
     fixture.launch(beside, &neighbour);
     let too_large = attempt(1, 0, 0);
     fixture.launch(too_large, &stage(0, join, operators::Sink::Discard));

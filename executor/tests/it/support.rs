@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use datafusion::physical_expr::{EquivalenceProperties, Partitioning};
 use datafusion::physical_plan::expressions::col;
@@ -21,6 +22,9 @@ use operators::rows::RowChunk;
 use operators::{ExchangeSpec, RowForm, RowSpec, Sink, StagePlan};
 use tokio::sync::mpsc::UnboundedReceiver;
 
+/// What takes longer never happens.
+const PATIENCE: Duration = Duration::from_secs(30);
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 pub(crate) const MIB: u64 = 1 << 20;
 pub(crate) const RESULT_BUFFER: u64 = MIB;
 pub(crate) const RESULT_SPOOL: u64 = 8 * MIB;
@@ -48,7 +52,7 @@ pub(crate) fn session(partitions: usize) -> SessionContext {
     SessionContext::new_with_config(session_config(partitions))
 }
 
-fn session_config(partitions: usize) -> SessionConfig {
+pub(crate) fn session_config(partitions: usize) -> SessionConfig {
     let mut config = SessionConfig::new().with_target_partitions(partitions);
     // Budgets here are small: the default of 10 MiB per sort would be all of it.
     config.options_mut().execution.sort_spill_reservation_bytes = 1 << 20;
@@ -259,8 +263,16 @@ impl Fixture {
         for job in jobs {
             self.executor.drop_job(JobId(job));
         }
+        let start = Instant::now();
         self.executor.idle().await;
-        let view = self.executor.view();
+        // Files are unlinked by another thread.
+        let view = loop {
+            let view = self.executor.view();
+            if view.spill_files == 0 || start.elapsed() > PATIENCE {
+                break view;
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        };
         assert_eq!(view.memory.used(), 0, "{view:?}");
         assert_eq!(view.map_outputs, 0, "{view:?}");
         assert_eq!(view.spill_files, 0, "{view:?}");

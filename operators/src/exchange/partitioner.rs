@@ -241,7 +241,7 @@ impl HashDealer {
 
 /// Bytes a batch's own rows take; shared buffers would be counted whole by
 /// `get_array_memory_size`.
-fn slice_bytes(batch: &RecordBatch) -> usize {
+pub(super) fn slice_bytes(batch: &RecordBatch) -> usize {
     batch
         .columns()
         .iter()

@@ -24,12 +24,16 @@ use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Pla
 use futures::{Stream, StreamExt};
 use job::{ExchangeKind, InputLocations, StageId};
 
+use super::partitioner::slice_bytes;
 use super::{SegmentId, TaskInputs};
 use crate::compact::compact;
 
 /// Streams of one partition that are read at once. Bounds open readers (and, for remote ones,
 /// buffers in flight) per partition; more would not make one consumer faster.
 const SEGMENTS_AT_ONCE: usize = 8;
+
+/// Batches are not joined to more than this: of wide rows, a full one would be a large part of memory.
+const JOINED_BYTES_MAX: usize = 16 << 20;
 
 /// Which segments the partitions of a source read, of every map output of the producer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -265,6 +269,8 @@ fn coalesce(
     struct State<S> {
         input: Option<S>,
         coalescer: BatchCoalescer,
+        /// In the coalescer, about.
+        joined_bytes: usize,
         baseline: BaselineMetrics,
         fetch_time: Time,
     }
@@ -272,12 +278,14 @@ fn coalesce(
         input: Some(input),
         coalescer: BatchCoalescer::new(schema, batch_size)
             .with_biggest_coalesce_batch_size(Some(batch_size / 2)),
+        joined_bytes: 0,
         baseline,
         fetch_time,
     };
     futures::stream::try_unfold(state, |mut state| async move {
         loop {
             if let Some(batch) = state.coalescer.next_completed_batch() {
+                state.joined_bytes = 0;
                 use datafusion::physical_plan::metrics::RecordOutput;
                 // The last one has room for many more, and what was on disk shares one buffer per
                 // part between columns: a sort above would take each for as large as the whole.
@@ -293,7 +301,14 @@ fn coalesce(
             };
             let _working = state.baseline.elapsed_compute().timer();
             match next {
-                Some(batch) => state.coalescer.push_batch(batch?)?,
+                Some(batch) => {
+                    let batch = batch?;
+                    state.joined_bytes += slice_bytes(&batch);
+                    state.coalescer.push_batch(batch)?;
+                    if state.joined_bytes >= JOINED_BYTES_MAX {
+                        state.coalescer.finish_buffered_batch()?;
+                    }
+                }
                 None => {
                     state.input = None;
                     state.coalescer.finish_buffered_batch()?;
