@@ -36,9 +36,16 @@ const SECRET: &str = "firesteel-secret";
 /// who know the secret get as far as sending one.
 const MESSAGE_BYTES_MAX: usize = 1 << 30;
 
-/// What may be on its way unread: bounds memory on both ends.
-const STREAM_WINDOW_BYTES: u32 = 2 << 20;
-const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
+/// What may be on its way unread, of each call: bounds memory on both ends.
+const STREAM_WINDOW_BYTES: u32 = 1 << 20;
+
+/// Of a call for a result's rows: a driver has many clients, and all of them may be slow.
+const ROWS_WINDOW_BYTES: u32 = 256 << 10;
+
+/// As large as HTTP/2 knows: none. Calls share a connection, and readers wait: a merge for one of its many
+/// streams, rows for a slow client. What they leave unread would use up a window of all, and whoever
+/// they wait for would get nothing any more.
+const CONNECTION_WINDOW_BYTES: u32 = (1 << 31) - 1;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// A peer that does not answer a ping for that long is gone, even if its host never says so.
@@ -100,12 +107,21 @@ impl Security {
 
     /// A channel that connects when it is first used, and again when it broke.
     pub fn channel(&self, address: &str) -> Result<Channel, TransportError> {
+        self.connect(address, STREAM_WINDOW_BYTES)
+    }
+
+    /// [`Self::channel`], for the rows of results.
+    pub fn rows_channel(&self, address: &str) -> Result<Channel, TransportError> {
+        self.connect(address, ROWS_WINDOW_BYTES)
+    }
+
+    fn connect(&self, address: &str, stream_window: u32) -> Result<Channel, TransportError> {
         let scheme = if self.is_plain() { "http" } else { "https" };
         let mut endpoint = Endpoint::from_shared(format!("{scheme}://{address}"))
             .map_err(|_| TransportError::Address(address.to_owned()))?
             .connect_timeout(CONNECT_TIMEOUT)
             .tcp_nodelay(true)
-            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_stream_window_size(stream_window)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
         if Protection::Liveness.is_on() {
             endpoint = endpoint

@@ -3,8 +3,12 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
+use datafusion::physical_expr::{LexOrdering, PhysicalSortExpr};
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::expressions::col;
+use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
 use executor::{
     CurrentExecutor, ExecutorLink, Membership, RowStream, WaitingRows, blocks_server, remote_rows,
 };
@@ -14,7 +18,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::Channel;
 use wire::{Security, proto};
 
 use crate::support::*;
@@ -24,11 +30,20 @@ const ROWS: usize = 200_000;
 const INCARNATION: u64 = 77;
 const HOLDER: ExecutorId = ExecutorId(1);
 
+/// More than a connection's window once was for.
+const SLOW_CLIENTS: u64 = 20;
+/// Sorted streams of one executor.
+const MERGED: u32 = 300;
+/// Far longer than it takes.
+const HANGS: Duration = Duration::from_secs(60);
+
 /// Tasks that read the same broadcast.
 const READERS: u32 = 6;
 
 const PRODUCER: &str =
     "SELECT value, repeat(value::text, 8) AS text FROM generate_series(1, 200000)";
+
+const ENDLESS: &str = "SELECT value FROM generate_series(1, 1000000000000)";
 
 /// What the network does to bytes on their way from the holder.
 #[derive(Clone, Copy)]
@@ -282,7 +297,7 @@ async fn nobody_waits_for_an_executor_that_the_driver_gave_up() {
     let (id, rows) = cluster.launch_reader();
     let fired = Arc::clone(&cluster.network.fired);
     while fired.load(Ordering::Relaxed) == 0 {
-        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
     // Of an earlier life of it: says nothing of this one.
     cluster.membership.lost(HOLDER, Epoch(0));
@@ -431,17 +446,28 @@ async fn a_network_that_never_works_is_given_up_on() {
     cluster.end().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn rows_are_read_from_another_process() {
-    let cluster = Cluster::new(Fault::None, 256 * MIB).await;
-    let mut holder = cluster.holder;
-    let security = Security::default();
-    let channel = security.channel(&cluster.address.to_string()).unwrap();
-    let waiting = &cluster.rows;
-    // As a registration does with what it launches, and the driver with what it is told.
-    let rows_of = |holder: &Fixture, id: AttemptId| {
-        let first = waiting.first(id, holder.executor.open_rows(id));
-        let mut client = security.blocks_client(channel.clone());
+/// What a driver does for its clients.
+struct Driver {
+    waiting: WaitingRows,
+    security: Security,
+    channel: Channel,
+}
+
+impl Driver {
+    fn new(waiting: &WaitingRows, address: SocketAddr) -> Self {
+        let security = Security::default();
+        Self {
+            waiting: waiting.clone(),
+            channel: security.rows_channel(&address.to_string()).unwrap(),
+            security,
+        }
+    }
+
+    /// As a registration does with what it launches, and the driver with what it is told: whether rows
+    /// were few, and the rows.
+    fn rows_of(&self, holder: &Fixture, id: AttemptId) -> (JoinHandle<bool>, RowStream) {
+        let first = self.waiting.first(id, holder.executor.open_rows(id));
+        let mut client = self.security.blocks_client(self.channel.clone());
         let request = proto::RowsRequest {
             incarnation: INCARNATION,
             attempt: Some(id.into()),
@@ -455,11 +481,19 @@ async fn rows_are_read_from_another_process() {
         });
         let call = async move { Ok(client.read_rows(request).await?.into_inner()) };
         (telling, remote_rows(told, call))
-    };
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_are_read_from_another_process() {
+    let cluster = Cluster::new(Fault::None, 256 * MIB).await;
+    let mut holder = cluster.holder;
+    let driver = Driver::new(&cluster.rows, cluster.address);
+    let waiting = &cluster.rows;
 
     // Many rows are read with a call.
     let id = attempt(2, 0, 0);
-    let (telling, rows) = rows_of(&holder, id);
+    let (telling, rows) = driver.rows_of(&holder, id);
     let reading = tokio::spawn(collect(rows));
     let query = stage(0, plan(&session(2), PRODUCER).await, rows_sink());
     holder.launch(id, &query);
@@ -474,17 +508,16 @@ async fn rows_are_read_from_another_process() {
         rows_sink(),
     );
     let id = attempt(3, 0, 0);
-    let (telling, rows) = rows_of(&holder, id);
+    let (telling, rows) = driver.rows_of(&holder, id);
     holder.launch(id, &few);
     assert_eq!(collect(rows).await.unwrap().len(), 2);
     holder.finished(id).await;
     assert!(telling.await.unwrap());
 
     // A reader that goes away stops its task.
-    let endless = "SELECT value FROM generate_series(1, 1000000000000)";
-    let endless = stage(0, plan(&session(1), endless).await, rows_sink());
+    let endless = stage(0, plan(&session(1), ENDLESS).await, rows_sink());
     let id = attempt(4, 0, 0);
-    let (telling, mut rows) = rows_of(&holder, id);
+    let (telling, mut rows) = driver.rows_of(&holder, id);
     holder.launch(id, &endless);
     assert!(rows.next().await.is_some_and(|rows| rows.is_ok()));
     drop(rows);
@@ -493,7 +526,7 @@ async fn rows_are_read_from_another_process() {
 
     // Rows that nobody comes for go with their job.
     let id = attempt(5, 0, 0);
-    let (telling, rows) = rows_of(&holder, id);
+    let (telling, rows) = driver.rows_of(&holder, id);
     holder.launch(id, &endless);
     assert!(!telling.await.unwrap());
     waiting.drop_job(JobId(5));
@@ -504,4 +537,69 @@ async fn rows_are_read_from_another_process() {
     holder.assert_nothing_left([1, 2, 3, 4, 5]).await;
     holder.end().await;
     cluster.reader.end().await;
+}
+
+/// One connection carries all of them: what waits in it unread leaves room for the others.
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_do_not_read_hold_up_no_others() {
+    let cluster = Cluster::new(Fault::None, 256 * MIB).await;
+    let mut holder = cluster.holder;
+    let driver = Driver::new(&cluster.rows, cluster.address);
+    let endless = stage(0, plan(&session(1), ENDLESS).await, rows_sink());
+    let mut slow = Vec::new();
+    for job in 2..2 + SLOW_CLIENTS {
+        let id = attempt(job, 0, 0);
+        let (_, mut rows) = driver.rows_of(&holder, id);
+        holder.launch(id, &endless);
+        assert!(rows.next().await.is_some_and(|rows| rows.is_ok()));
+        slow.push(rows);
+    }
+    // As much is on its way as may be.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+
+    let id = attempt(100, 0, 0);
+    let (_, rows) = driver.rows_of(&holder, id);
+    let query = stage(0, plan(&session(2), PRODUCER).await, rows_sink());
+    holder.launch(id, &query);
+    let rows = timeout(HANGS, collect(rows)).await;
+    drop(slow);
+    assert_eq!(rows.expect("it hangs").unwrap().len(), ROWS);
+    holder.finished(id).await;
+    for _ in 0..SLOW_CLIENTS {
+        let report = holder.reports.recv().await.unwrap();
+        assert_eq!(report.outcome, job::TaskOutcome::Cancelled);
+    }
+    cluster.service.abort();
+    let jobs = (1..2 + SLOW_CLIENTS).chain([100]);
+    holder.assert_nothing_left(jobs).await;
+    holder.end().await;
+    cluster.reader.end().await;
+}
+
+/// A merge reads now of one and then of another, and each has more than a connection carries at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_merge_reads_hundreds_of_streams_of_one_executor() {
+    let mut cluster = Cluster::new(Fault::None, 256 * MIB).await;
+    let context = session(1);
+    let wide = "SELECT value, repeat('wide ', 80) AS text FROM generate_series(1, 200000)";
+    let wide = plan(&context, wide).await;
+    let output = attempt(3, 0, 0);
+    cluster.holder.launch(
+        output,
+        &stage(0, Arc::clone(&wide), hash_sink(&wide, MERGED)),
+    );
+    cluster.holder.finished(output).await;
+    let read = source(&wide, MERGED);
+    let value = col("value", &read.schema()).unwrap();
+    let order = LexOrdering::new([PhysicalSortExpr::new_default(value)]).unwrap();
+    let merge = Arc::new(SortPreservingMergeExec::new(order, read));
+    let id = attempt(3, 1, 0);
+    let inputs = cluster.holder.inputs(&[output]);
+    let merge = stage(1, merge, operators::Sink::Discard);
+    cluster.reader.launch_slice(id, &merge, vec![0], inputs);
+    let stats = timeout(HANGS, cluster.reader.finished(id)).await;
+    assert_eq!(stats.expect("it hangs").rows, ROWS as u64);
+    cluster.holder.executor.drop_job(JobId(3));
+    cluster.reader.executor.drop_job(JobId(3));
+    cluster.end().await;
 }

@@ -191,7 +191,7 @@ impl cluster_server::Cluster for Cluster {
         check(&registration).map_err(refuse)?;
         let channel = shared
             .security
-            .channel(&registration.address)
+            .rows_channel(&registration.address)
             .map_err(|error| refuse(Status::invalid_argument(error.to_string())))?;
         let (id, epoch) = shared.number(&registration.executor);
         let (outgoing, messages) = mpsc::channel(OUTGOING_MAX);
