@@ -69,6 +69,18 @@ const PLACED: &str = concat!(
      WHERE place % 3 = 1"
 );
 
+/// All rows wait for the last one.
+const TOTALS: &str = concat!(
+    "SELECT count(*), min(n), max(n), min(total), max(total), ",
+    all!("l", ""),
+    " FROM (SELECT *, count(*) OVER () AS n, sum(l_quantity) OVER () AS total FROM lineitem) l"
+);
+const TOTALS_SAME: &str = concat!(
+    "SELECT count(*), count(*) AS least, count(*) AS most, sum(l_quantity) AS low, sum(l_quantity) AS high, ",
+    all!("l", ""),
+    " FROM lineitem l"
+);
+
 /// More rows than fit are kept until it is known which ones are skipped.
 const SKIPPED: &str = "SELECT l_orderkey, l_linenumber, l_extendedprice, l_comment FROM lineitem \
      ORDER BY l_extendedprice DESC, l_orderkey, l_linenumber LIMIT 5 OFFSET 500000";
@@ -210,9 +222,10 @@ const fn question(name: &'static str, sql: &'static str, same: &'static str) -> 
     Question { name, sql, same }
 }
 
-pub const QUESTIONS: [Question; 13] = [
+pub const QUESTIONS: [Question; 14] = [
     question("sort", SORTED, SORTED),
     question("window", PLACED, PLACED),
+    question("totals", TOTALS, TOTALS_SAME),
     question("deep offset", SKIPPED, SKIPPED),
     question("aggregate", GROUPED, PLAIN),
     question("lists", LISTS, LISTS),

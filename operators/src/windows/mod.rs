@@ -1,7 +1,8 @@
 //! Windows that keep no more of their input than their functions need.
 //!
 //! DataFusion has two operators. `WindowAggExec`, for frames that reach to a partition's end, keeps all
-//! of its input; [`partitions`] keeps a few partitions of it. `BoundedWindowAggExec`, for all other
+//! of its input; [`partitions`] keeps a few partitions of it, and [`totals`] of aggregates, whose rows it
+//! may put on disk meanwhile, none. `BoundedWindowAggExec`, for all other
 //! frames, keeps rows with all their columns; [`running`] keeps the columns that are looked at. What is
 //! counted of rows in order, [`numbers`] counts, a batch at a time.
 
@@ -12,6 +13,7 @@ mod partitions;
 mod running;
 #[cfg(test)]
 mod tests;
+mod totals;
 
 use std::fmt;
 use std::sync::Arc;
@@ -34,12 +36,20 @@ use futures::stream::{BoxStream, try_unfold};
 use numbers::{Counting, Number, numbers};
 use partitions::Windows;
 use running::Beside;
+use totals::{Totals, are_totals};
 
 /// The plan with windows that keep little of their input. Positions of nodes stay as they are.
 pub fn lean_windows(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
     plan.transform_up(|node| {
         let (input, windows, frames) = if let Some(whole) = node.downcast_ref::<WindowAggExec>() {
-            (whole.input(), whole.window_expr(), Frames::Whole)
+            let windows = whole.window_expr();
+            let totals = are_totals(windows);
+            let frames = if totals {
+                Frames::Totals
+            } else {
+                Frames::Whole
+            };
+            (whole.input(), windows, frames)
         } else if let Some(bounded) = node.downcast_ref::<BoundedWindowAggExec>() {
             let (windows, mode) = (bounded.window_expr(), &bounded.input_order_mode);
             let frames = numbers(windows, mode)
@@ -66,6 +76,8 @@ pub fn lean_windows(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPla
 enum Frames {
     /// To the end of a partition.
     Whole,
+    /// All of a partition, for aggregates.
+    Totals,
     /// Known as rows come, which lie in this order.
     Running(InputOrderMode),
     /// To the row itself, of which nothing is asked but its place.
@@ -140,6 +152,7 @@ impl ExecutionPlan for LeanWindowsExec {
     ) -> Result<SendableRecordBatchStream> {
         let batches = match &self.frames {
             Frames::Whole => batches(Windows::new(self, partition, &context)?),
+            Frames::Totals => batches(Totals::new(self, partition, &context)?),
             Frames::Running(mode) => batches(Beside::new(self, mode, partition, context)?),
             Frames::Numbers(numbers) => batches(Counting::new(self, numbers, partition, context)?),
         };

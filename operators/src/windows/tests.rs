@@ -21,7 +21,7 @@ const BATCH_ROWS: i64 = 8;
 /// The column of it.
 const NAME: usize = 3;
 
-/// Sorted by id, k and name: k are partitions of 7, j go round, name and note take a buffer.
+/// Sorted by id, k, h and name: k are partitions of 7, h of 100, j go round, name and note take a buffer.
 fn batch(ids: std::ops::Range<i64>) -> RecordBatch {
     let numbers = |of: fn(i64) -> i64| Arc::new(Int64Array::from_iter_values(ids.clone().map(of)));
     let note = |id: i64| (id % 5 > 0).then(|| format!("a note that is said of {}", id % 11));
@@ -40,6 +40,7 @@ fn batch(ids: std::ops::Range<i64>) -> RecordBatch {
             "note",
             Arc::new(StringViewArray::from_iter(ids.clone().map(note))),
         ),
+        ("h", numbers(|id| id / 100)),
     ];
     RecordBatch::try_from_iter(columns).unwrap()
 }
@@ -66,19 +67,19 @@ fn context(pool_bytes: usize) -> SessionContext {
         sorted_by(&["k", "id"]),
         sorted_by(&["name", "id"]),
         sorted_by(&["k", "name"]),
+        sorted_by(&["h", "id"]),
     ]);
     context.register_table("t", Arc::new(table)).unwrap();
     context
 }
 
+async fn planned(context: &SessionContext, sql: &str) -> Arc<dyn ExecutionPlan> {
+    let frame = context.sql(sql).await.unwrap();
+    frame.create_physical_plan().await.unwrap()
+}
+
 async fn plan(context: &SessionContext, sql: &str) -> Arc<dyn ExecutionPlan> {
-    let plan = context
-        .sql(sql)
-        .await
-        .unwrap()
-        .create_physical_plan()
-        .await
-        .unwrap();
+    let plan = planned(context, sql).await;
     // Sorted as it is: where DataFusion would sort for partitions that lie mixed, they are told apart.
     let plan = plan.transform_up(|node| {
         let Some(window) = node.downcast_ref::<BoundedWindowAggExec>() else {
@@ -203,4 +204,65 @@ async fn rows_that_wait_for_a_wide_frame_are_charged() {
     let enough = context(1 << 20);
     lean(&enough, sql).await.unwrap();
     assert_eq!(enough.runtime_env().memory_pool.reserved(), 0);
+}
+
+/// All rows of a partition have the same.
+const TOTALS: &[&str] = &[
+    "count(*) OVER ()",
+    "sum(id) OVER (), max(note) OVER ()",
+    "sum(id) OVER (PARTITION BY k), max(note) OVER (PARTITION BY k)",
+    "avg(j) OVER (PARTITION BY h), count(DISTINCT note) OVER (PARTITION BY h)",
+    "array_agg(note) OVER (PARTITION BY k)",
+    "min(name) OVER (PARTITION BY id)",
+    "sum(j) OVER (PARTITION BY h ORDER BY id ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING)",
+];
+
+fn spills(plan: &Arc<dyn ExecutionPlan>) -> usize {
+    let own = plan.metrics().and_then(|metrics| metrics.spill_count());
+    own.unwrap_or_default() + plan.children().into_iter().map(spills).sum::<usize>()
+}
+
+/// Beside six batches, a partition of h finds no room, one of k does.
+#[tokio::test]
+async fn totals_are_those_of_datafusion_wherever_rows_wait() {
+    let (all, few) = (context(usize::MAX), context(6 << 10));
+    let mut spilled = Vec::new();
+    for window in TOTALS {
+        for columns in ["*", "j", ""] {
+            let comma = if columns.is_empty() { "" } else { ", " };
+            let sql = format!("SELECT {columns}{comma}{window} FROM t");
+            let expected = planned(&all, &sql).await;
+            let schema = expected.schema();
+            let expected = collect(expected, all.task_ctx()).await.unwrap();
+            let expected = concat_batches(&schema, &expected).unwrap();
+            assert_eq!(expected.num_rows(), ROWS as usize, "{sql}");
+            for context in [&all, &few] {
+                let plan = lean_windows(planned(context, &sql).await).unwrap();
+                let shown = displayable(plan.as_ref()).indent(false).to_string();
+                assert!(
+                    shown.contains("LeanWindowsExec") && !shown.contains("SortExec"),
+                    "{shown}"
+                );
+                let found = collect(Arc::clone(&plan), context.task_ctx()).await;
+                let found = found.unwrap_or_else(|error| panic!("{sql}: {error}"));
+                let found = concat_batches(&schema, &found).unwrap();
+                assert_eq!(found, expected, "{sql}");
+                assert_eq!(context.runtime_env().memory_pool.reserved(), 0);
+                if spills(&plan) > 0 {
+                    spilled.push(sql.clone());
+                }
+            }
+        }
+    }
+    let some = |of: &str| {
+        spilled
+            .iter()
+            .filter(|sql| sql.starts_with("SELECT *") && sql.contains(of))
+            .count()
+    };
+    assert_eq!(
+        (some("OVER ()"), some("BY h"), some("BY k"), some("BY id)")),
+        (2, 2, 0, 0),
+        "{spilled:?}"
+    );
 }

@@ -71,11 +71,45 @@ fn a_window_keeps_one_partition_at_a_time() -> Result {
     Ok(())
 }
 
+/// All rows wait for the last one, and what they wait for is the same for all.
+#[test]
+fn totals_of_more_than_fits_are_added_to_each_row() -> Result {
+    let (_server, mut wire) = start()?;
+    for exchange in ["off", "on"] {
+        wire.simple(&format!("SET firesteel.force_exchange = {exchange}"))?;
+        for partitions in ["", "PARTITION BY id % 3"] {
+            let found = rows(
+                &mut wire,
+                &format!(
+                    "SELECT count(*), count(DISTINCT n), sum(n), sum(odd), sum(length(a || b)), max(last) \
+                     FROM (SELECT id, a, b, count(*) OVER w AS n, max(a) OVER w AS last, \
+                     count(*) FILTER (WHERE id % 2 = 1) OVER w AS odd FROM t WINDOW w AS ({partitions}))"
+                ),
+            )?;
+            let groups = if partitions.is_empty() {
+                "id * 0"
+            } else {
+                "id % 3"
+            };
+            let expected = rows(
+                &mut wire,
+                &format!(
+                    "SELECT sum(n), count(DISTINCT n), sum(n * n), sum(n * odd), sum(texts), max(last) \
+                     FROM (SELECT count(*) AS n, max(a) AS last, sum(length(a || b)) AS texts, \
+                     count(*) FILTER (WHERE id % 2 = 1) AS odd FROM t GROUP BY {groups})"
+                ),
+            )?;
+            assert_eq!(found, expected, "{exchange} {partitions}");
+        }
+    }
+    Ok(())
+}
+
 /// Every row's answer needs all of them.
 #[test]
 fn a_window_that_does_not_fit_is_a_clear_error() -> Result {
     let (_server, mut wire) = start()?;
-    match rows(&mut wire, "SELECT a, b, sum(id) OVER () FROM t") {
+    match rows(&mut wire, "SELECT a, b, ntile(4) OVER (ORDER BY b) FROM t") {
         Err(WireError::Server(error)) => {
             assert_eq!(error.sqlstate, "53200", "{error:?}");
             let detail = error.detail.clone().unwrap_or_default();
