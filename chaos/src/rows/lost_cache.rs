@@ -142,13 +142,16 @@ fn lose(
     let sessions = (0..CLIENTS).map(|_| cluster.driver.connect());
     let sessions = sessions.collect::<std::result::Result<Vec<_>, _>>()?;
     let mut joining = cluster.driver.connect()?;
-    let (done, joined, small) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
+    let (done, joined) = (AtomicBool::new(false), AtomicU64::new(0));
     let loss = std::thread::scope(|scope| -> Result<Loss> {
-        let joins = scope.spawn(|| ask_until(&done, &mut joining, JOIN, oracle, &joined));
-        let (done, small) = (&done, &small);
+        let (done, joined) = (&done, &joined);
+        let count = || {
+            joined.fetch_add(1, Ordering::Relaxed);
+        };
+        let joins = scope.spawn(move || ask_until(done, &mut joining, JOIN, oracle, count));
         let others: Vec<_> = sessions
             .into_iter()
-            .map(|mut wire| scope.spawn(move || ask_until(done, &mut wire, SHORT, oracle, small)))
+            .map(|mut wire| scope.spawn(move || ask_until(done, &mut wire, SHORT, oracle, || {})))
             .collect();
         let whole_after = (|| -> Result<_> {
             std::thread::sleep(HEAD_START);
@@ -198,18 +201,18 @@ fn lose(
     Ok(loss)
 }
 
-/// Asks one thing again and again; `ended` counts.
+/// Asks one thing again and again, and says after each time that it has ended.
 fn ask_until(
     done: &AtomicBool,
     wire: &mut Wire,
     sql: &str,
     oracle: &Oracle,
-    ended: &AtomicU64,
+    ended: impl Fn(),
 ) -> Tally {
     let mut tally = Tally::default();
     while !done.load(Ordering::Relaxed) {
         tally.add(ask(wire, sql, oracle.answer(sql), |_| {}));
-        ended.fetch_add(1, Ordering::Relaxed);
+        ended();
         std::thread::sleep(BREATH);
     }
     tally
