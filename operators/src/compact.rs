@@ -69,6 +69,29 @@ pub fn compact_array(array: &ArrayRef) -> Result<Option<ArrayRef>, ArrowError> {
     Ok(Some(take(array.as_ref(), &all, None)?))
 }
 
+/// Bytes a batch's own rows take, whatever the buffers below them hold.
+pub fn shown_bytes(batch: &RecordBatch) -> usize {
+    batch.columns().iter().map(shown_bytes_of).sum()
+}
+
+/// Bytes an array's own rows take.
+pub fn shown_bytes_of(column: &ArrayRef) -> usize {
+    match column.data_type() {
+        DataType::Utf8View => {
+            let views = column.as_string_view();
+            16 * views.len() + views.total_buffer_bytes_used()
+        }
+        DataType::BinaryView => {
+            let views = column.as_binary_view();
+            16 * views.len() + views.total_buffer_bytes_used()
+        }
+        _ => column
+            .to_data()
+            .get_slice_memory_size()
+            .unwrap_or_else(|_| column.get_array_memory_size()),
+    }
+}
+
 fn capacity(buffers: &[Buffer]) -> usize {
     buffers.iter().map(Buffer::capacity).sum()
 }

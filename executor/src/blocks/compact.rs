@@ -11,7 +11,7 @@ use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
 use datafusion::common::utils::memory::get_record_batch_memory_size;
 pub(crate) use operators::compact::compact;
-use operators::compact::{compact_array, wasteful};
+use operators::compact::{compact_array, shown_bytes_of, wasteful};
 
 /// Bytes a batch holds in memory, each buffer counted once.
 pub(crate) fn memory_bytes(batch: &RecordBatch) -> u64 {
@@ -72,28 +72,6 @@ fn distinct_bytes(arrays: &[ArrayRef]) -> usize {
         visit(&array.to_data(), &mut seen);
     }
     seen.values().sum()
-}
-
-/// Bytes a batch's own rows take, whatever the buffers below them hold.
-pub(crate) fn shown_bytes(batch: &RecordBatch) -> usize {
-    batch.columns().iter().map(shown_bytes_of).sum()
-}
-
-pub(crate) fn shown_bytes_of(column: &ArrayRef) -> usize {
-    match column.data_type() {
-        DataType::Utf8View => {
-            let views = column.as_string_view();
-            16 * views.len() + views.total_buffer_bytes_used()
-        }
-        DataType::BinaryView => {
-            let views = column.as_binary_view();
-            16 * views.len() + views.total_buffer_bytes_used()
-        }
-        _ => column
-            .to_data()
-            .get_slice_memory_size()
-            .unwrap_or_else(|_| column.get_array_memory_size()),
-    }
 }
 
 #[cfg(test)]

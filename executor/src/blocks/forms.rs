@@ -23,8 +23,9 @@ use arrow::ipc::CompressionType;
 use catalog::{Piece, mask};
 use datafusion::common::HashMap;
 use job::MemoryForm;
+use operators::compact::shown_bytes_of;
 
-use super::compact::{compact, compact_pieces, shown_bytes_of};
+use super::compact::{compact, compact_pieces};
 use super::frame;
 
 /// Strings of more values than this stay whole.

@@ -37,7 +37,6 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 pub(crate) use chunks::CachedBlocks;
-pub(crate) use compact::shown_bytes;
 pub(crate) use disk::{DiskFile, DiskStore};
 pub(crate) use disk_chunks::DiskChunks;
 pub(crate) use map_output::{End, SegmentSizes};

@@ -12,12 +12,13 @@ use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryPool};
 use futures::StreamExt;
 use job::{AttemptId, SqlError, WrittenFile};
+use operators::compact::shown_bytes;
 use operators::exchange::Partitioner;
 use operators::files::FileWriter;
 use operators::rows::{ResultEncoder, RowChunk};
 use operators::{ExchangeSpec, FileSpec, RowSpec};
 
-use crate::blocks::{SegmentWriter, shown_bytes};
+use crate::blocks::SegmentWriter;
 use crate::results::{ReaderGone, ResultWriter};
 
 /// Batches are encoded in slices of about this size, so that wide rows don't pile up encoded.

@@ -22,6 +22,7 @@ use datafusion::physical_plan::repartition::REPARTITION_RANDOM_STATE;
 use job::ExchangeKind;
 
 use crate::ExchangeSpec;
+use crate::compact::shown_bytes;
 
 /// Bytes of input a hash partitioner holds back at most. Reached by wide rows and by exchanges
 /// of many segments; then segments get smaller batches.
@@ -199,7 +200,7 @@ impl HashDealer {
             }
         }
         self.held_rows += rows;
-        self.held_bytes += slice_bytes(&batch);
+        self.held_bytes += shown_bytes(&batch);
         self.held.push(batch);
         if self.held_rows >= self.rows_wanted || self.held_bytes >= HELD_BYTES_MAX {
             self.flush()
@@ -237,24 +238,6 @@ impl HashDealer {
         }
         Ok(dealt)
     }
-}
-
-/// Bytes a batch's own rows take; shared buffers would be counted whole by
-/// `get_array_memory_size`.
-pub(super) fn slice_bytes(batch: &RecordBatch) -> usize {
-    batch
-        .columns()
-        .iter()
-        .map(|c| {
-            let own = c.to_data().get_slice_memory_size();
-            let texts = match c.data_type() {
-                DataType::Utf8View => c.as_string_view().total_buffer_bytes_used(),
-                DataType::BinaryView => c.as_binary_view().total_buffer_bytes_used(),
-                _ => 0,
-            };
-            own.unwrap_or_else(|_| c.get_array_memory_size()) + texts
-        })
-        .sum()
 }
 
 fn holds_views(data_type: &DataType) -> bool {

@@ -24,9 +24,8 @@ use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Pla
 use futures::{Stream, StreamExt};
 use job::{ExchangeKind, InputLocations, StageId};
 
-use super::partitioner::slice_bytes;
 use super::{SegmentId, TaskInputs};
-use crate::compact::compact;
+use crate::compact::{compact, shown_bytes};
 
 /// Streams of one partition that are read at once. Bounds open readers (and, for remote ones,
 /// buffers in flight) per partition; more would not make one consumer faster.
@@ -303,7 +302,7 @@ fn coalesce(
             match next {
                 Some(batch) => {
                     let batch = batch?;
-                    state.joined_bytes += slice_bytes(&batch);
+                    state.joined_bytes += shown_bytes(&batch);
                     state.coalescer.push_batch(batch)?;
                     if state.joined_bytes >= JOINED_BYTES_MAX {
                         state.coalescer.finish_buffered_batch()?;

@@ -242,6 +242,9 @@ impl Totals {
         let front = self.waiting.pop_front();
         let bytes = front.as_ref().map_or(0, get_record_batch_memory_size);
         self.waiting_bytes -= bytes;
+        let held = self.waiting_bytes + self.open.bytes();
+        self.reservation
+            .shrink(self.reservation.size().saturating_sub(held));
         Ok(front)
     }
 
