@@ -169,9 +169,12 @@ const NOT_IN_SAME: &str = "SELECT count(*), sum(o_totalprice), max(o_comment) FR
 
 /// All lines have the same key, and nobody knows before.
 macro_rules! one_key {
-    () => {
-        "(SELECT *, CASE WHEN l_linenumber < 8 THEN 9 ELSE 0 END AS k FROM lineitem \
-         WHERE l_comment LIKE '%e%' OR l_comment LIKE '%a%') a"
+    ($name:literal) => {
+        concat!(
+            "(SELECT *, CASE WHEN l_linenumber < 8 THEN 9 ELSE 0 END AS k FROM lineitem \
+             WHERE l_comment LIKE '%e%' OR l_comment LIKE '%a%') ",
+            $name
+        )
     };
 }
 
@@ -180,24 +183,24 @@ const SKEWED_PROBE: &str = concat!(
     "SELECT count(*), sum(o_totalprice), max(o_comment), ",
     all!("a", ""),
     " FROM ",
-    one_key!(),
+    one_key!("a"),
     " LEFT JOIN orders ON o_orderkey = k - 8"
 );
 const SKEWED_PROBE_SAME: &str = concat!(
     "SELECT count(*), sum(o_totalprice), max(o_comment), ",
     all!("a", ""),
     " FROM (SELECT * FROM orders WHERE o_orderkey = 1) CROSS JOIN ",
-    one_key!()
+    one_key!("a")
 );
 
-/// They look like the smaller side, which is the one that is kept.
+/// They look like the smaller side, which is the one that is kept first.
 const SKEWED_BUILD: &str = concat!(
     "SELECT count(*), ",
     all!("a", "_a"),
     ", ",
     all!("b", "_b"),
     " FROM ",
-    one_key!(),
+    one_key!("a"),
     " JOIN lineitem b ON a.k = b.l_orderkey * 8 + b.l_linenumber"
 );
 const SKEWED_BUILD_SAME: &str = concat!(
@@ -206,7 +209,20 @@ const SKEWED_BUILD_SAME: &str = concat!(
     ", ",
     all!("b", "_b"),
     " FROM (SELECT * FROM lineitem WHERE l_orderkey = 1 AND l_linenumber = 1) b CROSS JOIN ",
-    one_key!()
+    one_key!("a")
+);
+
+/// Either side is too many to keep.
+const SKEWED_BOTH: &str = concat!(
+    "SELECT count(*), sum(length(a.l_comment) + length(b.l_comment)) FROM ",
+    one_key!("a"),
+    " JOIN ",
+    one_key!("b"),
+    " ON a.k = b.k"
+);
+const SKEWED_BOTH_SAME: &str = concat!(
+    "SELECT count(*) * count(*), 2 * count(*) * sum(length(l_comment)) FROM ",
+    one_key!("a")
 );
 
 /// A question that needs much memory.
@@ -222,7 +238,7 @@ const fn question(name: &'static str, sql: &'static str, same: &'static str) -> 
     Question { name, sql, same }
 }
 
-pub const QUESTIONS: [Question; 14] = [
+pub const QUESTIONS: [Question; 15] = [
     question("sort", SORTED, SORTED),
     question("window", PLACED, PLACED),
     question("totals", TOTALS, TOTALS_SAME),
@@ -237,6 +253,7 @@ pub const QUESTIONS: [Question; 14] = [
     question("not in", NOT_IN, NOT_IN_SAME),
     question("skewed probe side", SKEWED_PROBE, SKEWED_PROBE_SAME),
     question("skewed build side", SKEWED_BUILD, SKEWED_BUILD_SAME),
+    question("skewed sides", SKEWED_BOTH, SKEWED_BOTH_SAME),
 ];
 
 /// Neighbours: little work over small tables.

@@ -26,6 +26,9 @@ pub enum ExecutorError {
     /// The job was dropped while this task still ran.
     #[error("the blocks of attempt {0} were dropped while it ran")]
     Dropped(AttemptId),
+    /// An operator took more rows than there is memory for, since it needs them at once. Says whose and how many.
+    #[error("out of memory")]
+    HeldRows(String),
     /// An attempt was launched while it ran.
     #[error("attempt {0} was launched twice")]
     LaunchedTwice(AttemptId),
@@ -52,10 +55,22 @@ impl SqlError for ExecutorError {
         match self {
             Self::LostInput { .. } => SqlState::DATA_CORRUPTED,
             Self::DiskFull(_) => SqlState::DISK_FULL,
+            Self::HeldRows(_) => SqlState::OUT_OF_MEMORY,
             Self::Disk(_) | Self::Start { .. } => SqlState::IO_ERROR,
             Self::Dropped(_) | Self::LaunchedTwice(_) | Self::Panic(_) => SqlState::INTERNAL_ERROR,
             Self::ShuttingDown => SqlState::ADMIN_SHUTDOWN,
         }
+    }
+
+    fn detail(&self) -> Option<String> {
+        match self {
+            Self::HeldRows(whose) => Some(whose.clone()),
+            _ => None,
+        }
+    }
+
+    fn held_rows(&self) -> bool {
+        matches!(self, Self::HeldRows(_))
     }
 }
 

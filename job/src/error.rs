@@ -141,6 +141,11 @@ pub trait SqlError: std::error::Error {
         None
     }
 
+    /// As [`ErrorReport::held_rows`].
+    fn held_rows(&self) -> bool {
+        false
+    }
+
     fn report(&self) -> ErrorReport {
         ErrorReport {
             sqlstate: self.sqlstate(),
@@ -149,6 +154,7 @@ pub trait SqlError: std::error::Error {
             hint: self.hint(),
             position: self.position(),
             context: self.context(),
+            held_rows: self.held_rows(),
         }
     }
 }
@@ -164,6 +170,9 @@ pub struct ErrorReport {
     pub position: Option<u32>,
     /// What was being done: `COPY t, line 3, column a: "x"`.
     pub context: Option<String>,
+    /// Whether memory ran out for rows that an operator needs at once, as a join does those of one key: cutting the
+    /// statement into more pieces would not help, another plan may. Not for clients.
+    pub held_rows: bool,
 }
 
 impl ErrorReport {
@@ -175,6 +184,7 @@ impl ErrorReport {
             hint: None,
             position: None,
             context: None,
+            held_rows: false,
         }
     }
 
@@ -212,6 +222,10 @@ impl fmt::Display for ErrorReport {
 impl std::error::Error for ErrorReport {}
 
 impl SqlError for ErrorReport {
+    fn held_rows(&self) -> bool {
+        self.held_rows
+    }
+
     fn sqlstate(&self) -> SqlState {
         self.sqlstate
     }

@@ -106,6 +106,7 @@ pub(crate) async fn job(
             let config = statement_config(&state, view.session);
             let may_spill_more = placement == Placement::Executors && options.joins == Joins::Auto;
             let replan = may_spill_more.then(|| Replan {
+                could_hold_others: split.could_hold_others(),
                 state,
                 optimized,
                 split: options.clone(),

@@ -1,4 +1,9 @@
-//! A statement planned once more because its first plan did not fit in memory.
+//! A statement planned again because its plan did not fit in memory.
+//!
+//! ```text
+//!   Auto --out of memory--> Spilling --one key has too many rows--> Spilling, the other side held
+//!     \----one key has too many rows, in a join that sorted----------------^
+//! ```
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,7 +17,7 @@ use operators::Sink;
 use crate::error::{PlanError, Result};
 use crate::planned::{Placement, PlannedJob};
 use crate::planner::on_deep_stack;
-use crate::split::{Joins, SplitOptions, plan_stages};
+use crate::split::{HeldSide, Joins, SplitOptions, plan_stages};
 
 /// What a job was planned from: the optimised statement over its snapshot of the tables.
 #[derive(Clone)]
@@ -23,31 +28,48 @@ pub struct Replan {
     pub(crate) sink: Sink,
     pub(crate) schema: SchemaRef,
     pub(crate) session_config: SessionConfig,
+    /// Of its sort-merge joins, whether one could hold the other side.
+    pub(crate) could_hold_others: bool,
 }
 
 impl Replan {
-    /// The job for the same rows that holds the least in memory: cut into more pieces, and with
-    /// joins that spill. It has no further plan: what does not fit now does not fit.
-    pub async fn with_less_memory(&self) -> Result<PlannedJob> {
+    /// The job for the same rows that holds less in memory: cut into more pieces, and with joins that spill; `None` if
+    /// there is none. `held_rows`: this job failed for rows that were needed at once.
+    pub async fn with_less_memory(&self, held_rows: bool) -> Result<Option<PlannedJob>> {
+        let held = if held_rows && self.could_hold_others {
+            HeldSide::Larger
+        } else if self.split.joins == Joins::Auto {
+            HeldSide::Smaller
+        } else {
+            return Ok(None);
+        };
         let options = SplitOptions {
             joins: Joins::Spilling,
+            held,
             ..self.split.clone()
         };
         let split = plan_stages(&self.state, &self.optimized, &options, self.sink.clone());
         let split = on_deep_stack(split)
             .await
             .map_err(|error| PlanError::internal(error.to_string()))?;
-        Ok(PlannedJob {
+        let replan = (held == HeldSide::Smaller && split.could_hold_others()).then(|| {
+            Box::new(Self {
+                split: options,
+                could_hold_others: true,
+                ..self.clone()
+            })
+        });
+        Ok(Some(PlannedJob {
             graph: split.graph,
             plans: split.plans,
             placement: Placement::Executors,
             memory_bytes: split.memory_bytes,
             schema: Arc::clone(&self.schema),
             session_config: self.session_config.clone(),
-            replan: None,
+            replan,
             reads: None,
             results: None,
-        })
+        }))
     }
 }
 

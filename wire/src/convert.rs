@@ -44,6 +44,7 @@ impl From<ErrorReport> for proto::ErrorReport {
             hint: report.hint,
             position: report.position,
             context: report.context,
+            held_rows: report.held_rows,
         }
     }
 }
@@ -57,6 +58,7 @@ impl From<proto::ErrorReport> for ErrorReport {
             hint: report.hint,
             position: report.position,
             context: report.context,
+            held_rows: report.held_rows,
         }
     }
 }
@@ -285,11 +287,15 @@ mod tests {
     }
 
     fn error() -> ErrorReport {
-        ErrorReport::new(SqlState::DIVISION_BY_ZERO, "division by zero")
+        let error = ErrorReport::new(SqlState::DIVISION_BY_ZERO, "division by zero")
             .with_detail("A detail.")
             .with_hint("A hint.")
             .with_position(9)
-            .with_context("COPY t, line 3")
+            .with_context("COPY t, line 3");
+        ErrorReport {
+            held_rows: true,
+            ..error
+        }
     }
 
     #[test]

@@ -16,6 +16,7 @@ use tokio::sync::watch;
 
 use super::ledger::ConsumerId;
 use crate::blocks::{BlockManager, Refusal};
+use crate::error::ExecutorError;
 
 /// How many of the largest holders an out-of-memory error names.
 const HOLDERS_NAMED: usize = 3;
@@ -50,7 +51,7 @@ impl AttemptPool {
         let why = overdrawn.wait_for(Option::is_some).await;
         // The sender is ours, so the channel can't close.
         let why = why.ok().and_then(|why| why.clone()).unwrap_or_default();
-        DataFusionError::ResourcesExhausted(why)
+        ExecutorError::HeldRows(why).into()
     }
 
     /// Operators take without asking what they already have: a sort-merge join the rows of one

@@ -7,7 +7,7 @@ use std::any::Any;
 use std::error::Error;
 
 use datafusion::error::DataFusionError;
-use job::{FailureKind, SqlError, SqlState, TaskFailure};
+use job::{ErrorReport, FailureKind, SqlError, SqlState, TaskFailure};
 use tokio::task::JoinError;
 
 use crate::error::ExecutorError;
@@ -31,11 +31,7 @@ pub(crate) fn classify(error: &DataFusionError) -> TaskFailure {
         return own_failure(&ExecutorError::Panic(format!("a task panicked: {join}")));
     }
     let mut report = functions::error::report(error);
-    match report.sqlstate {
-        SqlState::OUT_OF_MEMORY => report.hint = Some(MEMORY_HINT.to_owned()),
-        SqlState::DISK_FULL => report.hint = Some(DISK_HINT.to_owned()),
-        _ => {}
-    }
+    add_hint(&mut report);
     TaskFailure {
         kind: kind_of(report.sqlstate),
         error: report,
@@ -59,7 +55,7 @@ pub(crate) fn own_failure(error: &ExecutorError) -> TaskFailure {
             stage: output.task.stage,
             outputs: vec![*output],
         },
-        ExecutorError::DiskFull(_) => FailureKind::Resources,
+        ExecutorError::DiskFull(_) | ExecutorError::HeldRows(_) => FailureKind::Resources,
         ExecutorError::Disk(_) | ExecutorError::ShuttingDown => FailureKind::Transient,
         ExecutorError::Dropped(_)
         | ExecutorError::LaunchedTwice(_)
@@ -67,12 +63,18 @@ pub(crate) fn own_failure(error: &ExecutorError) -> TaskFailure {
         | ExecutorError::Start { .. } => FailureKind::Internal,
     };
     let mut report = error.report();
-    if matches!(error, ExecutorError::DiskFull(_)) {
-        report.hint = Some(DISK_HINT.to_owned());
-    }
+    add_hint(&mut report);
     TaskFailure {
         kind,
         error: report,
+    }
+}
+
+fn add_hint(report: &mut ErrorReport) {
+    match report.sqlstate {
+        SqlState::OUT_OF_MEMORY => report.hint = Some(MEMORY_HINT.to_owned()),
+        SqlState::DISK_FULL => report.hint = Some(DISK_HINT.to_owned()),
+        _ => {}
     }
 }
 
@@ -206,12 +208,14 @@ mod tests {
             assert_eq!(failure.kind, kind, "{error:?}");
             assert_eq!(failure.error.sqlstate.as_str(), sqlstate, "{error:?}");
         }
-        let memory = classify(&DataFusionError::ResourcesExhausted("sort".to_owned()));
-        assert!(
-            memory
-                .error
-                .hint
-                .is_some_and(|hint| hint.contains("--memory"))
-        );
+        let refused = DataFusionError::ResourcesExhausted("sort".to_owned());
+        let held = DataFusionError::from(ExecutorError::HeldRows("join".to_owned()));
+        for (error, held_rows) in [(refused, false), (held, true)] {
+            let TaskFailure { kind, error } = classify(&error);
+            assert_eq!(kind, FailureKind::Resources);
+            assert_eq!(error.held_rows, held_rows);
+            assert_eq!(error.message, "out of memory");
+            assert!(error.hint.is_some_and(|hint| hint.contains("--memory")));
+        }
     }
 }

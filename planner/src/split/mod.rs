@@ -36,7 +36,7 @@ use operators::{Sink, StagePlan};
 use rules::Rule;
 
 pub use decide::Decision;
-pub use options::{Joins, SplitOptions};
+pub use options::{HeldSide, Joins, SplitOptions};
 
 /// A statement's stages: `plans[i]` belongs to `graph.stages[i]`.
 #[derive(Debug, Clone)]
@@ -45,6 +45,15 @@ pub struct SplitPlan {
     pub plans: Vec<Arc<StagePlan>>,
     /// Memory to reserve for its hash tables; `None` where they are small.
     pub memory_bytes: Option<u64>,
+}
+
+impl SplitPlan {
+    /// Whether another [`HeldSide`] would make another plan.
+    pub(crate) fn could_hold_others(&self) -> bool {
+        self.plans
+            .iter()
+            .any(|stage| spilling_joins::could_hold_others(&stage.plan))
+    }
 }
 
 /// Hash tables of less than this need no reservation: there is always so much.
@@ -155,7 +164,7 @@ async fn staged_plan(
     let builds = decide::too_large(Some(partitions), options);
     let mut rules = rules(state, options);
     partition_joins::add_rule(&mut rules);
-    spilling_joins::add_rule(&mut rules, builds);
+    spilling_joins::add_rule(&mut rules, builds, options.held);
     let state = SessionStateBuilder::new_from_existing(state.clone())
         .with_config(config)
         .with_physical_optimizer_rules(rules)
@@ -171,7 +180,7 @@ async fn uncut_plan(
 ) -> Result<Arc<dyn ExecutionPlan>> {
     let builds = decide::too_large(None, options);
     let mut rules = rules(state, options);
-    spilling_joins::add_rule(&mut rules, builds);
+    spilling_joins::add_rule(&mut rules, builds, options.held);
     let state = SessionStateBuilder::new_from_existing(state.clone())
         .with_config(planning_config(state, options.fused_partitions()))
         .with_physical_optimizer_rules(rules)

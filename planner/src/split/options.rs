@@ -18,6 +18,7 @@ pub struct SplitOptions {
     /// against running a statement as one task.
     pub executors: u32,
     pub joins: Joins,
+    pub held: HeldSide,
 }
 
 /// How equi-joins run.
@@ -31,6 +32,16 @@ pub enum Joins {
     Spilling,
     /// All by sorting that can be.
     SortMerge,
+}
+
+/// Whose rows of one key a sort-merge join holds, where it could be those of either side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum HeldSide {
+    /// Those of the side that is expected to be the smaller one: of a foreign key, it has one row.
+    #[default]
+    Smaller,
+    /// One key of the smaller side had too many.
+    Larger,
 }
 
 impl SplitOptions {
@@ -55,6 +66,7 @@ impl Default for SplitOptions {
             fuse_bytes_max: 128 << 20,
             executors: 1,
             joins: Joins::Auto,
+            held: HeldSide::Smaller,
         }
     }
 }

@@ -33,6 +33,7 @@ use datafusion::physical_plan::joins::{HashJoinExec, SortMergeJoinExec};
 use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
 
 use super::estimate;
+use super::options::HeldSide;
 use super::partition_joins::JOINS_ARE_CHOSEN;
 use super::rules::{Rule, insert_after, replacing};
 
@@ -46,10 +47,10 @@ pub(super) enum Builds {
 }
 
 /// Adds the rule, after those that choose joins.
-pub(super) fn add_rule(rules: &mut Vec<Rule>, builds: Builds) {
+pub(super) fn add_rule(rules: &mut Vec<Rule>, builds: Builds, held: HeldSide) {
     let spilling = replacing("spilling_joins", move |node| {
         match node.downcast_ref::<HashJoinExec>() {
-            Some(join) if builds.are_too_large(join) => sort_merge(join),
+            Some(join) if builds.are_too_large(join) => sort_merge(join, held),
             Some(_) | None => Ok(None),
         }
     });
@@ -59,6 +60,18 @@ pub(super) fn add_rule(rules: &mut Vec<Rule>, builds: Builds) {
             *rule = Arc::new(KeepAboveConditions(Arc::clone(rule)));
         }
     }
+}
+
+/// Whether a sort-merge join of `plan` could hold the rows of its other side.
+pub(super) fn could_hold_others(plan: &Arc<dyn ExecutionPlan>) -> bool {
+    let merge = plan.downcast_ref::<SortMergeJoinExec>();
+    merge.is_some_and(|merge| has_choice(merge.join_type()))
+        || plan.children().into_iter().any(could_hold_others)
+}
+
+/// Whether either side may be the one of which the rows of one key are held.
+fn has_choice(join_type: JoinType) -> bool {
+    matches!(join_type, JoinType::Inner | JoinType::Full)
 }
 
 /// A rule that pushes projections down, where no sort-merge join has a condition.
@@ -100,7 +113,7 @@ impl Builds {
 }
 
 /// The same join by sorting; `None` where it has to stay as it is.
-fn sort_merge(join: &HashJoinExec) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+fn sort_merge(join: &HashJoinExec, held: HeldSide) -> Result<Option<Arc<dyn ExecutionPlan>>> {
     if join.null_aware || join.fetch().is_some() {
         return Ok(None);
     }
@@ -108,8 +121,8 @@ fn sort_merge(join: &HashJoinExec) -> Result<Option<Arc<dyn ExecutionPlan>>> {
         return Ok(None);
     };
     // The side whose rows of one key are held is the right one. The left one was chosen to be held
-    // because it is the smaller, and of a foreign key it is the side that has one row.
-    let swaps = matches!(join.join_type(), JoinType::Inner | JoinType::Full);
+    // because it is the smaller.
+    let swaps = has_choice(*join.join_type()) && held == HeldSide::Smaller;
     let condition = match join.filter() {
         Some(filter) if swaps => Some(left_first(&filter.swap())?.swap()),
         Some(filter) => Some(left_first(filter)?),

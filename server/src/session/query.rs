@@ -293,8 +293,8 @@ impl Session {
         let started = Instant::now();
         let mut running = self.submit(job);
         let mut summary = running.run_to_end().await?;
-        let second = running.second_plan();
-        let (graph, plans) = second.map_or((&first.0, &first.1), |it| (&it.graph, &it.plans));
+        let other = running.other_plan();
+        let (graph, plans) = other.map_or((&first.0, &first.1), |it| (&it.graph, &it.plans));
         let milliseconds = |time: Duration| Some(time.as_secs_f64() * 1e3);
         let measured = Measured {
             stages: graph
@@ -304,7 +304,7 @@ impl Session {
                 .collect(),
             planning_ms: milliseconds(planning),
             execution_ms: milliseconds(started.elapsed()),
-            replanned: second.is_some(),
+            replanned: other.is_some(),
         };
         Ok(lines(graph, plans, options, Some(&measured)))
     }

@@ -1,12 +1,12 @@
-//! A statement's job, and a second one where the first ran out of memory.
+//! A statement's job, and another one in its place where it ran out of memory.
 //!
 //! ```text
-//!   running --53200, no row was out--> planning again --> running, for good
+//!   running --53200, no row was out, a plan is left--> planning again --> running
 //! ```
 //!
 //! DataFusion's hash join cannot spill, and that a build side fits is an estimate. A job that found
-//! no memory is planned again over the same snapshot, with joins that spill ([`planner::Replan`]).
-//! Nobody has seen anything of the first job by then: no row was handed out, no file committed.
+//! no memory is planned again over the same snapshot, with joins that spill ([`planner::Replan`], which ends after
+//! two more plans). Nobody has seen anything of the failed job by then: no row was handed out, no file committed.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -39,18 +39,18 @@ pub(crate) struct StatementJob {
     state: State,
     /// The plan that is left to try. Taken by the first row.
     replan: Option<Box<Replan>>,
-    second: Option<SecondPlan>,
+    other: Option<OtherPlan>,
 }
 
-/// What runs in the place of the plan that did not fit.
-pub(super) struct SecondPlan {
+/// What runs in the place of a plan that did not fit.
+pub(super) struct OtherPlan {
     pub(super) graph: JobGraph,
     pub(super) plans: Vec<Arc<StagePlan>>,
 }
 
 enum State {
     Running(JobHandle),
-    /// It failed like this; the second plan is to be made.
+    /// It failed like this; the next plan is to be made.
     OutOfMemory(ErrorReport),
     Ended,
 }
@@ -63,13 +63,13 @@ impl StatementJob {
             submitter,
             state: State::Running(running),
             replan,
-            second: None,
+            other: None,
         }
     }
 
     /// The plan that ran in the end, if it is not the first one.
-    pub(super) fn second_plan(&self) -> Option<&SecondPlan> {
-        self.second.as_ref()
+    pub(super) fn other_plan(&self) -> Option<&OtherPlan> {
+        self.other.as_ref()
     }
 
     /// As [`JobHandle::next_rows`]. Cancel safe.
@@ -129,22 +129,24 @@ impl StatementJob {
         self.replan.is_some() && error.sqlstate == SqlState::OUT_OF_MEMORY
     }
 
-    /// Starts the second plan in the place of the failed one. An error is the statement's end.
+    /// Starts the next plan in the place of the failed one. An error is the statement's end.
     async fn start_again(&mut self) -> Result<(), ErrorReport> {
-        let planned = match &self.replan {
-            Some(replan) => replan.with_less_memory().await.map(Some),
-            None => Ok(None),
+        let planned = match (&self.replan, &self.state) {
+            (Some(replan), State::OutOfMemory(failed)) => {
+                replan.with_less_memory(failed.held_rows).await
+            }
+            _ => Ok(None),
         };
         // Nothing below awaits: what was dropped above begins again.
         self.replan = None;
         let State::OutOfMemory(failed) = std::mem::replace(&mut self.state, State::Ended) else {
             return Ok(());
         };
-        let job = match planned {
+        let mut job = match planned {
             Ok(Some(job)) => job,
             Ok(None) => return Err(failed),
             Err(error) => {
-                tracing::warn!(%error, "a statement that ran out of memory has no second plan");
+                tracing::warn!(%error, "a statement that ran out of memory has no other plan");
                 return Err(failed);
             }
         };
@@ -155,11 +157,12 @@ impl StatementJob {
         );
         let services = &self.submitter.services;
         services.replanned.fetch_add(1, Ordering::Relaxed);
-        self.second = Some(SecondPlan {
+        self.replan = job.replan.take();
+        self.other = Some(OtherPlan {
             graph: job.graph.clone(),
             plans: job.plans.clone(),
         });
-        self.state = State::Running(self.submitter.submit(job, false));
+        self.state = State::Running(self.submitter.submit(job, self.replan.is_some()));
         Ok(())
     }
 }

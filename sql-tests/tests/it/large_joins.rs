@@ -209,6 +209,25 @@ fn nothing_is_planned_again_after_its_first_row() -> Result {
     Ok(())
 }
 
+/// All rows of the side that is expected to be the smaller one have the same key, which few of the other side have.
+#[test]
+fn one_key_beyond_memory_on_one_side_has_its_rows() -> Result {
+    let folder = TempDir::with_prefix("firesteel-large-joins-")?;
+    let (x, b) = (all("x"), all("b"));
+    let queries = ["x JOIN b", "b JOIN x", "x FULL JOIN b"].map(|both| {
+        format!("SELECT count(*), count(x.one), {x}, {b} FROM {both} ON x.one = b.k - 41")
+    });
+    let answers = |wire: &mut Wire| -> std::result::Result<Vec<_>, WireError> {
+        queries.iter().map(|sql| rows(wire, sql)).collect()
+    };
+    let expected = answers(&mut start(folder.path(), "3GiB")?.1)?;
+    let (server, mut wire) = start(folder.path(), MEMORY)?;
+    assert_eq!(answers(&mut wire)?, expected);
+    let replanned = server.metric(REPLANNED)?;
+    assert!(replanned >= 3, "only {replanned} were planned again");
+    Ok(())
+}
+
 /// All rows of both sides have the same key: no way of joining them needs less than one side.
 #[test]
 fn one_key_beyond_memory_is_a_clear_error() -> Result {

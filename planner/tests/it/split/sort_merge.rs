@@ -3,8 +3,11 @@
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
+use datafusion::common::JoinType;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::joins::SortMergeJoinExec;
 use datafusion::prelude::{SessionConfig, SessionContext};
-use planner::split::{Joins, SplitOptions, SplitPlan};
+use planner::split::{HeldSide, Joins, SplitOptions, SplitPlan};
 
 use super::executor::{Width, run};
 use super::tables::{expected, fused, queries, session, show, sorted, split, staged};
@@ -13,6 +16,14 @@ fn sort_merge(partitions: u32) -> SplitOptions {
     SplitOptions {
         joins: Joins::SortMerge,
         ..staged(partitions)
+    }
+}
+
+/// With the rows of the other side held where there is a choice.
+fn other_held(partitions: u32) -> SplitOptions {
+    SplitOptions {
+        held: HeldSide::Larger,
+        ..sort_merge(partitions)
     }
 }
 
@@ -101,21 +112,69 @@ async fn every_type_of_join_and_key_equals_hash_joins() {
         for sql in queries {
             let want = sorted(&expected(&session, &sql).await);
             assert!(!want.is_empty(), "{sql}");
-            for (partitions, width) in [(1, Width::All), (3, Width::Partitions(1))] {
-                let plan = split(&session, &sql, &sort_merge(partitions)).await;
+            for (options, width) in [
+                (sort_merge(1), Width::All),
+                (sort_merge(3), Width::Partitions(1)),
+                (other_held(2), Width::Partitions(1)),
+            ] {
+                let plan = split(&session, &sql, &options).await;
                 merging += joins(&plan, "SortMergeJoinExec");
                 let got = run(&session, &plan, width, false).await;
-                let got = got.unwrap_or_else(|e| panic!("at {partitions}: {e}\n{sql}"));
+                let got = got.unwrap_or_else(|e| panic!("{options:?}: {e}\n{sql}"));
                 assert_eq!(
                     sorted(&got.batches),
                     want,
-                    "at {partitions}\n{sql}\n{}",
+                    "{options:?}\n{sql}\n{}",
                     show(&plan)
                 );
             }
         }
     }
-    assert!(merging >= 100, "{merging}");
+    assert!(merging >= 150, "{merging}");
+}
+
+/// Of which table a sort-merge join holds the rows of a key: of its second input, or of an outer join's the one that
+/// may have none.
+fn held(plan: &SplitPlan) -> Vec<String> {
+    fn find(plan: &Arc<dyn ExecutionPlan>, found: &mut Vec<String>) {
+        if let Some(join) = plan.downcast_ref::<SortMergeJoinExec>() {
+            let held = match join.join_type() {
+                JoinType::Right => join.left(),
+                _ => join.right(),
+            };
+            found.push(held.schema().field(0).name().clone());
+        }
+        for child in plan.children() {
+            find(child, found);
+        }
+    }
+    let mut found = Vec::new();
+    for stage in &plan.plans {
+        find(&stage.plan, &mut found);
+    }
+    found
+}
+
+#[tokio::test]
+async fn inner_and_full_joins_can_hold_either_side() {
+    let session = session(2).await;
+    for (join, choice) in [
+        ("join", true),
+        ("full join", true),
+        ("left join", false),
+        ("right join", false),
+    ] {
+        let sql = format!(
+            "select o_orderkey, l_comment from orders {join} lineitem on o_orderkey = l_orderkey"
+        );
+        let smaller = held(&split(&session, &sql, &sort_merge(2)).await);
+        let larger = held(&split(&session, &sql, &other_held(2)).await);
+        assert_eq!((smaller.len(), larger.len()), (1, 1), "{join}");
+        assert_eq!(smaller != larger, choice, "{join}: {smaller:?} {larger:?}");
+        if choice {
+            assert_eq!(smaller, ["o_orderkey"], "{join}");
+        }
+    }
 }
 
 /// Zeros of both signs are equal and sort apart: as the first of two keys they would part rows.
