@@ -18,7 +18,7 @@ pub async fn render(services: Arc<Services>, executor: Option<Arc<Executor>>) ->
     page.process();
     page.counter(
         "firesteel_statements_replanned",
-        "Statements that ran out of memory and were planned again, to spill more.",
+        "Times that a statement ran out of memory and was planned again, to hold less.",
         services.replanned.load(Ordering::Relaxed),
     );
     let [plans, results] = services.planner.cache_counts();
