@@ -105,8 +105,9 @@ pub(crate) async fn job(
             };
             let config = statement_config(&state, view.session);
             let may_spill_more = placement == Placement::Executors && options.joins == Joins::Auto;
+            let could_hold_others = split.could_hold_others().map_err(error)?;
             let replan = may_spill_more.then(|| Replan {
-                could_hold_others: split.could_hold_others(),
+                could_hold_others,
                 state,
                 optimized,
                 split: options.clone(),

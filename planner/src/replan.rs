@@ -9,6 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::error::DataFusionError;
 use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionConfig;
@@ -49,13 +50,13 @@ impl Replan {
             ..self.split.clone()
         };
         let split = plan_stages(&self.state, &self.optimized, &options, self.sink.clone());
-        let split = on_deep_stack(split)
-            .await
-            .map_err(|error| PlanError::internal(error.to_string()))?;
-        let replan = (held == HeldSide::Smaller && split.could_hold_others()).then(|| {
+        let internal = |error: DataFusionError| PlanError::internal(error.to_string());
+        let split = on_deep_stack(split).await.map_err(internal)?;
+        let could_hold_others = split.could_hold_others().map_err(internal)?;
+        let replan = (held == HeldSide::Smaller && could_hold_others).then(|| {
             Box::new(Self {
                 split: options,
-                could_hold_others: true,
+                could_hold_others,
                 ..self.clone()
             })
         });

@@ -69,7 +69,7 @@ impl AttemptPool {
                 let first = why.is_none();
                 why.get_or_insert_with(|| {
                     format!(
-                        "{} holds {} of rows that it needs at once, and the executor has {} (many rows with the same join key?)",
+                        "{} holds {} of rows that it needs at once, and the executor has {} (many rows with the same join key?).",
                         consumer.name(),
                         size(held),
                         size(budget),

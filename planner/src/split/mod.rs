@@ -49,10 +49,13 @@ pub struct SplitPlan {
 
 impl SplitPlan {
     /// Whether another [`HeldSide`] would make another plan.
-    pub(crate) fn could_hold_others(&self) -> bool {
-        self.plans
-            .iter()
-            .any(|stage| spilling_joins::could_hold_others(&stage.plan))
+    pub(crate) fn could_hold_others(&self) -> Result<bool> {
+        for stage in &self.plans {
+            if spilling_joins::could_hold_others(&stage.plan)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 }
 

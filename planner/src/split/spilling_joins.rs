@@ -63,10 +63,11 @@ pub(super) fn add_rule(rules: &mut Vec<Rule>, builds: Builds, held: HeldSide) {
 }
 
 /// Whether a sort-merge join of `plan` could hold the rows of its other side.
-pub(super) fn could_hold_others(plan: &Arc<dyn ExecutionPlan>) -> bool {
-    let merge = plan.downcast_ref::<SortMergeJoinExec>();
-    merge.is_some_and(|merge| has_choice(merge.join_type()))
-        || plan.children().into_iter().any(could_hold_others)
+pub(super) fn could_hold_others(plan: &Arc<dyn ExecutionPlan>) -> Result<bool> {
+    plan.exists(|node| {
+        let merge = node.downcast_ref::<SortMergeJoinExec>();
+        Ok(merge.is_some_and(|merge| has_choice(merge.join_type())))
+    })
 }
 
 /// Whether either side may be the one of which the rows of one key are held.
